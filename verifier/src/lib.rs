@@ -1,1 +1,12 @@
-//! Holdfast: verifier.
+//! The Holdfast Verifier: appraises Evidence from gateways and grants LDevIDs.
+//!
+//! The core (`endorsement`, `freshness`, `verification`, `reference_values`,
+//! `appraisal`, `identity`, put together by `exchange`) is pure and
+//! synchronous: time, randomness and trust anchors are arguments. The shell
+//! (`store`, `service`, `cli`, `config`) keeps state, speaks gRPC and reads
+//! files.
+
+pub mod cli;
+pub mod config;
+pub mod service;
+pub mod store;
