@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Runs every test and ends with one line of totals.
+#
+# A test that lacks something here (an oracle, say) calls `skip!` of
+# holdfast-integration: it passes for the runner, and leaves its name and
+# reason in $HOLDFAST_SKIP_LOG, which is counted and shown below.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+need_rust
+
+mkdir -p "$target_dir"
+log="$target_dir/test.log"
+export HOLDFAST_SKIP_LOG="$PWD/$target_dir/skipped.txt"
+case "$target_dir" in /*) HOLDFAST_SKIP_LOG="$target_dir/skipped.txt" ;; esac
+: >"$log"
+: >"$HOLDFAST_SKIP_LOG"
+# The TPM stack writes to stderr what Holdfast reports itself.
+export TSS2_LOG="${TSS2_LOG:-all+NONE}"
+
+failed_runs=()
+run() { # run TITLE COMMAND…: keeps going after a failure; output to terminal and log
+  local title=$1
+  shift
+  timed "$title" "$@" </dev/null 2>&1 | tee -a "$log" || failed_runs+=("$title")
+}
+
+if cargo_tool nextest; then
+  run "tests" cargo nextest run --workspace --no-fail-fast
+else
+  say "cargo-nextest could not be installed: using cargo test"
+  run "tests" cargo test --workspace --no-fail-fast --lib --bins --tests
+fi
+run "doc tests" cargo test --workspace --no-fail-fast --doc
+
+# Both runners' summaries, with colours taken out:
+#   nextest  "Summary [ 1.2s] 40 tests run: 39 passed (1 slow), 1 failed, 2 skipped"
+#   libtest  "test result: ok. 3 passed; 0 failed; 1 ignored; …"
+plain() { sed 's/\x1b\[[0-9;]*m//g' "$log"; }
+count() { # count WORD: the sum of the numbers before WORD in all summaries
+  plain | grep -E '^ *Summary \[|^test result:' | grep -oE "[0-9]+ $1" | awk '{n += $1} END {print n + 0}'
+}
+passed=$(count passed)
+failed=$(($(count failed) + $(count 'timed out') + $(count 'exec failed')))
+ignored=$(($(count skipped) + $(count ignored)))
+absent=$(wc -l <"$HOLDFAST_SKIP_LOG")
+
+if [ "$absent" -gt 0 ]; then
+  say ""
+  say "Skipped here, and why:"
+  sed 's/^/  /' "$HOLDFAST_SKIP_LOG"
+fi
+attacks=$(plain | grep -E '^ *(PASS|FAIL|TIMEOUT|SIGABRT) \[' | grep -oE '^ *[A-Z]+|(adv_a|cve_c)[0-9]+_[a-z0-9_:]+' | paste -d ' ' - - 2>/dev/null |
+  awk '$2 ~ /^(adv_a|cve_c)/ {n++; if ($1 == "PASS") ok++} END {if (n) printf "adversary: %d of %d refused", ok, n}' || true)
+[ -z "$attacks" ] || say "$attacks"
+for title in "${failed_runs[@]}"; do
+  say "$title: failed; the whole output is in $log"
+done
+# A run that broke before it could count (a build error) is one failure.
+if [ ${#failed_runs[@]} -gt 0 ] && [ "$failed" -eq 0 ]; then failed=1; fi
+say "$((passed - absent)) passed, $failed failed, $((ignored + absent)) skipped"
+[ "$failed" -eq 0 ]
