@@ -1,0 +1,227 @@
+//! Attestation of a gateway on record, with or without renewal of its LDevID
+//! (ARCHITECTURE §5).
+
+use holdfast_proto::{
+    binding::Ueid,
+    grpc::v1,
+    tpm::{ClockInfo, Name, PcrSelection, Public},
+};
+use ring::rand::SecureRandom;
+
+use super::{ExchangeError, Verifier, enrolment::wire_selection};
+use crate::{
+    appraisal::AttestationResult,
+    endorsement::TpmFacts,
+    freshness::{AttestationState, Challenge, Class, TokenId, random_32},
+    reference_values::ReferenceValues,
+    time::UnixTime,
+    verification::{
+        AkPublic, BootLog, CertifiedNow, ChannelBinding, Evidence, KeyCertification, KeyProof, LdevidPublic,
+        OnRecord, RecordedKeys, VerificationError, VerifiedEvidence, verify_attestation, verify_renewal,
+    },
+};
+
+/// A gateway as the store remembers it: raw, to be parsed again.
+#[derive(Clone, Debug)]
+pub struct GatewayRecord {
+    /// UEID.
+    pub id: Ueid,
+    /// Reference-value class.
+    pub class: Class,
+    /// TPMT_PUBLIC of the AK.
+    pub ak_public: Vec<u8>,
+    /// Qualified name of the AK.
+    pub ak_qualified_name: Vec<u8>,
+    /// TPMT_PUBLIC of the LDevID key.
+    pub ldevid_public: Vec<u8>,
+    /// What the EK certificate said of the TPM.
+    pub tpm: TpmFacts,
+    /// TPM clock at the last quote that was verified.
+    pub clock: Option<ClockInfo>,
+    /// SHA-256 of the boot log that the store holds.
+    pub boot_log_sha256: Option<[u8; 32]>,
+}
+
+/// A gateway on record whose keys passed their checklists again.
+pub struct EnrolledGateway {
+    keys: RecordedKeys,
+}
+
+impl EnrolledGateway {
+    /// # Errors
+    /// [`ExchangeError::Record`] where the record is damaged.
+    pub fn from_record(record: GatewayRecord) -> Result<Self, ExchangeError> {
+        let parse = || {
+            Ok(RecordedKeys {
+                gateway: record.id,
+                class: record.class,
+                ak: AkPublic::new(Public::parse(&record.ak_public).map_err(VerificationError::AkPublic)?)?,
+                ak_qualified_name: record.ak_qualified_name,
+                ldevid: LdevidPublic::new(
+                    Public::parse(&record.ldevid_public).map_err(VerificationError::LdevidPublic)?,
+                )?,
+                tpm: record.tpm,
+                previous_clock: record.clock,
+                known_boot_log: record.boot_log_sha256,
+            })
+        };
+        Ok(Self { keys: parse().map_err(ExchangeError::Record)? })
+    }
+
+    /// The gateway's id.
+    #[must_use]
+    pub fn id(&self) -> &Ueid {
+        &self.keys.gateway
+    }
+
+    /// Class whose reference values apply.
+    #[must_use]
+    pub fn class(&self) -> &Class {
+        &self.keys.class
+    }
+
+    /// Name of the AK.
+    #[must_use]
+    pub fn ak_name(&self) -> &Name {
+        self.keys.ak.name()
+    }
+
+    /// The LDevID key on record.
+    #[must_use]
+    pub fn ldevid(&self) -> &LdevidPublic {
+        &self.keys.ldevid
+    }
+}
+
+/// What `RequestAttestationChallenge` answers.
+#[derive(Debug)]
+pub struct AttestationChallenge {
+    /// 32 bytes, for the claims (and certify).
+    pub nonce: [u8; 32],
+    /// PCRs to quote.
+    pub selection: PcrSelection,
+    /// Sealed state, to be sent back unchanged.
+    pub token: Vec<u8>,
+    /// When the token ends.
+    pub expires: UnixTime,
+    /// SHA-256 of the boot log that need not be sent again.
+    pub known_boot_log: Option<[u8; 32]>,
+}
+
+impl From<AttestationChallenge> for v1::RequestAttestationChallengeResponse {
+    fn from(issued: AttestationChallenge) -> Self {
+        Self {
+            nonce: issued.nonce.to_vec(),
+            pcr_selection: Some(wire_selection(&issued.selection)),
+            token: issued.token,
+            expires: issued.expires.seconds(),
+            known_boot_log_sha256: issued.known_boot_log.map(|d| d.to_vec()).unwrap_or_default(),
+        }
+    }
+}
+
+/// A finished attestation, to be recorded and then answered.
+pub struct Attestation {
+    /// To be spent in the recording transaction.
+    pub token_id: TokenId,
+    /// When the token ends.
+    pub expires: UnixTime,
+    /// TPM clock at this quote.
+    pub clock: ClockInfo,
+    /// TPM firmware version at this quote.
+    pub firmware_version: u64,
+    /// Boot log, bound to this quote.
+    pub boot_log: BootLog,
+    /// The verdict.
+    pub outcome: Outcome,
+}
+
+/// The verdict on a gateway on record.
+pub enum Outcome {
+    /// No renewal was asked for; this result can never be authorised.
+    Unchanged(AttestationResult<OnRecord>),
+    /// The LDevID key was certified anew in this exchange.
+    Renewing(AttestationResult<CertifiedNow>),
+}
+
+impl Verifier {
+    /// A challenge for a gateway that its LDevID authenticated.
+    ///
+    /// # Errors
+    /// Randomness failed.
+    pub fn attestation_challenge(
+        &self,
+        gateway: &EnrolledGateway,
+        now: UnixTime,
+        rng: &dyn SecureRandom,
+    ) -> Result<AttestationChallenge, ExchangeError> {
+        let nonce = random_32(rng)?;
+        let state = AttestationState {
+            challenge: Challenge {
+                gateway: gateway.keys.gateway,
+                ak: gateway.keys.ak.name().clone(),
+                ldevid: gateway.keys.ldevid.name().clone(),
+                nonce,
+                selection: self.selection.clone(),
+                policy_sha256: self.policy_sha256(),
+                issued: now,
+                expires: self.sealer.expiry(now),
+            },
+        };
+        Ok(AttestationChallenge {
+            nonce,
+            selection: self.selection.clone(),
+            token: self.sealer.seal(&state, rng)?,
+            expires: state.challenge.expires,
+            known_boot_log: gateway.keys.known_boot_log,
+        })
+    }
+
+    /// Verifies and appraises: two signatures without renewal, three with.
+    ///
+    /// # Errors
+    /// The first check that does not hold; a negative appraisal is a value.
+    pub fn attest(
+        &self,
+        gateway: &EnrolledGateway,
+        request: &v1::AttestRequest,
+        channel: &ChannelBinding,
+        references: Option<&ReferenceValues>,
+        now: UnixTime,
+    ) -> Result<Attestation, ExchangeError> {
+        let evidence = request.evidence.as_ref().ok_or(ExchangeError::Missing("evidence"))?;
+        let evidence = Evidence::parse(evidence)?;
+        let certification = request.ldevid_certification.as_ref().map(KeyCertification::parse).transpose()?;
+        let fresh = self.sealer.open_attestation(&request.token, now)?;
+        if fresh.challenge().policy_sha256 != self.policy_sha256() {
+            return Err(ExchangeError::PolicyChanged);
+        }
+        let (token_id, expires) = (fresh.token_id(), fresh.challenge().expires);
+        match certification {
+            None => {
+                let verified = verify_attestation(evidence, &gateway.keys, fresh, channel, now)?;
+                self.finish(verified, token_id, expires, references, now, Outcome::Unchanged)
+            }
+            Some(certification) => {
+                let verified = verify_renewal(evidence, &certification, &gateway.keys, fresh, channel, now)?;
+                self.finish(verified, token_id, expires, references, now, Outcome::Renewing)
+            }
+        }
+    }
+
+    fn finish<K: KeyProof>(
+        &self,
+        verified: VerifiedEvidence<K>,
+        token_id: TokenId,
+        expires: UnixTime,
+        references: Option<&ReferenceValues>,
+        now: UnixTime,
+        outcome: impl FnOnce(AttestationResult<K>) -> Outcome,
+    ) -> Result<Attestation, ExchangeError> {
+        let clock = *verified.clock();
+        let firmware_version = verified.firmware_version();
+        let boot_log = verified.boot_log().clone();
+        let result = self.policy.appraise(verified, references, now)?;
+        Ok(Attestation { token_id, expires, clock, firmware_version, boot_log, outcome: outcome(result) })
+    }
+}

@@ -1,0 +1,427 @@
+//! Enrolment and recovery: two calls, one typed road (ARCHITECTURE §4).
+
+use holdfast_proto::{
+    grpc::v1,
+    tpm::{ClockInfo, Name, PcrSelection, Public},
+};
+use ring::rand::SecureRandom;
+
+use super::{ExchangeError, Verifier};
+use crate::{
+    appraisal::AttestationResult,
+    endorsement::{EkChain, EkPublic, TpmFacts},
+    freshness::{
+        Admission, AnsweredChallenge, Challenge, Class, EnrolmentPurpose, EnrolmentState, TokenId, random_32,
+    },
+    reference_values::ReferenceValues,
+    time::UnixTime,
+    verification::{
+        AkPublic, BootLog, CertifiedNow, ChannelBinding, Evidence, KeyCertification, LdevidPublic,
+        PendingActivation, VerificationError, VerifiedEvidence, verify_enrolment,
+    },
+};
+
+/// The key material that both calls of enrolment carry.
+struct Keys {
+    ek: EkPublic,
+    chain: EkChain,
+    ak: AkPublic,
+    ldevid: LdevidPublic,
+}
+
+impl Keys {
+    /// No public-key operation happens here: sizes, templates and checklists.
+    fn parse(ek: &[u8], chain: &[Vec<u8>], ak: &[u8], ldevid: &[u8]) -> Result<Self, ExchangeError> {
+        let ek = EkPublic::parse(ek)?;
+        let ak = AkPublic::new(Public::parse(ak).map_err(VerificationError::AkPublic)?)?;
+        let ldevid = LdevidPublic::new(Public::parse(ldevid).map_err(VerificationError::LdevidPublic)?)?;
+        Ok(Self { ek, chain: EkChain::parse(chain)?, ak, ldevid })
+    }
+}
+
+/// A well-formed request for a challenge. Nothing in it is proven.
+pub struct ChallengeCandidate {
+    keys: Keys,
+    join_token: Vec<u8>,
+}
+
+impl ChallengeCandidate {
+    /// Longest join-token secret taken: 32 bytes are made by `token create`.
+    const JOIN_TOKEN_MAX: usize = 64;
+
+    /// # Errors
+    /// Sizes, EK template, AK and LDevID checklists.
+    pub fn parse(request: &v1::RequestChallengeRequest) -> Result<Self, ExchangeError> {
+        if request.join_token.len() > Self::JOIN_TOKEN_MAX {
+            return Err(VerificationError::TooLong {
+                field: "join_token",
+                len: request.join_token.len(),
+                max: Self::JOIN_TOKEN_MAX,
+            }
+            .into());
+        }
+        let keys = Keys::parse(
+            &request.ek_public,
+            &request.ek_certificate_chain,
+            &request.ak_public,
+            &request.ldevid_public,
+        )?;
+        Ok(Self { keys, join_token: request.join_token.clone() })
+    }
+
+    /// The id that the gateway will have if all goes well. Unproven.
+    #[must_use]
+    pub fn gateway_id(&self) -> &holdfast_proto::binding::Ueid {
+        self.keys.ek.gateway_id()
+    }
+
+    /// Name of the EK. Unproven.
+    #[must_use]
+    pub fn ek_name(&self) -> &Name {
+        self.keys.ek.name()
+    }
+
+    /// Name of the AK. Unproven.
+    #[must_use]
+    pub fn ak_name(&self) -> &Name {
+        self.keys.ak.name()
+    }
+
+    /// Name of the LDevID key. Unproven.
+    #[must_use]
+    pub fn ldevid_name(&self) -> &Name {
+        self.keys.ldevid.name()
+    }
+
+    /// The join token's secret as presented; empty in recovery.
+    #[must_use]
+    pub fn join_token(&self) -> &[u8] {
+        &self.join_token
+    }
+}
+
+/// What step 1 answers.
+#[derive(Debug)]
+pub struct IssuedChallenge {
+    /// 32 bytes, for claims and certify.
+    pub nonce: [u8; 32],
+    /// Contents of TPM2B_ID_OBJECT.
+    pub credential_blob: Vec<u8>,
+    /// Contents of TPM2B_ENCRYPTED_SECRET.
+    pub encrypted_secret: Vec<u8>,
+    /// PCRs to quote.
+    pub selection: PcrSelection,
+    /// Sealed state, to be sent back unchanged.
+    pub token: Vec<u8>,
+    /// When the token ends.
+    pub expires: UnixTime,
+}
+
+impl From<IssuedChallenge> for v1::RequestChallengeResponse {
+    fn from(issued: IssuedChallenge) -> Self {
+        Self {
+            nonce: issued.nonce.to_vec(),
+            credential_blob: issued.credential_blob,
+            encrypted_secret: issued.encrypted_secret,
+            pcr_selection: Some(wire_selection(&issued.selection)),
+            token: issued.token,
+            expires: issued.expires.seconds(),
+        }
+    }
+}
+
+/// A PCR selection as the wire has it.
+pub(super) fn wire_selection(selection: &PcrSelection) -> v1::PcrSelection {
+    v1::PcrSelection {
+        hash_alg: selection.hash.id().into(),
+        pcr_indices: selection.pcrs.iter().map(u32::from).collect(),
+    }
+}
+
+impl Verifier {
+    /// Step 1, after admission: endorses the EK and makes a challenge that
+    /// only the TPM holding that EK and that very AK can answer.
+    ///
+    /// # Errors
+    /// The EK is not endorsed, or randomness failed.
+    pub fn challenge(
+        &self,
+        candidate: ChallengeCandidate,
+        purpose: EnrolmentPurpose,
+        admission: Admission,
+        now: UnixTime,
+        rng: &dyn SecureRandom,
+    ) -> Result<IssuedChallenge, ExchangeError> {
+        let Keys { ek, chain, ak, ldevid } = candidate.keys;
+        let gateway = *ek.gateway_id();
+        let endorsed = self.anchors().endorse(&chain, ek, now)?;
+        let pending = PendingActivation::new(endorsed, ak);
+        let (credential, secret_sha256) = pending.make_credential(rng)?;
+        let nonce = random_32(rng)?;
+        let state = EnrolmentState {
+            purpose,
+            ek: pending.ek().name().clone(),
+            ek_chain_sha256: chain.sha256(),
+            secret_sha256,
+            admission,
+            challenge: Challenge {
+                gateway,
+                ak: pending.ak().name().clone(),
+                ldevid: ldevid.name().clone(),
+                nonce,
+                selection: self.selection.clone(),
+                policy_sha256: self.policy_sha256(),
+                issued: now,
+                expires: self.sealer.expiry(now),
+            },
+        };
+        Ok(IssuedChallenge {
+            nonce,
+            credential_blob: credential.id_object,
+            encrypted_secret: credential.encrypted_secret,
+            selection: self.selection.clone(),
+            token: self.sealer.seal(&state, rng)?,
+            expires: state.challenge.expires,
+        })
+    }
+
+    /// Step 2, cheap half: the token is ours, of this purpose and in time, the
+    /// keys are those of step 1, and the TPM found the secret.
+    ///
+    /// # Errors
+    /// Which of these does not hold.
+    pub fn open(
+        &self,
+        candidate: EnrolCandidate,
+        purpose: EnrolmentPurpose,
+        now: UnixTime,
+    ) -> Result<OpenedEnrolment, ExchangeError> {
+        let fresh = self.sealer.open_enrolment(&candidate.token, purpose, now)?;
+        if fresh.challenge().policy_sha256 != self.policy_sha256() {
+            return Err(ExchangeError::PolicyChanged);
+        }
+        let Keys { ek, chain, ak, ldevid } = &candidate.keys;
+        fresh.expect_keys(ek.name(), &chain.sha256(), ak.name(), ldevid.name())?;
+        let admission = fresh.state().admission.clone();
+        let answered = fresh.answer(&candidate.activated_secret)?;
+        Ok(OpenedEnrolment {
+            keys: candidate.keys,
+            certification: candidate.certification,
+            evidence: candidate.evidence,
+            answered,
+            admission,
+        })
+    }
+}
+
+/// A well-formed answer to a challenge. Nothing in it is proven.
+pub struct EnrolCandidate {
+    token: Vec<u8>,
+    activated_secret: Vec<u8>,
+    keys: Keys,
+    certification: KeyCertification,
+    evidence: Evidence,
+}
+
+impl EnrolCandidate {
+    /// # Errors
+    /// Sizes, structure, EK template, AK and LDevID checklists.
+    pub fn parse(request: &v1::EnrollRequest) -> Result<Self, ExchangeError> {
+        let certification =
+            request.ldevid_certification.as_ref().ok_or(ExchangeError::Missing("ldevid_certification"))?;
+        let evidence = request.evidence.as_ref().ok_or(ExchangeError::Missing("evidence"))?;
+        Ok(Self {
+            token: request.token.clone(),
+            activated_secret: request.activated_secret.clone(),
+            keys: Keys::parse(
+                &request.ek_public,
+                &request.ek_certificate_chain,
+                &request.ak_public,
+                &request.ldevid_public,
+            )?,
+            certification: KeyCertification::parse(certification)?,
+            evidence: Evidence::parse(evidence)?,
+        })
+    }
+
+    /// The id that the gateway will have if all goes well. Unproven.
+    #[must_use]
+    pub fn gateway_id(&self) -> &holdfast_proto::binding::Ueid {
+        self.keys.ek.gateway_id()
+    }
+}
+
+/// An answer whose secret is right: the TPM that holds this EK and this AK
+/// took part. Endorsement and Evidence are still to be checked.
+pub struct OpenedEnrolment {
+    keys: Keys,
+    certification: KeyCertification,
+    evidence: Evidence,
+    answered: AnsweredChallenge,
+    admission: Admission,
+}
+
+impl OpenedEnrolment {
+    /// The gateway's id.
+    #[must_use]
+    pub fn gateway_id(&self) -> &holdfast_proto::binding::Ueid {
+        self.keys.ek.gateway_id()
+    }
+
+    /// By what the gateway was admitted in step 1; it must still hold in the
+    /// transaction that records the grant.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// For the single-use table.
+    #[must_use]
+    pub fn token_id(&self) -> TokenId {
+        self.answered.token_id()
+    }
+
+    /// When the token ends, and with it its row in the single-use table.
+    #[must_use]
+    pub fn expires(&self) -> UnixTime {
+        self.answered.challenge().expires
+    }
+
+    /// Step 2, dear half: endorsement again (anchors may have changed),
+    /// certify, quote, claims, and all their bindings.
+    ///
+    /// # Errors
+    /// The first check that does not hold.
+    pub fn verify(
+        self,
+        verifier: &Verifier,
+        channel: &ChannelBinding,
+        now: UnixTime,
+    ) -> Result<VerifiedEnrolment, ExchangeError> {
+        let Self { keys, certification, evidence, answered, admission } = self;
+        let Keys { ek, chain, ak, ldevid } = keys;
+        let token_id = answered.token_id();
+        let expires = answered.challenge().expires;
+        let ek_chain_sha256 = chain.sha256();
+        let endorsed = verifier.anchors().endorse(&chain, ek, now)?;
+        let activated = PendingActivation::new(endorsed, ak).complete(answered)?;
+        let ek_public = activated.ek().clone();
+        let evidence = verify_enrolment(evidence, &certification, ldevid, activated, channel, now)?;
+        let gateway = ActivatedGateway {
+            id: *evidence.gateway_id(),
+            class: evidence.class().clone(),
+            ek_public: ek_public.public().encode(),
+            ek_name: ek_public.name().clone(),
+            ek_spki_sha256: ek_public.spki_sha256(),
+            ek_chain_sha256,
+            ak_public: evidence.ak().public().encode(),
+            ak_name: evidence.ak().name().clone(),
+            ak_qualified_name: evidence.ak_qualified_name().to_vec(),
+            ldevid_public: evidence.ldevid().public().encode(),
+            ldevid_name: evidence.ldevid().name().clone(),
+            ldevid_spki_sha256: evidence.ldevid().spki_sha256(),
+            tpm: evidence.tpm().clone(),
+            clock: *evidence.clock(),
+            firmware_version: evidence.firmware_version(),
+            boot_log: evidence.boot_log().clone(),
+        };
+        Ok(VerifiedEnrolment { gateway, evidence, token_id, expires, admission })
+    }
+}
+
+/// What the store records of a gateway that proved itself. Plain facts: only
+/// [`VerifiedEnrolment`] makes one, and it confers nothing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ActivatedGateway {
+    /// UEID: 0x01 ‖ SHA-256 of the EK's SPKI.
+    pub id: holdfast_proto::binding::Ueid,
+    /// Reference-value class, from the admission.
+    pub class: Class,
+    /// TPMT_PUBLIC of the EK.
+    pub ek_public: Vec<u8>,
+    /// Name of the EK.
+    pub ek_name: Name,
+    /// SHA-256 of the EK's DER SubjectPublicKeyInfo.
+    pub ek_spki_sha256: [u8; 32],
+    /// [`EkChain::sha256`].
+    pub ek_chain_sha256: [u8; 32],
+    /// TPMT_PUBLIC of the AK.
+    pub ak_public: Vec<u8>,
+    /// Name of the AK.
+    pub ak_name: Name,
+    /// Qualified name of the AK, as its attestations state it.
+    pub ak_qualified_name: Vec<u8>,
+    /// TPMT_PUBLIC of the LDevID key.
+    pub ldevid_public: Vec<u8>,
+    /// Name of the LDevID key.
+    pub ldevid_name: Name,
+    /// SHA-256 of the LDevID key's DER SubjectPublicKeyInfo.
+    pub ldevid_spki_sha256: [u8; 32],
+    /// What the EK certificate says of the TPM.
+    pub tpm: TpmFacts,
+    /// TPM clock at the quote.
+    pub clock: ClockInfo,
+    /// TPM firmware version at the quote.
+    pub firmware_version: u64,
+    /// Boot log, bound to the quote by the claims.
+    pub boot_log: BootLog,
+}
+
+/// An enrolment whose Evidence is authentic, fresh and bound. Not appraised.
+pub struct VerifiedEnrolment {
+    gateway: ActivatedGateway,
+    evidence: VerifiedEvidence<CertifiedNow>,
+    token_id: TokenId,
+    expires: UnixTime,
+    admission: Admission,
+}
+
+impl VerifiedEnrolment {
+    /// What will be recorded.
+    #[must_use]
+    pub fn gateway(&self) -> &ActivatedGateway {
+        &self.gateway
+    }
+
+    /// Class whose reference values apply.
+    #[must_use]
+    pub fn class(&self) -> &Class {
+        &self.gateway.class
+    }
+
+    /// Step 3: compares with reference values under the policy. A negative
+    /// result is a value.
+    ///
+    /// # Errors
+    /// Appraisal itself failed.
+    pub fn appraise(
+        self,
+        verifier: &Verifier,
+        references: Option<&ReferenceValues>,
+        now: UnixTime,
+    ) -> Result<Enrolment, ExchangeError> {
+        let result = verifier.policy.appraise(self.evidence, references, now)?;
+        Ok(Enrolment {
+            gateway: self.gateway,
+            result,
+            token_id: self.token_id,
+            expires: self.expires,
+            admission: self.admission,
+        })
+    }
+}
+
+/// A finished enrolment, to be recorded and then answered.
+pub struct Enrolment {
+    /// What to record.
+    pub gateway: ActivatedGateway,
+    /// Affirming or not, with reasons; consumed by `authorise`.
+    pub result: AttestationResult<CertifiedNow>,
+    /// To be spent in the recording transaction.
+    pub token_id: TokenId,
+    /// When the token ends.
+    pub expires: UnixTime,
+    /// To be checked again in the recording transaction.
+    pub admission: Admission,
+}

@@ -1,0 +1,75 @@
+//! Everything that can end an exchange, and the kind that the peer learns.
+
+use thiserror::Error;
+
+use crate::{
+    appraisal::AppraisalError, endorsement::EndorsementError, freshness::FreshnessError,
+    verification::VerificationError,
+};
+
+/// Why an exchange stopped. The cause is for the log; the peer gets
+/// [`ExchangeError::kind`] only.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ExchangeError {
+    /// A field of the request that must be there is not.
+    #[error("the request lacks `{0}`")]
+    Missing(&'static str),
+    /// The gateway on record does not parse any more: a fault of the store.
+    #[error("the record of the gateway is damaged: {0}")]
+    Record(#[source] VerificationError),
+    /// The policy changed between challenge and answer (ARCHITECTURE §4).
+    #[error("the appraisal policy changed since the challenge was made")]
+    PolicyChanged,
+    /// The endorsement room refused the EK.
+    #[error("endorsement: {0}")]
+    Endorsement(#[from] EndorsementError),
+    /// The freshness room refused the token.
+    #[error("freshness: {0}")]
+    Freshness(#[from] FreshnessError),
+    /// The verification room refused keys or Evidence.
+    #[error("verification: {0}")]
+    Verification(#[from] VerificationError),
+    /// Appraisal itself failed; a negative appraisal is a value, not this.
+    #[error("appraisal: {0}")]
+    Appraisal(#[from] AppraisalError),
+}
+
+/// What kind of refusal it is: all that a peer is told (STYLE rule 6). The
+/// edge maps each to one gRPC code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Not well formed, or a key that breaks a rule on its face:
+    /// INVALID_ARGUMENT. Repeating it is useless.
+    InvalidRequest,
+    /// The TPM is not endorsed by a vendor that the owner trusts:
+    /// PERMISSION_DENIED.
+    NotEndorsed,
+    /// Expired, already used, of another purpose or another key:
+    /// FAILED_PRECONDITION. A new challenge helps.
+    Stale,
+    /// Well formed, but not what it claims to be: UNAUTHENTICATED.
+    NotAuthentic,
+    /// Our fault: INTERNAL.
+    Internal,
+}
+
+impl ExchangeError {
+    /// The kind of this refusal.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Missing(_) => Kind::InvalidRequest,
+            Self::PolicyChanged => Kind::Stale,
+            Self::Endorsement(e) if e.is_malformed() => Kind::InvalidRequest,
+            Self::Endorsement(_) => Kind::NotEndorsed,
+            Self::Freshness(e) if e.is_internal() => Kind::Internal,
+            Self::Freshness(_) => Kind::Stale,
+            Self::Verification(e) if e.is_internal() => Kind::Internal,
+            Self::Verification(e) if e.is_malformed() => Kind::InvalidRequest,
+            Self::Verification(_) => Kind::NotAuthentic,
+            Self::Record(_) | Self::Appraisal(_) => Kind::Internal,
+        }
+    }
+}

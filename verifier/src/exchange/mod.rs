@@ -1,0 +1,94 @@
+//! Exchange: the conversation with one gateway, put together from the rooms.
+//! In: decoded gRPC messages, a time, randomness, the channel's exporter.
+//! Out: a challenge, a verified and appraised gateway, or why not.
+//!
+//! Pure and synchronous: nothing is stored here, no clock is read. Cheap
+//! checks come first; each step is a value that the next one consumes:
+//!
+//! ```text
+//! RequestChallengeRequest ─parse─► ChallengeCandidate ─Verifier::challenge─► IssuedChallenge
+//! EnrollRequest ─parse─► EnrolCandidate ─Verifier::open─► OpenedEnrolment ─verify─► VerifiedEnrolment ─appraise─► Enrolment
+//! (EnrolledGateway, AttestRequest) ─Verifier::attest─► Attestation
+//! ```
+//!
+//! The shell must, between these steps: rate-limit before `challenge`; look
+//! up admission for `ChallengeCandidate`; and, in the transaction that records
+//! the outcome, spend `token_id`, and check join token and revocation again.
+
+mod attestation;
+mod enrolment;
+mod error;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, RwLock};
+
+use holdfast_proto::tpm::PcrSelection;
+
+pub use attestation::{Attestation, AttestationChallenge, EnrolledGateway, GatewayRecord, Outcome};
+pub use enrolment::{
+    ActivatedGateway, ChallengeCandidate, EnrolCandidate, Enrolment, IssuedChallenge, OpenedEnrolment,
+    VerifiedEnrolment,
+};
+pub use error::{ExchangeError, Kind};
+
+pub use crate::{
+    freshness::{Admission, AdmissionBasis, Class, EnrolmentPurpose, TokenId},
+    time::UnixTime,
+    verification::ChannelBinding,
+};
+use crate::{appraisal::Policy, endorsement::Anchors, freshness::ChallengeSealer};
+
+/// What a [`Verifier`] is made of.
+pub struct Settings {
+    /// Vendor roots and intermediates.
+    pub anchors: Anchors,
+    /// Holds the token key.
+    pub sealer: ChallengeSealer,
+    /// Compiled appraisal policy.
+    pub policy: Policy,
+    /// PCRs that every quote must cover, exactly.
+    pub selection: PcrSelection,
+}
+
+/// The Verifier (RFC 9334 §4.1) without its shell. Shared by all requests.
+pub struct Verifier {
+    anchors: RwLock<Arc<Anchors>>,
+    sealer: ChallengeSealer,
+    policy: Policy,
+    selection: PcrSelection,
+}
+
+impl Verifier {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let Settings { anchors, sealer, policy, selection } = settings;
+        Self { anchors: RwLock::new(Arc::new(anchors)), sealer, policy, selection }
+    }
+
+    /// Takes newly imported endorsements into use. Exchanges under way keep
+    /// the anchors that they began with.
+    pub fn replace_anchors(&self, anchors: Anchors) {
+        let mut slot = self.anchors.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *slot = Arc::new(anchors);
+    }
+
+    /// The PCRs that every quote must cover.
+    #[must_use]
+    pub fn selection(&self) -> &PcrSelection {
+        &self.selection
+    }
+
+    /// The appraisal policy in force.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn anchors(&self) -> Arc<Anchors> {
+        // A poisoned lock only says that another thread panicked while it
+        // held it; an `Arc` is replaced in one step, so the value is whole.
+        Arc::clone(&self.anchors.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
