@@ -1,1 +1,9 @@
-//! Holdfast: proto.
+//! What the attester, the verifier and the simulator say to one another, and
+//! nothing else: the gRPC contract, TPM structures, claims, attestation
+//! results, the tags that bind them, and the bundle that starts it all.
+//!
+//! Everything here is *well-formed but untrusted*: a value of one of these
+//! types says how the bytes read, never that anybody vouches for them.
+
+pub mod grpc;
+pub mod tpm;

@@ -1,0 +1,24 @@
+//! Compiles `holdfast/v1/*.proto` with protox, so that no `protoc` is needed,
+//! and leaves the descriptor set beside the code for gRPC reflection.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+const PROTOS: [&str; 4] = [
+    "holdfast/v1/admin.proto",
+    "holdfast/v1/attestation.proto",
+    "holdfast/v1/enrollment.proto",
+    "holdfast/v1/evidence.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for proto in PROTOS {
+        println!("cargo:rerun-if-changed={proto}");
+    }
+    let descriptors = protox::compile(PROTOS, ["."])?;
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+    fs::write(out.join("holdfast.v1.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}
