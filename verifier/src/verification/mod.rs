@@ -1,0 +1,32 @@
+//! Verification: is this Evidence authentic, fresh and bound together?
+//! In: well-formed but untrusted Evidence, an activated (or recorded) AK, a
+//! fresh challenge, the channel. Out: [`VerifiedEvidence`], or why not.
+//!
+//! Whether the verified state is *good* is for appraisal.
+
+mod activation;
+mod certify;
+mod claims;
+mod credential;
+mod error;
+mod evidence;
+pub mod kdf;
+mod keys;
+mod pss;
+mod quote;
+mod road;
+mod signature;
+#[cfg(test)]
+mod tests;
+mod verified;
+
+pub use activation::{ActivatedAk, PendingActivation};
+pub use certify::KeyCertification;
+pub use credential::{Credential, make_credential};
+pub use error::{KeyFault, SignatureFault, VerificationError};
+pub use evidence::{BootLog, Evidence, PcrValues};
+pub use keys::{AkPublic, AkScheme, LdevidPublic};
+pub use quote::{Quote, verify_quote};
+pub use road::{RecordedKeys, verify_attestation, verify_enrolment, verify_renewal};
+pub use signature::verify_signature;
+pub use verified::{CertifiedNow, ChannelBinding, KeyProof, OnRecord, VerifiedEvidence};

@@ -1,0 +1,257 @@
+//! What verification proves, as a value that only this room can make.
+
+use std::fmt;
+
+use holdfast_proto::{
+    binding::Ueid,
+    claims::Claims,
+    tpm::{ClockInfo, Name},
+};
+use ring::digest::{Context, SHA256};
+
+use super::{
+    evidence::{BootLog, PcrValues},
+    keys::{AkPublic, LdevidPublic},
+};
+use crate::{endorsement::TpmFacts, freshness::Class};
+
+/// TLS exporter value of the connection that carried the Evidence (RFC 8446
+/// §7.5, RFC 9266): label `EXPORTER-holdfast-evidence`, no context, 32 bytes.
+#[derive(Clone, Copy)]
+pub struct ChannelBinding([u8; 32]);
+
+impl ChannelBinding {
+    /// From the exporter of the connection that carries the call.
+    #[must_use]
+    pub const fn new(exporter: [u8; 32]) -> Self {
+        Self(exporter)
+    }
+
+    pub(super) const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ChannelBinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChannelBinding(..)")
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// How the LDevID key came to be believed in. Sealed: [`CertifiedNow`] or
+/// [`OnRecord`].
+pub trait KeyProof: sealed::Sealed {
+    /// The LDevID key.
+    fn ldevid(&self) -> &LdevidPublic;
+}
+
+/// The LDevID key was certified by the AK in this very exchange
+/// (TPM2_Certify, TPM 2.0 Part 3 §18.2). An LDevID may be issued for it.
+#[derive(Debug)]
+pub struct CertifiedNow {
+    ldevid: LdevidPublic,
+}
+
+/// The LDevID key was certified in an earlier exchange. Enough to stay
+/// trusted, never to be issued an LDevID.
+#[derive(Debug)]
+pub struct OnRecord {
+    ldevid: LdevidPublic,
+}
+
+impl CertifiedNow {
+    pub(super) fn new(ldevid: LdevidPublic) -> Self {
+        Self { ldevid }
+    }
+}
+
+impl OnRecord {
+    pub(super) fn new(ldevid: LdevidPublic) -> Self {
+        Self { ldevid }
+    }
+}
+
+impl sealed::Sealed for CertifiedNow {}
+impl sealed::Sealed for OnRecord {}
+
+impl KeyProof for CertifiedNow {
+    fn ldevid(&self) -> &LdevidPublic {
+        &self.ldevid
+    }
+}
+
+impl KeyProof for OnRecord {
+    fn ldevid(&self) -> &LdevidPublic {
+        &self.ldevid
+    }
+}
+
+/// Evidence (RFC 9334 §8.1) that is authentic, fresh, and bound to this TPM,
+/// this challenge and this channel. Made only by [`super::verify_enrolment`],
+/// [`super::verify_attestation`] and [`super::verify_renewal`].
+#[derive(Debug)]
+#[must_use]
+pub struct VerifiedEvidence<K> {
+    key: K,
+    facts: Facts,
+}
+
+/// Everything but the key, gathered by `road`.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) gateway: Ueid,
+    pub(super) class: Class,
+    pub(super) tpm: TpmFacts,
+    pub(super) ak: AkPublic,
+    pub(super) ak_qualified_name: Vec<u8>,
+    pub(super) nonce: [u8; 32],
+    pub(super) pcrs: PcrValues,
+    pub(super) pcr_digest: Vec<u8>,
+    pub(super) clock: ClockInfo,
+    pub(super) previous_clock: Option<ClockInfo>,
+    pub(super) firmware_version: u64,
+    pub(super) claims: Claims,
+    pub(super) boot_log: BootLog,
+}
+
+impl<K: KeyProof> VerifiedEvidence<K> {
+    pub(super) fn new(key: K, facts: Facts) -> Self {
+        Self { key, facts }
+    }
+
+    /// The LDevID key: certified now or on record, as `K` says.
+    #[must_use]
+    pub fn ldevid(&self) -> &LdevidPublic {
+        self.key.ldevid()
+    }
+
+    /// Name of the LDevID key.
+    #[must_use]
+    pub fn ldevid_name(&self) -> &Name {
+        self.key.ldevid().name()
+    }
+
+    /// Gives up the Evidence for the proof about its key; for the
+    /// Attestation Result, which carries it on.
+    #[must_use]
+    pub fn into_key(self) -> K {
+        self.key
+    }
+
+    /// UEID of the gateway: 0x01 ‖ SHA-256 of its EK's SPKI.
+    #[must_use]
+    pub fn gateway_id(&self) -> &Ueid {
+        &self.facts.gateway
+    }
+
+    /// Reference-value class that the admission assigned.
+    #[must_use]
+    pub fn class(&self) -> &Class {
+        &self.facts.class
+    }
+
+    /// What the EK certificate says of the TPM, and who says so.
+    #[must_use]
+    pub fn tpm(&self) -> &TpmFacts {
+        &self.facts.tpm
+    }
+
+    /// The AK that signed the quote.
+    #[must_use]
+    pub fn ak(&self) -> &AkPublic {
+        &self.facts.ak
+    }
+
+    /// Qualified name of the AK: where in the TPM's hierarchies it stands.
+    #[must_use]
+    pub fn ak_qualified_name(&self) -> &[u8] {
+        &self.facts.ak_qualified_name
+    }
+
+    /// The challenge's nonce.
+    #[must_use]
+    pub fn nonce(&self) -> &[u8; 32] {
+        &self.facts.nonce
+    }
+
+    /// Quoted PCRs: exactly the required selection, each with its value.
+    #[must_use]
+    pub fn pcrs(&self) -> &PcrValues {
+        &self.facts.pcrs
+    }
+
+    /// pcrDigest of the quote (TPM 2.0 Part 2 §10.12.1).
+    #[must_use]
+    pub fn pcr_digest(&self) -> &[u8] {
+        &self.facts.pcr_digest
+    }
+
+    /// TPM clock at the quote.
+    #[must_use]
+    pub fn clock(&self) -> &ClockInfo {
+        &self.facts.clock
+    }
+
+    /// TPM clock at the last quote on record, if there is one.
+    #[must_use]
+    pub fn previous_clock(&self) -> Option<&ClockInfo> {
+        self.facts.previous_clock.as_ref()
+    }
+
+    /// TPM firmware version, vendor specific (TPMS_ATTEST.firmwareVersion).
+    #[must_use]
+    pub fn firmware_version(&self) -> u64 {
+        self.facts.firmware_version
+    }
+
+    /// What the Attester's software says, signed by the LDevID key.
+    #[must_use]
+    pub fn claims(&self) -> &Claims {
+        &self.facts.claims
+    }
+
+    /// The boot log, bound by the claims. Not yet replayed.
+    #[must_use]
+    pub fn boot_log(&self) -> &BootLog {
+        &self.facts.boot_log
+    }
+
+    /// SHA-256 over everything here that an appraisal may depend on, without
+    /// what differs in each exchange: nonce, exporter, iat, uptime, the TPM's
+    /// clock, the digests of certify. Equal digests, policy and reference
+    /// values give equal appraisals (ARCHITECTURE §5): the key for a memo.
+    ///
+    /// A policy that reads what is left out must not be memoised.
+    #[must_use]
+    pub fn state_sha256(&self) -> [u8; 32] {
+        let f = &self.facts;
+        let mut context = Context::new(&SHA256);
+        let mut field = |bytes: &[u8]| {
+            context.update(&(bytes.len() as u64).to_be_bytes());
+            context.update(bytes);
+        };
+        field(b"holdfast-state-v1");
+        field(f.gateway.as_bytes());
+        field(f.class.as_str().as_bytes());
+        f.tpm.feed(&mut field);
+        field(f.ak.name().as_bytes());
+        field(&f.ak_qualified_name);
+        field(self.key.ldevid().name().as_bytes());
+        f.pcrs.feed(&mut field);
+        field(&f.firmware_version.to_be_bytes());
+        field(f.claims.software_name.as_bytes());
+        field(f.claims.software_version.as_bytes());
+        field(f.boot_log.sha256().map_or(&[][..], |d| &d[..]));
+        finish(context)
+    }
+}
+
+fn finish(context: Context) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}
