@@ -31,4 +31,4 @@ if [ ${#failures[@]} -gt 0 ]; then
   for title in "${failures[@]}"; do say "check failed: $title"; done
   exit 1
 fi
-say "check: all ${0##*/} steps passed"
+say "check: every step passed"
