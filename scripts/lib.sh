@@ -1,7 +1,8 @@
+# shellcheck shell=bash disable=SC2034
 # Shared by the scripts beside it; sourced, never run.
 # Sets the working directory to the project's top.
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 # rustup's default place, for shells that were opened before it was installed.
 case ":$PATH:" in
@@ -11,7 +12,6 @@ esac
 export PATH
 
 target_dir="${CARGO_TARGET_DIR:-target}"
-programs=(holdfast-verifier holdfast-attester holdfast-sim)
 
 say() { printf '%s\n' "$*"; }
 die() {

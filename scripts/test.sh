@@ -17,6 +17,7 @@ case "$target_dir" in /*) HOLDFAST_SKIP_LOG="$target_dir/skipped.txt" ;; esac
 : >"$HOLDFAST_SKIP_LOG"
 # The TPM stack writes to stderr what Holdfast reports itself.
 export TSS2_LOG="${TSS2_LOG:-all+NONE}"
+if [ -t 1 ]; then export CARGO_TERM_COLOR=always; fi
 
 failed_runs=()
 run() { # run TITLE COMMAND…: keeps going after a failure; output to terminal and log
@@ -38,7 +39,23 @@ run "doc tests" cargo test --workspace --no-fail-fast --doc
 #   libtest  "test result: ok. 3 passed; 0 failed; 1 ignored; …"
 plain() { sed 's/\x1b\[[0-9;]*m//g' "$log"; }
 count() { # count WORD: the sum of the numbers before WORD in all summaries
-  plain | grep -E '^ *Summary \[|^test result:' | grep -oE "[0-9]+ $1" | awk '{n += $1} END {print n + 0}'
+  plain | awk -v word="$1" '/^ *Summary \[|^test result:/ {
+      while (match($0, "[0-9]+ " word)) {
+        n += substr($0, RSTART, RLENGTH)
+        $0 = substr($0, RSTART + RLENGTH)
+      }
+    }
+    END { print n + 0 }'
+}
+# The adversary catalogue: tests whose name carries a row's number.
+attacks() {
+  plain | awk '$2 == "[" && /[ :](adv_a|cve_c)[0-9]+_[a-z0-9_]*$/ && $1 ~ /^(PASS|FAIL|TIMEOUT|SIG)/ {
+      outcome[$NF] = $1 # a failure is listed twice
+    }
+    END {
+      for (test in outcome) { n++; if (outcome[test] == "PASS") ok++ }
+      if (n) printf "adversary: %d of %d refused\n", ok, n
+    }'
 }
 passed=$(count passed)
 failed=$(($(count failed) + $(count 'timed out') + $(count 'exec failed')))
@@ -50,9 +67,7 @@ if [ "$absent" -gt 0 ]; then
   say "Skipped here, and why:"
   sed 's/^/  /' "$HOLDFAST_SKIP_LOG"
 fi
-attacks=$(plain | grep -E '^ *(PASS|FAIL|TIMEOUT|SIGABRT) \[' | grep -oE '^ *[A-Z]+|(adv_a|cve_c)[0-9]+_[a-z0-9_:]+' | paste -d ' ' - - 2>/dev/null |
-  awk '$2 ~ /^(adv_a|cve_c)/ {n++; if ($1 == "PASS") ok++} END {if (n) printf "adversary: %d of %d refused", ok, n}' || true)
-[ -z "$attacks" ] || say "$attacks"
+attacks
 for title in "${failed_runs[@]}"; do
   say "$title: failed; the whole output is in $log"
 done
