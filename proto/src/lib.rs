@@ -5,5 +5,11 @@
 //! Everything here is *well-formed but untrusted*: a value of one of these
 //! types says how the bytes read, never that anybody vouches for them.
 
+pub mod binding;
+pub mod bundle;
+pub mod cbor;
+pub mod claims;
 pub mod grpc;
+pub mod result;
 pub mod tpm;
+mod ueid;

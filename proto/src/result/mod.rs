@@ -1,0 +1,1 @@
+//! Attestation Results (EAR, draft-ietf-rats-ear-04).
