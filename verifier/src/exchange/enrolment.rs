@@ -134,7 +134,7 @@ impl From<IssuedChallenge> for v1::RequestChallengeResponse {
 pub(super) fn wire_selection(selection: &PcrSelection) -> v1::PcrSelection {
     v1::PcrSelection {
         hash_alg: selection.hash.id().into(),
-        pcr_indices: selection.pcrs.iter().map(u32::from).collect(),
+        pcr_indices: selection.pcrs.iter().collect(),
     }
 }
 

@@ -210,15 +210,15 @@ pub enum VerificationError {
     #[error("PCR values cover {got:?}, required is {required:?}")]
     PcrList {
         /// Indices in the list.
-        got: Vec<u8>,
+        got: Vec<u32>,
         /// Indices required.
-        required: Vec<u8>,
+        required: Vec<u32>,
     },
     /// A PCR value is not as long as its bank's digest (A10).
     #[error("PCR {index} has {len} bytes")]
     PcrLength {
         /// Index.
-        index: u8,
+        index: u32,
         /// Its length.
         len: usize,
     },

@@ -17,14 +17,14 @@ pub(super) const SIGNATURE_MAX: usize = 768;
 /// Boot logs of servers run to some 200 KiB (proto `BootLog.content`).
 pub(super) const BOOT_LOG_MAX: usize = 1 << 20;
 /// PCRs of one bank.
-const PCR_COUNT: usize = 24;
+const PCR_COUNT: u32 = 24;
 
 /// Parsed Evidence. What it says is out of reach until verification.
 #[derive(Debug)]
 pub struct Evidence {
     pub(super) claims: SignedClaims,
     pub(super) quote: SignedAttest,
-    pub(super) pcrs: Vec<(u8, Vec<u8>)>,
+    pub(super) pcrs: Vec<(u32, Vec<u8>)>,
     pub(super) boot_log: SentLog,
 }
 
@@ -87,18 +87,23 @@ pub(super) fn at_most(field: &'static str, bytes: &[u8], max: usize) -> Result<(
     Ok(())
 }
 
-fn parse_pcrs(values: &[v1::PcrValue]) -> Result<Vec<(u8, Vec<u8>)>, VerificationError> {
-    if values.len() > PCR_COUNT {
-        return Err(VerificationError::TooLong { field: "pcr_values", len: values.len(), max: PCR_COUNT });
+fn parse_pcrs(values: &[v1::PcrValue]) -> Result<Vec<(u32, Vec<u8>)>, VerificationError> {
+    if values.len() > PCR_COUNT as usize {
+        return Err(VerificationError::TooLong {
+            field: "pcr_values",
+            len: values.len(),
+            max: PCR_COUNT as usize,
+        });
     }
     let mut next = 0;
     let mut pcrs = Vec::with_capacity(values.len());
     for pcr in values {
         at_most("pcr_values.value", &pcr.value, HashAlg::Sha512.digest_len())?;
-        let index = u8::try_from(pcr.index).ok().filter(|i| usize::from(*i) < PCR_COUNT && *i >= next);
-        let index = index.ok_or(VerificationError::PcrOrder(pcr.index))?;
-        next = index + 1;
-        pcrs.push((index, pcr.value.clone()));
+        if pcr.index < next || pcr.index >= PCR_COUNT {
+            return Err(VerificationError::PcrOrder(pcr.index));
+        }
+        next = pcr.index + 1;
+        pcrs.push((pcr.index, pcr.value.clone()));
     }
     Ok(pcrs)
 }
@@ -121,12 +126,12 @@ fn parse_log(log: Option<&v1::BootLog>) -> Result<SentLog, VerificationError> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PcrValues {
     selection: PcrSelection,
-    values: Vec<(u8, Vec<u8>)>,
+    values: Vec<(u32, Vec<u8>)>,
 }
 
 impl PcrValues {
     /// Only `quote` makes one, once the digest and the signature hold.
-    pub(super) fn new(selection: PcrSelection, values: Vec<(u8, Vec<u8>)>) -> Self {
+    pub(super) fn new(selection: PcrSelection, values: Vec<(u32, Vec<u8>)>) -> Self {
         Self { selection, values }
     }
 
@@ -144,12 +149,12 @@ impl PcrValues {
 
     /// Value of one PCR, if the quote covers it.
     #[must_use]
-    pub fn get(&self, index: u8) -> Option<&[u8]> {
+    pub fn get(&self, index: u32) -> Option<&[u8]> {
         self.iter().find(|(i, _)| *i == index).map(|(_, value)| value)
     }
 
     /// Index and value, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = (u8, &[u8])> {
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
         self.values.iter().map(|(index, value)| (*index, value.as_slice()))
     }
 
@@ -157,7 +162,7 @@ impl PcrValues {
     pub(super) fn feed(&self, field: &mut impl FnMut(&[u8])) {
         field(&self.selection.hash.id().to_be_bytes());
         for (index, value) in self.iter() {
-            field(&[index]);
+            field(&index.to_be_bytes());
             field(value);
         }
     }

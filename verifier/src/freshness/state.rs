@@ -1,0 +1,326 @@
+//! What a challenge remembers, and for whom.
+
+use std::fmt;
+
+use holdfast_proto::{
+    binding::Ueid,
+    tpm::{Name, PcrSelection},
+};
+use ring::constant_time;
+
+use super::{
+    codec::{Reader, Writer},
+    error::FreshnessError,
+    sealer::{FreshChallenge, TokenId},
+    sha256,
+};
+use crate::time::UnixTime;
+
+/// Reference-value class: which golden measurements a gateway is held to. 1
+/// to 64 of `a-z 0-9 . _ -`, first a letter or a digit, so that it is inert in
+/// paths, logs and policy (ADVERSARY A18, A27).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Class(String);
+
+impl Class {
+    const MAX: usize = 64;
+
+    /// # Errors
+    /// [`FreshnessError::NotAClass`].
+    pub fn parse(text: &str) -> Result<Self, FreshnessError> {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let mut bytes = text.bytes();
+        let first = bytes.next().is_some_and(plain);
+        let rest = bytes.all(|b| plain(b) || matches!(b, b'.' | b'_' | b'-'));
+        if first && rest && text.len() <= Self::MAX {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(FreshnessError::NotAClass)
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// By what a gateway may take part. The shell looks it up before step 1 and
+/// again in the transaction that records the grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// On what ground.
+    pub basis: AdmissionBasis,
+    /// The class that the ground assigns.
+    pub class: Class,
+}
+
+/// The ground of an [`Admission`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AdmissionBasis {
+    /// A join token, by the store's id for it: 1 to 64 bytes.
+    JoinToken(String),
+    /// Recovery of a gateway on record.
+    OnRecord,
+}
+
+impl Admission {
+    const ID_MAX: usize = 64;
+
+    fn write(&self, w: &mut Writer) -> Result<(), FreshnessError> {
+        match &self.basis {
+            AdmissionBasis::JoinToken(id) if (1..=Self::ID_MAX).contains(&id.len()) => {
+                w.u8(1);
+                w.bytes(id.as_bytes());
+            }
+            AdmissionBasis::JoinToken(id) => return Err(FreshnessError::AdmissionId(id.len())),
+            AdmissionBasis::OnRecord => w.u8(2),
+        }
+        w.bytes(self.class.0.as_bytes());
+        Ok(())
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, FreshnessError> {
+        let basis = match r.u8()? {
+            1 => AdmissionBasis::JoinToken(r.text()?.to_owned()),
+            2 => AdmissionBasis::OnRecord,
+            _ => return Err(FreshnessError::Content),
+        };
+        Ok(Self { basis, class: Class::parse(r.text()?)? })
+    }
+}
+
+/// Which of the two enrolment flows. A token of one does not open the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnrolmentPurpose {
+    /// A gateway that is not on record.
+    Enrol,
+    /// A gateway on record whose LDevID expired, or that was silent.
+    Recover,
+}
+
+/// What every challenge holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    /// UEID of the gateway.
+    pub gateway: Ueid,
+    /// Name of its AK.
+    pub ak: Name,
+    /// Name of its LDevID key.
+    pub ldevid: Name,
+    /// To be found in claims and certify.
+    pub nonce: [u8; 32],
+    /// PCRs that the quote must cover, exactly.
+    pub selection: PcrSelection,
+    /// SHA-256 of the policy id in force.
+    pub policy_sha256: [u8; 32],
+    /// When it was made.
+    pub issued: UnixTime,
+    /// First moment at which it is refused.
+    pub expires: UnixTime,
+}
+
+/// A challenge in enrolment or recovery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnrolmentState {
+    /// Which flow.
+    pub purpose: EnrolmentPurpose,
+    /// Name of the EK that the credential was made for.
+    pub ek: Name,
+    /// [`crate::endorsement::EkChain::sha256`].
+    pub ek_chain_sha256: [u8; 32],
+    /// SHA-256 of the secret in the credential.
+    pub secret_sha256: [u8; 32],
+    /// By what the gateway was admitted.
+    pub admission: Admission,
+    /// The rest.
+    pub challenge: Challenge,
+}
+
+/// A challenge for a gateway on record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestationState {
+    /// All of it.
+    pub challenge: Challenge,
+}
+
+/// What a token can seal.
+pub(super) trait Sealable: Sized {
+    fn purpose(&self) -> u8;
+    fn challenge(&self) -> &Challenge;
+    fn write(&self, w: &mut Writer) -> Result<(), FreshnessError>;
+    fn read(purpose: u8, r: &mut Reader<'_>) -> Result<Self, FreshnessError>;
+}
+
+/// Purpose octets in the token. Authenticated, and part of the key derivation.
+impl EnrolmentPurpose {
+    pub(super) const fn octet(self) -> u8 {
+        match self {
+            Self::Enrol => 1,
+            Self::Recover => 2,
+        }
+    }
+}
+
+impl AttestationState {
+    pub(super) const PURPOSE: u8 = 3;
+}
+
+impl Sealable for EnrolmentState {
+    fn purpose(&self) -> u8 {
+        self.purpose.octet()
+    }
+
+    fn challenge(&self) -> &Challenge {
+        &self.challenge
+    }
+
+    fn write(&self, w: &mut Writer) -> Result<(), FreshnessError> {
+        w.bytes(self.ek.as_bytes());
+        w.array(&self.ek_chain_sha256);
+        w.array(&self.secret_sha256);
+        self.admission.write(w)?;
+        self.challenge.write(w);
+        Ok(())
+    }
+
+    fn read(purpose: u8, r: &mut Reader<'_>) -> Result<Self, FreshnessError> {
+        Ok(Self {
+            purpose: match purpose {
+                1 => EnrolmentPurpose::Enrol,
+                2 => EnrolmentPurpose::Recover,
+                _ => return Err(FreshnessError::Purpose),
+            },
+            ek: r.name()?,
+            ek_chain_sha256: r.array()?,
+            secret_sha256: r.array()?,
+            admission: Admission::read(r)?,
+            challenge: Challenge::read(r)?,
+        })
+    }
+}
+
+impl Sealable for AttestationState {
+    fn purpose(&self) -> u8 {
+        Self::PURPOSE
+    }
+
+    fn challenge(&self) -> &Challenge {
+        &self.challenge
+    }
+
+    fn write(&self, w: &mut Writer) -> Result<(), FreshnessError> {
+        self.challenge.write(w);
+        Ok(())
+    }
+
+    fn read(_: u8, r: &mut Reader<'_>) -> Result<Self, FreshnessError> {
+        Ok(Self { challenge: Challenge::read(r)? })
+    }
+}
+
+impl Challenge {
+    fn write(&self, w: &mut Writer) {
+        w.array(self.gateway.as_bytes());
+        w.bytes(self.ak.as_bytes());
+        w.bytes(self.ldevid.as_bytes());
+        w.array(&self.nonce);
+        w.selection(&self.selection);
+        w.array(&self.policy_sha256);
+        w.i64(self.issued.seconds());
+        w.i64(self.expires.seconds());
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, FreshnessError> {
+        Ok(Self {
+            gateway: r.ueid()?,
+            ak: r.name()?,
+            ldevid: r.name()?,
+            nonce: r.array()?,
+            selection: r.selection()?,
+            policy_sha256: r.array()?,
+            issued: UnixTime::from_seconds(r.i64()?),
+            expires: UnixTime::from_seconds(r.i64()?),
+        })
+    }
+}
+
+impl FreshChallenge<EnrolmentState> {
+    /// The keys that are repeated in step 2 must be those of step 1: the token
+    /// holds only their Names and hashes (ARCHITECTURE §4).
+    ///
+    /// # Errors
+    /// Which of them is another.
+    pub fn expect_keys(
+        &self,
+        ek: &Name,
+        ek_chain_sha256: &[u8; 32],
+        ak: &Name,
+        ldevid: &Name,
+    ) -> Result<(), FreshnessError> {
+        let state = self.state();
+        if *ek != state.ek {
+            return Err(FreshnessError::OtherEk(ek.clone()));
+        }
+        if *ek_chain_sha256 != state.ek_chain_sha256 {
+            return Err(FreshnessError::OtherEkChain);
+        }
+        if *ak != state.challenge.ak {
+            return Err(FreshnessError::OtherAk(ak.clone()));
+        }
+        if *ldevid != state.challenge.ldevid {
+            return Err(FreshnessError::OtherLdevid(ldevid.clone()));
+        }
+        Ok(())
+    }
+
+    /// Takes the secret that TPM2_ActivateCredential returned. Digests are
+    /// compared, in constant time: neither the time nor the outcome tells a
+    /// guesser how near he is.
+    ///
+    /// # Errors
+    /// [`FreshnessError::WrongSecret`], whatever its length.
+    pub fn answer(self, secret: &[u8]) -> Result<AnsweredChallenge, FreshnessError> {
+        let digest = sha256(&[secret]);
+        constant_time::verify_slices_are_equal(&digest, &self.state().secret_sha256)
+            .map_err(|_| FreshnessError::WrongSecret)?;
+        Ok(AnsweredChallenge { fresh: self })
+    }
+}
+
+/// A fresh enrolment challenge whose secret was found: the TPM that holds the
+/// challenged EK and AK took part. Not Clone; spent by
+/// [`crate::verification::PendingActivation::complete`].
+#[derive(Debug)]
+#[must_use]
+pub struct AnsweredChallenge {
+    fresh: FreshChallenge<EnrolmentState>,
+}
+
+impl AnsweredChallenge {
+    /// What it holds.
+    #[must_use]
+    pub fn state(&self) -> &EnrolmentState {
+        self.fresh.state()
+    }
+
+    /// What every challenge holds.
+    #[must_use]
+    pub fn challenge(&self) -> &Challenge {
+        self.fresh.challenge()
+    }
+
+    /// For the single-use table.
+    #[must_use]
+    pub fn token_id(&self) -> TokenId {
+        self.fresh.token_id()
+    }
+}

@@ -1,0 +1,99 @@
+//! Credential activation: this AK lives in the TPM that holds this EK.
+
+use ring::rand::SecureRandom;
+
+use super::{
+    credential::{Credential, make_credential},
+    error::VerificationError,
+    keys::AkPublic,
+};
+use crate::{
+    endorsement::{EkPublic, EndorsedEk},
+    freshness::{AnsweredChallenge, random_32, sha256},
+};
+
+/// An endorsed EK and a checked AK, not yet shown to share a TPM.
+#[derive(Debug)]
+#[must_use]
+pub struct PendingActivation {
+    endorsed: EndorsedEk,
+    ak: AkPublic,
+}
+
+impl PendingActivation {
+    /// Puts the two together.
+    pub fn new(endorsed: EndorsedEk, ak: AkPublic) -> Self {
+        Self { endorsed, ak }
+    }
+
+    /// The EK.
+    #[must_use]
+    pub fn ek(&self) -> &EkPublic {
+        self.endorsed.ek()
+    }
+
+    /// The AK.
+    #[must_use]
+    pub fn ak(&self) -> &AkPublic {
+        &self.ak
+    }
+
+    /// A credential over a fresh secret, and the SHA-256 of that secret, which
+    /// is all of it that is kept.
+    ///
+    /// # Errors
+    /// [`VerificationError::EkUnfit`], [`VerificationError::Entropy`].
+    pub fn make_credential(
+        &self,
+        rng: &dyn SecureRandom,
+    ) -> Result<(Credential, [u8; 32]), VerificationError> {
+        let secret =
+            zeroize::Zeroizing::new(random_32(rng).map_err(|_| VerificationError::Entropy)?);
+        let credential = make_credential(self.ek(), self.ak.name(), &secret, rng)?;
+        Ok((credential, sha256(&[secret.as_slice()])))
+    }
+
+    /// The TPM found the secret: EK and AK are in one TPM, and the AK has the
+    /// attributes that its public area states (Part 1 §24.2).
+    ///
+    /// # Errors
+    /// Where the answered challenge was made for other keys.
+    pub fn complete(self, answered: AnsweredChallenge) -> Result<ActivatedAk, VerificationError> {
+        let state = answered.state();
+        if state.ek != *self.ek().name() || state.challenge.gateway != *self.ek().gateway_id() {
+            return Err(VerificationError::OtherEk);
+        }
+        if state.challenge.ak != *self.ak.name() {
+            return Err(VerificationError::OtherAk { got: self.ak.name().clone() });
+        }
+        Ok(ActivatedAk { endorsed: self.endorsed, ak: self.ak, answered })
+    }
+}
+
+/// An AK shown to live in an endorsed TPM, and the challenge that showed it.
+/// Made only by [`PendingActivation::complete`].
+#[derive(Debug)]
+#[must_use]
+pub struct ActivatedAk {
+    endorsed: EndorsedEk,
+    ak: AkPublic,
+    answered: AnsweredChallenge,
+}
+
+impl ActivatedAk {
+    /// The EK.
+    #[must_use]
+    pub fn ek(&self) -> &EkPublic {
+        self.endorsed.ek()
+    }
+
+    /// The AK.
+    #[must_use]
+    pub fn ak(&self) -> &AkPublic {
+        &self.ak
+    }
+
+    pub(super) fn into_parts(self) -> (EndorsedEk, AkPublic, AnsweredChallenge) {
+        (self.endorsed, self.ak, self.answered)
+    }
+}

@@ -1,0 +1,228 @@
+//! The whole of verification, once for each way that Evidence comes in. Each
+//! takes its proofs by value and gives [`VerifiedEvidence`] for them.
+
+use holdfast_proto::{
+    binding::Ueid,
+    claims::Purpose,
+    tpm::{ClockInfo, Hierarchy, Name},
+};
+
+use super::{
+    activation::ActivatedAk,
+    certify::KeyCertification,
+    claims::{self, Expected},
+    error::VerificationError,
+    evidence::Evidence,
+    keys::{AkPublic, LdevidPublic},
+    quote,
+    verified::{CertifiedNow, ChannelBinding, Facts, OnRecord, VerifiedEvidence},
+};
+use crate::{
+    endorsement::{EkPublic, TpmFacts},
+    freshness::{AttestationState, Challenge, Class, EnrolmentPurpose, FreshChallenge},
+    time::UnixTime,
+};
+
+/// The keys of a gateway on record, and what else its record says. The shell
+/// vouches for it: it comes from its store.
+#[derive(Debug)]
+pub struct RecordedKeys {
+    /// UEID.
+    pub gateway: Ueid,
+    /// Reference-value class.
+    pub class: Class,
+    /// AK that was activated.
+    pub ak: AkPublic,
+    /// Where the AK stands in the TPM, as its attestations stated.
+    pub ak_qualified_name: Vec<u8>,
+    /// LDevID key that was certified.
+    pub ldevid: LdevidPublic,
+    /// What the EK certificate said of the TPM.
+    pub tpm: TpmFacts,
+    /// TPM clock at the last quote.
+    pub previous_clock: Option<ClockInfo>,
+    /// SHA-256 of the boot log that the store holds.
+    pub known_boot_log: Option<[u8; 32]>,
+}
+
+/// Enrolment or recovery: the AK was activated, the LDevID key is certified
+/// now.
+///
+/// # Errors
+/// The first check that does not hold.
+pub fn verify_enrolment(
+    evidence: Evidence,
+    certification: &KeyCertification,
+    ldevid: LdevidPublic,
+    activated: ActivatedAk,
+    channel: &ChannelBinding,
+    now: UnixTime,
+) -> Result<VerifiedEvidence<CertifiedNow>, VerificationError> {
+    let (endorsed, ak, answered) = activated.into_parts();
+    let state = answered.state();
+    if state.challenge.ldevid != *ldevid.name() {
+        return Err(VerificationError::OtherLdevid { got: ldevid.name().clone() });
+    }
+    let ak_qualified_name =
+        expect_place(&evidence.quote.attest.qualified_signer, &ak, endorsed.ek())?;
+    let subject = Subject {
+        class: &state.admission.class,
+        tpm: endorsed.facts(),
+        ak: &ak,
+        ak_qualified_name: &ak_qualified_name,
+        previous_clock: None,
+        known_boot_log: None,
+        challenge: &state.challenge,
+        purpose: match state.purpose {
+            EnrolmentPurpose::Enrol => Purpose::Enrol,
+            EnrolmentPurpose::Recover => Purpose::Recover,
+        },
+    };
+    let facts = verify(evidence, &subject, &ldevid, Some(certification), channel, now)?;
+    let key = certification.verify(&ak, &ak_qualified_name, ldevid, &state.challenge.nonce)?;
+    Ok(VerifiedEvidence::new(key, facts))
+}
+
+/// Attestation of a gateway on record; its LDevID key stays as it is.
+///
+/// # Errors
+/// The first check that does not hold.
+pub fn verify_attestation(
+    evidence: Evidence,
+    record: &RecordedKeys,
+    fresh: FreshChallenge<AttestationState>,
+    channel: &ChannelBinding,
+    now: UnixTime,
+) -> Result<VerifiedEvidence<OnRecord>, VerificationError> {
+    let subject = record.subject(&fresh, Purpose::Attest)?;
+    let facts = verify(evidence, &subject, &record.ldevid, None, channel, now)?;
+    Ok(VerifiedEvidence::new(OnRecord::new(record.ldevid.clone()), facts))
+}
+
+/// Attestation of a gateway on record whose LDevID key is certified anew, so
+/// that its LDevID may be renewed.
+///
+/// # Errors
+/// The first check that does not hold.
+pub fn verify_renewal(
+    evidence: Evidence,
+    certification: &KeyCertification,
+    record: &RecordedKeys,
+    fresh: FreshChallenge<AttestationState>,
+    channel: &ChannelBinding,
+    now: UnixTime,
+) -> Result<VerifiedEvidence<CertifiedNow>, VerificationError> {
+    let subject = record.subject(&fresh, Purpose::Renew)?;
+    let facts = verify(evidence, &subject, &record.ldevid, Some(certification), channel, now)?;
+    let key = certification.verify(
+        &record.ak,
+        &record.ak_qualified_name,
+        record.ldevid.clone(),
+        &fresh.challenge().nonce,
+    )?;
+    Ok(VerifiedEvidence::new(key, facts))
+}
+
+impl RecordedKeys {
+    /// The challenge was made for this very gateway and these keys (A19).
+    fn subject<'a>(
+        &'a self,
+        fresh: &'a FreshChallenge<AttestationState>,
+        purpose: Purpose,
+    ) -> Result<Subject<'a>, VerificationError> {
+        let challenge = fresh.challenge();
+        if challenge.gateway != self.gateway {
+            return Err(VerificationError::OtherGateway);
+        }
+        if challenge.ak != *self.ak.name() {
+            return Err(VerificationError::OtherAk { got: self.ak.name().clone() });
+        }
+        if challenge.ldevid != *self.ldevid.name() {
+            return Err(VerificationError::OtherLdevid { got: self.ldevid.name().clone() });
+        }
+        Ok(Subject {
+            class: &self.class,
+            tpm: &self.tpm,
+            ak: &self.ak,
+            ak_qualified_name: &self.ak_qualified_name,
+            previous_clock: self.previous_clock,
+            known_boot_log: self.known_boot_log.as_ref(),
+            challenge,
+            purpose,
+        })
+    }
+}
+
+/// Whom the Evidence must be about, whichever way they were proven.
+struct Subject<'a> {
+    class: &'a Class,
+    tpm: &'a TpmFacts,
+    ak: &'a AkPublic,
+    ak_qualified_name: &'a [u8],
+    previous_clock: Option<ClockInfo>,
+    known_boot_log: Option<&'a [u8; 32]>,
+    challenge: &'a Challenge,
+    purpose: Purpose,
+}
+
+/// Quote, claims, log. The quote's extraData is checked before any signature:
+/// it ties all the rest, and a hash is cheap.
+fn verify(
+    evidence: Evidence,
+    subject: &Subject<'_>,
+    ldevid: &LdevidPublic,
+    certification: Option<&KeyCertification>,
+    channel: &ChannelBinding,
+    now: UnixTime,
+) -> Result<Facts, VerificationError> {
+    let Evidence { claims, quote, pcrs, boot_log } = evidence;
+    let challenge = subject.challenge;
+    let quote = quote::verify_bound(quote, subject.ak, claims.bytes(), &challenge.selection, pcrs)?;
+    if quote.qualified_signer != subject.ak_qualified_name {
+        return Err(VerificationError::QualifiedSigner);
+    }
+    let expected = Expected {
+        gateway: &challenge.gateway,
+        nonce: &challenge.nonce,
+        purpose: subject.purpose,
+        channel,
+        certify_sha256: certification.map(KeyCertification::sha256),
+        issued: challenge.issued,
+        now,
+    };
+    let claims = claims::open(claims, ldevid, &expected)?;
+    let boot_log = claims::bind_log(boot_log, &claims, subject.known_boot_log)?;
+    Ok(Facts {
+        gateway: challenge.gateway,
+        class: subject.class.clone(),
+        tpm: subject.tpm.clone(),
+        ak: subject.ak.clone(),
+        ak_qualified_name: quote.qualified_signer,
+        nonce: challenge.nonce,
+        pcrs: quote.pcrs,
+        pcr_digest: quote.pcr_digest,
+        clock: quote.clock,
+        previous_clock: subject.previous_clock,
+        firmware_version: quote.firmware_version,
+        claims,
+        boot_log,
+    })
+}
+
+/// The AK is a primary key of the endorsement hierarchy, or a child of the
+/// endorsed EK: only there does clockInfo come in clear (Part 1 §36.7), and
+/// only for these two can the qualified name be recomputed (§16).
+fn expect_place(
+    stated: &[u8],
+    ak: &AkPublic,
+    ek: &EkPublic,
+) -> Result<Vec<u8>, VerificationError> {
+    let primary = Name::qualified_primary(Hierarchy::Endorsement, ak.name());
+    let ek_place = Name::qualified_primary(Hierarchy::Endorsement, ek.name());
+    let child = Name::qualified(ek_place.as_bytes(), ak.name());
+    if stated == primary.as_bytes() || stated == child.as_bytes() {
+        Ok(stated.to_vec())
+    } else {
+        Err(VerificationError::QualifiedSigner)
+    }
+}
