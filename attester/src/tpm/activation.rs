@@ -1,0 +1,93 @@
+//! TPM2_ActivateCredential: the proof that EK and AK are in one TPM.
+
+use holdfast_proto::tpm::{Hierarchy, ObjectAttributes, Public};
+use tss_esapi::handles::AuthHandle;
+use tss_esapi::interface_types::session_handles::{AuthSession, PolicySession};
+use tss_esapi::structures::{EncryptedSecret, IdObject, Nonce};
+use zeroize::Zeroizing;
+
+use super::engine::{Encrypt, Engine};
+use super::{AttestationKey, Tpm, TpmError};
+
+impl Tpm {
+    /// Recovers the secret that the Verifier wrapped for this EK and AK.
+    /// `ek_template` is [`super::EndorsementKey::template`]; the blobs are the
+    /// contents of `TPM2B_ID_OBJECT` and `TPM2B_ENCRYPTED_SECRET`.
+    ///
+    /// # Errors
+    /// [`TpmError`] of the failing command: `TPM_RC_INTEGRITY` where the
+    /// credential is for another EK or AK.
+    pub fn activate_credential(
+        &self,
+        ek_template: &Public,
+        ak: &AttestationKey,
+        credential_blob: &[u8],
+        encrypted_secret: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
+        let (ek, ak) = (ek_template.clone(), ak.clone());
+        let (blob, secret) = (credential_blob.to_vec(), encrypted_secret.to_vec());
+        self.call(move |engine| engine.activate_credential(&ek, &ak, blob, secret))
+    }
+}
+
+impl Engine {
+    fn activate_credential(
+        &mut self,
+        ek: &Public,
+        ak: &AttestationKey,
+        blob: Vec<u8>,
+        secret: Vec<u8>,
+    ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
+        self.root()?;
+        let blob = IdObject::try_from(blob).map_err(|e| TpmError::from_tss("TPM2B_ID_OBJECT", e))?;
+        let secret = EncryptedSecret::try_from(secret)
+            .map_err(|e| TpmError::from_tss("TPM2B_ENCRYPTED_SECRET", e))?;
+        self.with_primary(Hierarchy::Endorsement, ek, |engine, ek_handle, ek_public| {
+            engine.with_primary(Hierarchy::Endorsement, &ak.template(), |engine, ak_handle, _| {
+                engine.with_ek_auth(ek_public, |engine, ek_auth| {
+                    let session = engine.session(Encrypt::Both)?;
+                    let sessions = (Some(session), Some(ek_auth), None);
+                    let digest = engine.command("TPM2_ActivateCredential", sessions, |c| {
+                        c.activate_credential(ak_handle, ek_handle, blob.clone(), secret.clone())
+                    })?;
+                    Ok(Zeroizing::new(digest.to_vec()))
+                })
+            })
+        })
+    }
+
+    /// Authorisation for the EK's USER role: by its (empty) auth value where
+    /// userWithAuth allows that (high range), else by its policy,
+    /// PolicySecret(TPM_RH_ENDORSEMENT) (low range).
+    fn with_ek_auth<T>(
+        &mut self,
+        ek: &Public,
+        work: impl FnOnce(&mut Self, AuthSession) -> Result<T, TpmError>,
+    ) -> Result<T, TpmError> {
+        if ek.attributes.contains(ObjectAttributes::USER_WITH_AUTH) {
+            return work(self, AuthSession::Password);
+        }
+        self.with_policy_session(|engine, policy| {
+            let policy_session = PolicySession::try_from(policy)
+                .map_err(|e| TpmError::from_tss("policy session", e))?;
+            // The hierarchy's auth value goes as an HMAC, never in clear.
+            let session = engine.session(Encrypt::Both)?;
+            engine.command_as(
+                Hierarchy::Endorsement,
+                "TPM2_PolicySecret",
+                (Some(session), None, None),
+                |c| {
+                    c.policy_secret(
+                        policy_session,
+                        AuthHandle::Endorsement,
+                        Nonce::default(),
+                        Default::default(),
+                        Nonce::default(),
+                        None,
+                    )
+                },
+            )?;
+            work(engine, policy)
+        })
+    }
+}

@@ -1,0 +1,371 @@
+//! The thread's side: the one TSS context, its salted session, and the
+//! bookkeeping that leaves nothing behind in the TPM.
+//!
+//! A bare TPM has room for three transient objects and three sessions, so
+//! every object lives inside a `with_…` call that flushes it on every path,
+//! and comes back later by `TPM2_ContextLoad` instead of being made again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use holdfast_proto::tpm::{Hierarchy, Name, Public};
+use tss_esapi::Context;
+use tss_esapi::attributes::SessionAttributesBuilder;
+use tss_esapi::constants::{CapabilityType, SessionType};
+use tss_esapi::handles::{KeyHandle, ObjectHandle, SessionHandle, TpmHandle};
+use tss_esapi::interface_types::algorithm::HashingAlgorithm;
+use tss_esapi::interface_types::resource_handles;
+use tss_esapi::interface_types::session_handles::AuthSession;
+use tss_esapi::structures::{Auth, CapabilityData, SymmetricDefinition};
+use tss_esapi::utils::TpmsContext;
+
+use super::convert::{from_tss_public, to_tss_public};
+use super::meter::Meter;
+use super::{Settings, TctiName, TpmError};
+
+/// How often a command that answers "try again" is sent again.
+const MAX_RETRIES: u32 = 8;
+/// First pause between such attempts; it doubles.
+const RETRY_PAUSE: Duration = Duration::from_millis(5);
+/// `TPM_HT_TRANSIENT` and `TPM_HT_LOADED_SESSION` (Part 2 §7.2).
+const FIRST_TRANSIENT: u32 = 0x8000_0000;
+const FIRST_LOADED_SESSION: u32 = 0x0200_0000;
+/// More than any TPM can have loaded at once.
+const MAX_LEFT_OVERS: u32 = 64;
+
+pub(super) type Sessions = (Option<AuthSession>, Option<AuthSession>, Option<AuthSession>);
+pub(super) const NO_SESSION: Sessions = (None, None, None);
+
+/// Which side of a command its session encrypts. The TPM refuses an attribute
+/// where the first parameter is not a sized buffer (Part 1 §21).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encrypt {
+    Nothing,
+    Command,
+    Response,
+    Both,
+}
+
+/// The storage root, checked against its pin.
+#[derive(Clone)]
+pub(super) struct Root {
+    pub(super) handle: KeyHandle,
+    pub(super) name: Name,
+}
+
+/// An object that was in the TPM and can come back.
+struct Saved {
+    context: TpmsContext,
+    public: Public,
+}
+
+pub(super) struct Engine {
+    context: Context,
+    meter: Arc<Meter>,
+    pub(super) settings: Settings,
+    pub(super) root: Option<Root>,
+    session: Option<AuthSession>,
+    saved: HashMap<Vec<u8>, Saved>,
+    /// Hierarchies whose auth value the TPM refused: never tried twice.
+    refused: Vec<Hierarchy>,
+}
+
+impl Engine {
+    pub(super) fn open(tcti: &TctiName, settings: Settings, meter: Arc<Meter>) -> Result<Self, TpmError> {
+        let context = super::connect::connect(tcti)?;
+        let mut engine = Self {
+            context,
+            meter,
+            settings,
+            root: None,
+            session: None,
+            saved: HashMap::new(),
+            refused: Vec::new(),
+        };
+        engine.set_hierarchy_auth()?;
+        if tcti.is_exclusive() {
+            engine.flush_left_overs()?;
+        }
+        Ok(engine)
+    }
+
+    /// Sends one command: timed, repeated where the TPM says so, its error
+    /// named. `run` makes its arguments anew for each attempt.
+    pub(super) fn command<T>(
+        &mut self,
+        name: &'static str,
+        sessions: Sessions,
+        mut run: impl FnMut(&mut Context) -> tss_esapi::Result<T>,
+    ) -> Result<T, TpmError> {
+        let mut pause = RETRY_PAUSE;
+        let mut retries = 0;
+        loop {
+            self.context.set_sessions(sessions);
+            let started = Instant::now();
+            let answer = run(&mut self.context);
+            self.meter.add(started.elapsed());
+            self.context.clear_sessions();
+            let error = match answer {
+                Ok(value) => return Ok(value),
+                Err(error) => TpmError::from_tss(name, error),
+            };
+            if !error.is_retryable() || retries == MAX_RETRIES {
+                return Err(error);
+            }
+            retries += 1;
+            std::thread::sleep(pause);
+            pause *= 2;
+        }
+    }
+
+    /// Sends a command that needs a hierarchy's auth value, once.
+    pub(super) fn command_as<T>(
+        &mut self,
+        hierarchy: Hierarchy,
+        name: &'static str,
+        sessions: Sessions,
+        run: impl FnMut(&mut Context) -> tss_esapi::Result<T>,
+    ) -> Result<T, TpmError> {
+        if self.refused.contains(&hierarchy) {
+            return Err(TpmError::AuthRefused { command: name, code: super::error::rc::BAD_AUTH });
+        }
+        let answer = self.command(name, sessions, run);
+        if let Err(TpmError::AuthRefused { .. }) = answer {
+            self.refused.push(hierarchy);
+        }
+        answer
+    }
+
+    /// The session for the next command, started where there is none: an HMAC
+    /// session with AES-128-CFB parameter encryption, salted to the storage
+    /// root once that is known (before, there is nothing secret to send).
+    pub(super) fn session(&mut self, encrypt: Encrypt) -> Result<AuthSession, TpmError> {
+        let session = match self.session {
+            Some(session) => session,
+            None => {
+                let salt_key = self.root.as_ref().map(|root| root.handle);
+                let session = self.start_session(salt_key, SessionType::Hmac)?;
+                self.session = Some(session);
+                session
+            }
+        };
+        let (attributes, mask) = SessionAttributesBuilder::new()
+            .with_continue_session(true)
+            .with_decrypt(matches!(encrypt, Encrypt::Command | Encrypt::Both))
+            .with_encrypt(matches!(encrypt, Encrypt::Response | Encrypt::Both))
+            .build();
+        self.context
+            .tr_sess_set_attributes(session, attributes, mask)
+            .map_err(|e| TpmError::from_tss("session attributes", e))?;
+        Ok(session)
+    }
+
+    fn start_session(
+        &mut self,
+        salt_key: Option<KeyHandle>,
+        kind: SessionType,
+    ) -> Result<AuthSession, TpmError> {
+        self.command("TPM2_StartAuthSession", NO_SESSION, |context| {
+            context.start_auth_session(
+                salt_key,
+                None,
+                None,
+                kind,
+                SymmetricDefinition::AES_128_CFB,
+                HashingAlgorithm::Sha256,
+            )
+        })?
+        .ok_or(TpmError::NoFreeSlot { command: "TPM2_StartAuthSession", code: 0 })
+    }
+
+    /// Runs `work` with a policy session, and flushes it on every path.
+    pub(super) fn with_policy_session<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self, AuthSession) -> Result<T, TpmError>,
+    ) -> Result<T, TpmError> {
+        let session = self.start_session(None, SessionType::Policy)?;
+        let outcome = work(self, session);
+        self.flush(SessionHandle::from(session).into());
+        outcome
+    }
+
+    /// Ends the salted session. Called after any failure and when idle.
+    pub(super) fn end_session(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.flush(SessionHandle::from(session).into());
+        }
+    }
+
+    pub(super) fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Runs `work` with the primary key that `template` derives in
+    /// `hierarchy`. It is created once per connection; later calls load the
+    /// saved context.
+    pub(super) fn with_primary<T>(
+        &mut self,
+        hierarchy: Hierarchy,
+        template: &Public,
+        work: impl FnOnce(&mut Self, KeyHandle, &Public) -> Result<T, TpmError>,
+    ) -> Result<T, TpmError> {
+        let mut key = hierarchy.handle().to_be_bytes().to_vec();
+        key.extend(template.encode());
+        self.with_object(key, work, |engine| {
+            let area = to_tss_public(template)?;
+            let session = engine.session(Encrypt::Both)?;
+            let made = engine.command_as(
+                hierarchy,
+                "TPM2_CreatePrimary",
+                (Some(session), None, None),
+                |context| {
+                    context.create_primary(tss_hierarchy(hierarchy), area.clone(), None, None, None, None)
+                },
+            )?;
+            Ok((made.key_handle, from_tss_public(&made.out_public)?))
+        })
+    }
+
+    /// Runs `work` with an object that is in the TPM only meanwhile: loaded
+    /// from its saved context, else made by `make`.
+    pub(super) fn with_object<T>(
+        &mut self,
+        key: Vec<u8>,
+        work: impl FnOnce(&mut Self, KeyHandle, &Public) -> Result<T, TpmError>,
+        make: impl FnOnce(&mut Self) -> Result<(KeyHandle, Public), TpmError>,
+    ) -> Result<T, TpmError> {
+        let (handle, public) = match self.reload(&key) {
+            Some(loaded) => loaded,
+            None => {
+                let (handle, public) = make(self)?;
+                let saved = self.command("TPM2_ContextSave", NO_SESSION, |context| {
+                    context.context_save(handle.into())
+                });
+                match saved {
+                    Ok(context) => {
+                        self.saved.insert(key, Saved { context, public: public.clone() });
+                    }
+                    Err(error) => {
+                        self.flush(handle.into());
+                        return Err(error);
+                    }
+                }
+                (handle, public)
+            }
+        };
+        let outcome = work(self, handle, &public);
+        self.flush(handle.into());
+        outcome
+    }
+
+    /// A saved context fails to load after a TPM reset: then it is forgotten
+    /// and the object is made again.
+    fn reload(&mut self, key: &[u8]) -> Option<(KeyHandle, Public)> {
+        let saved = self.saved.get(key)?;
+        let (blob, public) = (saved.context.clone(), saved.public.clone());
+        match self.command("TPM2_ContextLoad", NO_SESSION, |c| c.context_load(blob.clone())) {
+            Ok(handle) => Some((KeyHandle::from(handle), public)),
+            Err(_) => {
+                self.saved.remove(key);
+                None
+            }
+        }
+    }
+
+    /// Takes an object or session out of the TPM. A failure is not the
+    /// caller's failure: the object is gone already, or the TPM is.
+    pub(super) fn flush(&mut self, handle: ObjectHandle) {
+        if let Err(error) = self.command("TPM2_FlushContext", NO_SESSION, |c| c.flush_context(handle)) {
+            tracing::debug!(%error, "flush failed");
+        }
+    }
+
+    /// Runs `work` with an ESYS reference to a persistent object or NV index,
+    /// and gives the reference back (no TPM command).
+    pub(super) fn with_reference<T>(
+        &mut self,
+        name: &'static str,
+        handle: TpmHandle,
+        work: impl FnOnce(&mut Self, ObjectHandle) -> Result<T, TpmError>,
+    ) -> Result<T, TpmError> {
+        let mut object = self.command(name, NO_SESSION, |c| c.tr_from_tpm_public(handle))?;
+        let outcome = work(self, object);
+        self.close(&mut object);
+        outcome
+    }
+
+    pub(super) fn close(&mut self, object: &mut ObjectHandle) {
+        if let Err(error) = self.context.tr_close(object) {
+            tracing::debug!(%error, "closing an ESYS reference failed");
+        }
+    }
+
+    /// Handles of one kind, from `first` upwards (`TPM2_GetCapability`).
+    pub(super) fn handles(&mut self, first: u32, count: u32) -> Result<Vec<u32>, TpmError> {
+        let (data, _) = self.command("TPM2_GetCapability", NO_SESSION, |context| {
+            context.get_capability(CapabilityType::Handles, first, count)
+        })?;
+        match data {
+            CapabilityData::Handles(list) => {
+                Ok(list.into_inner().into_iter().map(u32::from).collect())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// On a connection that nobody shares, whatever is loaded was left by a
+    /// run that was killed.
+    fn flush_left_overs(&mut self) -> Result<(), TpmError> {
+        let mut handles = self.handles(FIRST_TRANSIENT, MAX_LEFT_OVERS)?;
+        handles.extend(self.handles(FIRST_LOADED_SESSION, MAX_LEFT_OVERS)?);
+        for handle in handles {
+            let Ok(handle) = TpmHandle::try_from(handle) else { continue };
+            let object = self.command("TPM2_ReadPublic", NO_SESSION, |c| c.tr_from_tpm_public(handle));
+            if let Ok(object) = object {
+                self.flush(object);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_hierarchy_auth(&mut self) -> Result<(), TpmError> {
+        let auths = [
+            (ObjectHandle::Endorsement, &self.settings.endorsement_auth),
+            (ObjectHandle::Owner, &self.settings.owner_auth),
+        ];
+        for (handle, auth) in auths {
+            let Some(auth) = auth else { continue };
+            Auth::try_from(auth.expose())
+                .and_then(|auth| self.context.tr_set_auth(handle, auth))
+                .map_err(|e| TpmError::from_tss("hierarchy auth", e))?;
+        }
+        Ok(())
+    }
+
+    /// One fixed or variable property (`TPM2_GetCapability`).
+    pub(super) fn property(
+        &mut self,
+        tag: tss_esapi::constants::PropertyTag,
+    ) -> Result<Option<u32>, TpmError> {
+        self.command("TPM2_GetCapability", NO_SESSION, |c| c.get_tpm_property(tag))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.end_session();
+        if let Some(root) = self.root.take() {
+            self.close(&mut root.handle.into());
+        }
+    }
+}
+
+pub(super) fn tss_hierarchy(hierarchy: Hierarchy) -> resource_handles::Hierarchy {
+    match hierarchy {
+        Hierarchy::Owner => resource_handles::Hierarchy::Owner,
+        Hierarchy::Endorsement => resource_handles::Hierarchy::Endorsement,
+        Hierarchy::Platform => resource_handles::Hierarchy::Platform,
+        Hierarchy::Null => resource_handles::Hierarchy::Null,
+    }
+}
