@@ -1,0 +1,269 @@
+//! A simulated gateway: one swtpm that a simulated vendor certified, booted
+//! from a boot log.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use holdfast_proto::tpm::templates::EkTemplate;
+use holdfast_proto::tpm::{Digest, HashAlg};
+use serde::{Deserialize, Serialize};
+
+use crate::boot_log::{BANKS, BootImage, BootLog, reference_values};
+use crate::swtpm::{Swtpm, Transport};
+use crate::vendor_ca::{EkCertOptions, VendorCa};
+use crate::{SimError, tpm::Wire};
+
+/// First NV index of the EK certificate chain (TCG EK Credential Profile).
+const CHAIN_NV_INDEX: u32 = 0x01C0_0100;
+/// PCRs of a PC Client TPM.
+const PCRS: std::ops::Range<u32> = 0..24;
+
+/// What to simulate. [`SimOptions::new`] gives a good gateway; a test changes
+/// one thing.
+#[derive(Clone, Debug)]
+pub struct SimOptions {
+    /// Where everything is kept: TPM state, boot log, vendor CA. A second start
+    /// on the same directory is the same gateway.
+    pub dir: PathBuf,
+    /// The vendor's directory, made where it is missing; `None`: `vendor-ca`
+    /// in `dir`.
+    pub vendor_ca: Option<PathBuf>,
+    /// Where its TPM listens.
+    pub transport: Transport,
+    /// EKs that get a certificate.
+    pub ek_certificates: Vec<EkTemplate>,
+    /// What the certificates say, and what is wrong with them.
+    pub ek_cert: EkCertOptions,
+    /// Whether the vendor's intermediate is in NV too, at 0x01C00100.
+    pub intermediate_in_nv: bool,
+    /// The image that its owner installed: it boots, and the reference values
+    /// are its.
+    pub image: BootImage,
+}
+
+impl SimOptions {
+    /// A good gateway in `dir`, on free TCP ports, with certificates for the
+    /// RSA-2048 and ECC P-256 EKs.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            vendor_ca: None,
+            transport: Transport::Tcp(None),
+            ek_certificates: vec![EkTemplate::L1, EkTemplate::L2],
+            ek_cert: EkCertOptions::default(),
+            intermediate_in_nv: true,
+            image: BootImage::golden(),
+        }
+    }
+}
+
+/// What another program needs to know of a gateway; `gateway.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayDescription {
+    /// TCTI name for `--tcti` and `TPM2TOOLS_TCTI`.
+    pub tcti: String,
+    /// Process id of swtpm. It changes with each power cycle.
+    pub swtpm_pid: u32,
+    /// TCG boot log, binary.
+    pub boot_log: PathBuf,
+    /// The installed image's reference values (JSON).
+    pub reference_values: PathBuf,
+    /// The vendor's root certificate (PEM).
+    pub vendor_root: PathBuf,
+    /// The vendor's intermediate certificate (PEM).
+    pub vendor_intermediate: PathBuf,
+}
+
+/// A running gateway. Dropping it is a power cut; its state stays in its
+/// directory.
+#[derive(Debug)]
+pub struct SimGateway {
+    dir: PathBuf,
+    vendor: VendorCa,
+    swtpm: Swtpm,
+    image: BootImage,
+}
+
+impl SimGateway {
+    /// Starts swtpm, provisions it where that was not done before, and boots.
+    ///
+    /// # Errors
+    /// [`SimError`] says what is missing or in the way.
+    pub fn start(options: SimOptions) -> Result<Self, SimError> {
+        let dir = private_dir(&options.dir)?;
+        let vendor_dir = options.vendor_ca.clone().unwrap_or_else(|| dir.join("vendor-ca"));
+        let vendor = VendorCa::open_or_create(&vendor_dir)?;
+        let mut swtpm = Swtpm::start(&dir, &options.transport)?;
+        provision(&mut swtpm, &vendor, &options)?;
+        let gateway = Self { dir, vendor, swtpm, image: options.image };
+        let log = gateway.image.boot();
+        gateway.write("reference-values.json", &pretty(&reference_values(&[&log])))?;
+        gateway.boot(&log)?;
+        Ok(gateway)
+    }
+
+    /// TCTI name. tss-esapi 7.7 takes only TCP; the tools take both.
+    #[must_use]
+    pub fn tcti(&self) -> String {
+        self.swtpm.endpoint().to_string()
+    }
+
+    /// File of the running boot's log.
+    #[must_use]
+    pub fn boot_log(&self) -> PathBuf {
+        self.dir.join("boot.log")
+    }
+
+    /// File of the installed image's reference values, whatever is booted.
+    #[must_use]
+    pub fn reference_values(&self) -> PathBuf {
+        self.dir.join("reference-values.json")
+    }
+
+    /// The vendor that certified its EKs.
+    #[must_use]
+    pub fn vendor(&self) -> &VendorCa {
+        &self.vendor
+    }
+
+    /// Process id of its swtpm.
+    #[must_use]
+    pub fn swtpm_pid(&self) -> u32 {
+        self.swtpm.pid()
+    }
+
+    /// Whether its swtpm still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.swtpm.is_running()
+    }
+
+    /// What another program needs to know.
+    #[must_use]
+    pub fn describe(&self) -> GatewayDescription {
+        GatewayDescription {
+            tcti: self.tcti(),
+            swtpm_pid: self.swtpm_pid(),
+            boot_log: self.boot_log(),
+            reference_values: self.reference_values(),
+            vendor_root: self.vendor.root_path(),
+            vendor_intermediate: self.vendor.intermediate_path(),
+        }
+    }
+
+    /// Extends PCR `index` in every bank with the digest of `data`, as software
+    /// does that measures something new.
+    ///
+    /// # Errors
+    /// Where the TPM refuses, or another program holds the connection.
+    pub fn extend_pcr(&self, index: u32, data: &[u8]) -> Result<(), SimError> {
+        extend_pcr(&mut self.swtpm.connect()?, index, data)
+    }
+
+    /// All PCRs of a bank.
+    ///
+    /// # Errors
+    /// As [`SimGateway::extend_pcr`].
+    pub fn read_pcrs(&self, bank: HashAlg) -> Result<BTreeMap<u32, Digest>, SimError> {
+        self.swtpm.connect()?.pcr_read(bank, &PCRS.collect::<Vec<_>>())
+    }
+
+    /// A hard power cycle, and the installed image boots again.
+    ///
+    /// # Errors
+    /// Where swtpm does not start again.
+    pub fn reboot(&mut self) -> Result<(), SimError> {
+        let log = self.image.boot();
+        self.reboot_with(&log)
+    }
+
+    /// A hard power cycle, and something else boots.
+    ///
+    /// # Errors
+    /// Where swtpm does not start again.
+    pub fn reboot_with(&mut self, log: &BootLog) -> Result<(), SimError> {
+        self.swtpm.restart()?;
+        self.boot(log)
+    }
+
+    /// The certificate in NV for an EK, DER.
+    ///
+    /// # Errors
+    /// As [`SimGateway::extend_pcr`].
+    pub fn ek_certificate(&self, template: EkTemplate) -> Result<Option<Vec<u8>>, SimError> {
+        self.swtpm.connect()?.nv_load(template.cert_nv_index())
+    }
+
+    /// Puts another certificate into NV for an EK.
+    ///
+    /// # Errors
+    /// As [`SimGateway::extend_pcr`].
+    pub fn replace_ek_certificate(
+        &self,
+        template: EkTemplate,
+        certificate: &[u8],
+    ) -> Result<(), SimError> {
+        self.swtpm.connect()?.nv_store(template.cert_nv_index(), certificate)
+    }
+
+    /// Writes the log where the operating system would show it, and extends
+    /// the TPM from it.
+    fn boot(&self, log: &BootLog) -> Result<(), SimError> {
+        self.write("boot.log", &log.encode())?;
+        let mut tpm = self.swtpm.connect()?;
+        for event in log.extended() {
+            tpm.pcr_extend(event.pcr, &event.digests)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), SimError> {
+        let path = self.dir.join(name);
+        fs::write(&path, bytes).map_err(SimError::io("write", &path))
+    }
+}
+
+/// Extends a PCR of the TPM that `tcti` names, as [`SimGateway::extend_pcr`].
+pub(crate) fn extend_pcr(tpm: &mut Wire, index: u32, data: &[u8]) -> Result<(), SimError> {
+    let digests: Vec<_> = BANKS.iter().map(|bank| bank.digest(&[data])).collect();
+    tpm.pcr_extend(index, &digests)
+}
+
+/// What the factory does once: PCR banks, and a certificate for each EK.
+fn provision(swtpm: &mut Swtpm, vendor: &VendorCa, options: &SimOptions) -> Result<(), SimError> {
+    let mut tpm = swtpm.connect()?;
+    for template in &options.ek_certificates {
+        let index = template.cert_nv_index();
+        if tpm.nv_load(index)?.is_some() {
+            continue;
+        }
+        let ek = tpm.ek_public(&template.public())?;
+        let issued = vendor.issue_ek(&ek, &options.ek_cert)?;
+        tpm.nv_store(index, &issued.certificate)?;
+        if options.intermediate_in_nv {
+            // Of all EKs the same, unless a flaw lies in the chain.
+            tpm.nv_store(CHAIN_NV_INDEX, &issued.intermediates.concat())?;
+        }
+    }
+    if !tpm.has_our_banks()? {
+        tpm.allocate_our_banks()?;
+        drop(tpm);
+        swtpm.restart()?;
+    }
+    Ok(())
+}
+
+/// Makes the directory, for its owner alone.
+fn private_dir(dir: &Path) -> Result<PathBuf, SimError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(dir).map_err(SimError::io("make directory", dir))?;
+    fs::canonicalize(dir).map_err(SimError::io("look at", dir))
+}
+
+fn pretty(value: &serde_json::Value) -> Vec<u8> {
+    format!("{value:#}\n").into_bytes()
+}
