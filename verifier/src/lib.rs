@@ -8,5 +8,9 @@
 
 pub mod cli;
 pub mod config;
+pub mod endorsement;
+pub mod freshness;
 pub mod service;
 pub mod store;
+pub mod time;
+pub mod verification;

@@ -37,7 +37,7 @@ pub use crate::{
     time::UnixTime,
     verification::ChannelBinding,
 };
-use crate::{appraisal::Policy, endorsement::Anchors, freshness::ChallengeSealer};
+use crate::{appraisal::Policy, endorsement::Anchors, freshness::{ChallengeSealer, sha256}};
 
 /// What a [`Verifier`] is made of.
 pub struct Settings {
@@ -84,6 +84,10 @@ impl Verifier {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    fn policy_sha256(&self) -> [u8; 32] {
+        sha256(&[self.policy.id().as_bytes()])
     }
 
     fn anchors(&self) -> Arc<Anchors> {

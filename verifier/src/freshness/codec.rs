@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn ueid(&mut self) -> Result<Ueid, FreshnessError> {
-        Ueid::from_bytes(&self.array::<33>()?).map_err(|_| FreshnessError::Content)
+        Ueid::parse(&self.array::<{ Ueid::LEN }>()?).map_err(|_| FreshnessError::Content)
     }
 
     pub(super) fn selection(&mut self) -> Result<PcrSelection, FreshnessError> {

@@ -1,0 +1,265 @@
+//! Trust anchors, and the one way to an [`EndorsedEk`].
+
+use std::fmt;
+
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
+    RevocationOptionsBuilder, UnknownStatusPolicy, anchor_from_trusted_cert, ring as algs,
+};
+
+use super::{
+    certificate::{Certificate, SubjectKey, display_name},
+    chain::EkChain,
+    ek::EkPublic,
+    error::EndorsementError,
+    facts::TpmFacts,
+    oid,
+};
+use crate::{freshness::sha256, time::UnixTime};
+
+/// Signature algorithms taken in a path. No SHA-1, no MD5, no RSA under 2048.
+static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
+    algs::ECDSA_P256_SHA256,
+    algs::ECDSA_P256_SHA384,
+    algs::ECDSA_P384_SHA256,
+    algs::ECDSA_P384_SHA384,
+    algs::RSA_PKCS1_2048_8192_SHA256,
+    algs::RSA_PKCS1_2048_8192_SHA384,
+    algs::RSA_PKCS1_2048_8192_SHA512,
+    algs::RSA_PKCS1_2048_8192_SHA256_ABSENT_PARAMS,
+    algs::RSA_PKCS1_2048_8192_SHA384_ABSENT_PARAMS,
+    algs::RSA_PKCS1_2048_8192_SHA512_ABSENT_PARAMS,
+    algs::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
+    algs::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
+    algs::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+];
+
+/// keyUsage bits in the first octet (RFC 5280 §4.2.1.3).
+const KEY_ENCIPHERMENT: u8 = 0x20;
+const KEY_AGREEMENT: u8 = 0x08;
+
+/// Vendor roots, intermediates and CRLs that the owner imported.
+pub struct Anchors {
+    roots: Vec<TrustAnchor<'static>>,
+    intermediates: Vec<CertificateDer<'static>>,
+    crls: Vec<CertRevocationList<'static>>,
+}
+
+impl fmt::Debug for Anchors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Anchors")
+            .field("roots", &self.roots.len())
+            .field("intermediates", &self.intermediates.len())
+            .field("crls", &self.crls.len())
+            .finish()
+    }
+}
+
+impl Anchors {
+    /// From DER certificates. Roots are trusted because the owner says so;
+    /// intermediates only help to find a path.
+    ///
+    /// # Errors
+    /// [`EndorsementError::Import`] names the certificate that cannot serve.
+    pub fn new<D: AsRef<[u8]>>(roots: &[D], intermediates: &[D]) -> Result<Self, EndorsementError> {
+        let anchors = roots.iter().enumerate().map(|(at, root)| {
+            anchor(root.as_ref())
+                .map_err(|source| EndorsementError::Import { at, source: Box::new(source) })
+        });
+        let intermediates = intermediates.iter().enumerate().map(|(at, der)| {
+            ImportedCertificate::parse(der.as_ref())
+                .map(|_| CertificateDer::from(der.as_ref().to_vec()))
+                .map_err(|source| EndorsementError::Import { at, source: Box::new(source) })
+        });
+        Ok(Self {
+            roots: anchors.collect::<Result<_, _>>()?,
+            intermediates: intermediates.collect::<Result<_, _>>()?,
+            crls: Vec::new(),
+        })
+    }
+
+    /// With DER CRLs of the imported CAs. A certificate on one is refused; one
+    /// whose CA has no CRL here is not, and a stale CRL still counts.
+    ///
+    /// # Errors
+    /// [`EndorsementError::Crl`] names the CRL that does not parse.
+    pub fn with_crls<D: AsRef<[u8]>>(mut self, crls: &[D]) -> Result<Self, EndorsementError> {
+        let parsed = crls.iter().enumerate().map(|(at, der)| {
+            OwnedCertRevocationList::from_der(der.as_ref())
+                .map(CertRevocationList::from)
+                .map_err(|source| EndorsementError::Crl { at, source })
+        });
+        self.crls = parsed.collect::<Result<_, _>>()?;
+        Ok(self)
+    }
+
+    /// Whether `ek` is the key of an EK certificate that chains to an imported
+    /// root at the time `at` (EK Credential Profile §3.2, RFC 5280 §6).
+    ///
+    /// # Errors
+    /// [`EndorsementError`] names the certificate and the rule that it broke.
+    pub fn endorse(
+        &self,
+        chain: &EkChain,
+        ek: EkPublic,
+        at: UnixTime,
+    ) -> Result<EndorsedEk, EndorsementError> {
+        let leaf = Certificate::parse(chain.leaf(), 0)?;
+        expect_ek_certificate(&leaf, &ek)?;
+        for (position, der) in chain.intermediates().iter().enumerate() {
+            let position = position.saturating_add(1);
+            Certificate::parse(der, position)?.expect_strong(position)?;
+        }
+        let facts = TpmFacts::read(&leaf, chain.leaf(), &ek)?;
+        self.verify_path(chain, at)?;
+        Ok(EndorsedEk { ek, facts })
+    }
+
+    fn verify_path(&self, chain: &EkChain, at: UnixTime) -> Result<(), EndorsementError> {
+        let candidates: Vec<CertificateDer<'_>> =
+            chain.intermediates().iter().chain(&self.intermediates).cloned().collect();
+        let crls: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
+        // No CRL at all is an error to the builder: then nothing is revoked.
+        let revocation = RevocationOptionsBuilder::new(&crls).ok().map(|options| {
+            options
+                .with_status_policy(UnknownStatusPolicy::Allow)
+                .with_expiration_policy(ExpirationPolicy::Ignore)
+                .build()
+        });
+        let leaf = EndEntityCert::try_from(chain.leaf())?;
+        leaf.verify_for_usage(
+            ALGORITHMS,
+            &self.roots,
+            &candidates,
+            at.to_pki(),
+            KeyUsage::required_if_present(oid::EK_CERTIFICATE),
+            revocation,
+            None,
+        )
+        .map(|_| ())
+        .map_err(|error| match error {
+            webpki::Error::UnknownIssuer => {
+                EndorsementError::UnknownIssuer { issuer: missing_issuer(chain.leaf(), &candidates) }
+            }
+            other => other.into(),
+        })
+    }
+}
+
+/// What an EK certificate must be, whoever issued it.
+fn expect_ek_certificate(leaf: &Certificate<'_>, ek: &EkPublic) -> Result<(), EndorsementError> {
+    if !ek.is_key(&leaf.key) {
+        return Err(EndorsementError::OtherKey);
+    }
+    leaf.expect_strong(0)?;
+    if leaf.is_self_issued() {
+        return Err(EndorsementError::SelfSigned);
+    }
+    if leaf.is_ca() {
+        return Err(EndorsementError::LeafIsCa);
+    }
+    let (bit, name) = match leaf.key {
+        SubjectKey::Rsa { .. } => (KEY_ENCIPHERMENT, "keyEncipherment"),
+        SubjectKey::Ec { .. } | SubjectKey::Other { .. } => (KEY_AGREEMENT, "keyAgreement"),
+    };
+    if leaf.key_usage() & bit == 0 {
+        return Err(EndorsementError::KeyUsage(name));
+    }
+    if !leaf.has_extended_key_usage(oid::EK_CERTIFICATE) {
+        return Err(EndorsementError::ExtendedKeyUsage);
+    }
+    Ok(())
+}
+
+/// Follows issuers by name from the leaf and says which one is missing: the
+/// owner's next step is to import it.
+fn missing_issuer(leaf: &CertificateDer<'_>, candidates: &[CertificateDer<'_>]) -> String {
+    let parsed: Vec<Certificate<'_>> =
+        candidates.iter().filter_map(|der| Certificate::parse(der, 0).ok()).collect();
+    let Ok(leaf) = Certificate::parse(leaf, 0) else {
+        return String::new();
+    };
+    let mut issuer = leaf.issuer;
+    // Each step uses up a certificate, so that a loop of issuers ends.
+    for _ in 0..parsed.len() {
+        match parsed.iter().find(|c| c.subject == issuer && !c.is_self_issued()) {
+            Some(next) => issuer = next.issuer,
+            None => break,
+        }
+    }
+    display_name(issuer)
+}
+
+fn anchor(der: &[u8]) -> Result<TrustAnchor<'static>, EndorsementError> {
+    ImportedCertificate::parse(der)?;
+    Ok(anchor_from_trusted_cert(&CertificateDer::from(der))?.to_owned())
+}
+
+/// A CA certificate that may be imported: strong key, CA, known extensions.
+/// For the shell: to tell roots from intermediates and to list them.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ImportedCertificate {
+    /// SHA-256 of the DER.
+    pub sha256: [u8; 32],
+    /// Subject, for people; inert.
+    pub subject: String,
+    /// Self-issued: a root. Else an intermediate.
+    pub root: bool,
+    /// When it ends.
+    pub not_after: UnixTime,
+}
+
+impl ImportedCertificate {
+    /// From DER.
+    ///
+    /// # Errors
+    /// Where it is malformed, no CA's, weak, or has unknown critical
+    /// extensions. A root's own signature proves nothing and may be weak; an
+    /// intermediate's may not.
+    pub fn parse(der: &[u8]) -> Result<Self, EndorsementError> {
+        if der.len() > EkChain::MAX_CERTIFICATE_LEN {
+            return Err(EndorsementError::TooLong { at: 0, len: der.len() });
+        }
+        let certificate = Certificate::parse(der, 0)?;
+        let root = certificate.is_self_issued();
+        if root {
+            certificate.expect_strong_key(0)?;
+        } else {
+            certificate.expect_strong(0)?;
+        }
+        if !certificate.is_ca() {
+            return Err(EndorsementError::IssuerNotCa);
+        }
+        Ok(Self {
+            sha256: sha256(&[der]),
+            subject: display_name(certificate.subject),
+            root,
+            not_after: certificate.not_after,
+        })
+    }
+}
+
+/// An endorsement key whose certificate chains to an imported vendor root (EK
+/// Credential Profile 2.x §3). Only [`Anchors::endorse`] makes one.
+#[derive(Debug)]
+#[must_use]
+pub struct EndorsedEk {
+    ek: EkPublic,
+    facts: TpmFacts,
+}
+
+impl EndorsedEk {
+    /// The EK.
+    #[must_use]
+    pub fn ek(&self) -> &EkPublic {
+        &self.ek
+    }
+
+    /// What its certificate says of the TPM.
+    #[must_use]
+    pub fn facts(&self) -> &TpmFacts {
+        &self.facts
+    }
+}

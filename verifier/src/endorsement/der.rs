@@ -1,0 +1,182 @@
+//! A strict DER reader (X.690 §8, §10), as small as certificates need it:
+//! definite, shortest-form lengths; tag numbers below 31; nothing copied.
+
+/// The bytes are not DER, or not of the expected shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotDer;
+
+pub(super) const BOOLEAN: u8 = 0x01;
+pub(super) const INTEGER: u8 = 0x02;
+pub(super) const BIT_STRING: u8 = 0x03;
+pub(super) const OCTET_STRING: u8 = 0x04;
+pub(super) const OID: u8 = 0x06;
+pub(super) const UTF8_STRING: u8 = 0x0C;
+pub(super) const PRINTABLE_STRING: u8 = 0x13;
+pub(super) const TELETEX_STRING: u8 = 0x14;
+pub(super) const IA5_STRING: u8 = 0x16;
+pub(super) const UTC_TIME: u8 = 0x17;
+pub(super) const GENERALIZED_TIME: u8 = 0x18;
+pub(super) const SEQUENCE: u8 = 0x30;
+pub(super) const SET: u8 = 0x31;
+
+/// `[number]`, primitive.
+pub(super) const fn context(number: u8) -> u8 {
+    0x80 | number
+}
+
+/// `[number]`, constructed.
+pub(super) const fn constructed(number: u8) -> u8 {
+    0xA0 | number
+}
+
+/// One element: its tag, its content, and both with the length between.
+#[derive(Clone, Copy)]
+pub(super) struct Element<'a> {
+    pub(super) tag: u8,
+    pub(super) content: &'a [u8],
+    pub(super) whole: &'a [u8],
+}
+
+/// Reads elements one after another.
+#[derive(Clone)]
+pub(super) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
+    pub(super) fn finish(self) -> Result<(), NotDer> {
+        if self.0.is_empty() { Ok(()) } else { Err(NotDer) }
+    }
+
+    pub(super) fn next(&mut self) -> Result<Element<'a>, NotDer> {
+        let (tag, after_tag) = self.0.split_first().ok_or(NotDer)?;
+        if tag & 0x1F == 0x1F {
+            return Err(NotDer);
+        }
+        let (len, after_len) = length(after_tag)?;
+        let (content, rest) = after_len.split_at_checked(len).ok_or(NotDer)?;
+        let (whole, _) = self.0.split_at_checked(self.0.len() - rest.len()).ok_or(NotDer)?;
+        self.0 = rest;
+        Ok(Element { tag: *tag, content, whole })
+    }
+
+    /// The next element, which must have this tag.
+    pub(super) fn expect(&mut self, tag: u8) -> Result<Element<'a>, NotDer> {
+        self.next().and_then(|e| if e.tag == tag { Ok(e) } else { Err(NotDer) })
+    }
+
+    /// A reader over the content of the next element, which must have this
+    /// tag.
+    pub(super) fn enter(&mut self, tag: u8) -> Result<Self, NotDer> {
+        self.expect(tag).map(|e| Self(e.content))
+    }
+
+    /// The next element if it has this tag.
+    pub(super) fn optional(&mut self, tag: u8) -> Result<Option<Element<'a>>, NotDer> {
+        if self.0.first() == Some(&tag) { self.next().map(Some) } else { Ok(None) }
+    }
+}
+
+/// X.690 §8.1.3, §10.1. Certificates are capped far below 64 KiB.
+fn length(bytes: &[u8]) -> Result<(usize, &[u8]), NotDer> {
+    match bytes {
+        [short @ 0..0x80, rest @ ..] => Ok((usize::from(*short), rest)),
+        [0x81, len @ 0x80.., rest @ ..] => Ok((usize::from(*len), rest)),
+        [0x82, high @ 1.., low, rest @ ..] => {
+            Ok((usize::from(u16::from_be_bytes([*high, *low])), rest))
+        }
+        _ => Err(NotDer),
+    }
+}
+
+/// A single element and nothing after it.
+pub(super) fn only(bytes: &[u8], tag: u8) -> Result<&[u8], NotDer> {
+    let mut reader = Reader::new(bytes);
+    let element = reader.expect(tag)?;
+    reader.finish()?;
+    Ok(element.content)
+}
+
+/// Octets of a BIT STRING that has no unused bits.
+pub(super) fn whole_octets(content: &[u8]) -> Result<&[u8], NotDer> {
+    match content {
+        [0, octets @ ..] => Ok(octets),
+        _ => Err(NotDer),
+    }
+}
+
+/// Magnitude of a non-negative INTEGER in shortest form.
+pub(super) fn unsigned(content: &[u8]) -> Result<&[u8], NotDer> {
+    match content {
+        [0] => Ok(&[]),
+        [0, rest @ [0x80.., ..]] => Ok(rest),
+        [0x01..=0x7F, ..] => Ok(content),
+        _ => Err(NotDer),
+    }
+}
+
+/// Dotted decimal of an OBJECT IDENTIFIER's content.
+pub(super) fn dotted(content: &[u8]) -> String {
+    let mut arcs: Vec<u64> = Vec::new();
+    let mut arc = 0_u64;
+    for byte in content {
+        arc = arc.saturating_mul(128).saturating_add(u64::from(byte & 0x7F));
+        if byte & 0x80 == 0 {
+            if arcs.is_empty() {
+                let first = (arc / 40).min(2);
+                arcs.push(first);
+                arc -= first * 40;
+            }
+            arcs.push(arc);
+            arc = 0;
+        }
+    }
+    arcs.iter().map(u64::to_string).collect::<Vec<_>>().join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_shortest_definite_lengths() {
+        for bad in [
+            &[0x04, 0x80][..],
+            &[0x04, 0x81, 0x7F],
+            &[0x04, 0x82, 0x00, 0x80],
+            &[0x04, 0x83, 0, 0, 0],
+            &[0x04, 0x02, 0x00],
+            &[0x1F, 0x01, 0x00],
+            &[],
+        ] {
+            assert!(Reader::new(bad).next().is_err(), "{bad:02x?}");
+        }
+        let long = [&[0x04, 0x82, 0x01, 0x00][..], &[7; 256]].concat();
+        assert_eq!(only(&long, OCTET_STRING).unwrap(), &[7; 256]);
+    }
+
+    #[test]
+    fn identifiers_read_as_people_write_them() {
+        assert_eq!(dotted(&[0x67, 0x81, 0x05, 0x08, 0x01]), "2.23.133.8.1");
+        assert_eq!(dotted(&[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x05]), "1.2.840.113549.1.1.5");
+    }
+
+    #[test]
+    fn integers_are_shortest_and_not_negative() {
+        assert_eq!(unsigned(&[0]).unwrap(), &[] as &[u8]);
+        assert_eq!(unsigned(&[0, 0x80]).unwrap(), &[0x80]);
+        for bad in [&[][..], &[0, 0x7F], &[0x80], &[0, 0]] {
+            assert!(unsigned(bad).is_err(), "{bad:02x?}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Why an EK was not endorsed (ADVERSARY A05, A06, A18).
+
+use holdfast_proto::tpm::ParseError;
+use thiserror::Error;
+
+use crate::time::UnixTime;
+
+/// A hash that no signature may rest on (SP 800-131A).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WeakAlg {
+    /// MD2 with RSA.
+    #[error("MD2")]
+    Md2,
+    /// MD5 with RSA.
+    #[error("MD5")]
+    Md5,
+    /// SHA-1 with RSA or ECDSA.
+    #[error("SHA-1")]
+    Sha1,
+}
+
+/// Why a public key is too weak, or unknown.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WeakKey {
+    /// An RSA modulus under 2048 bits, or even.
+    #[error("RSA modulus of {0} bits")]
+    RsaModulus(usize),
+    /// An RSA exponent that is even, 1, or longer than 32 bits.
+    #[error("RSA exponent {0}")]
+    RsaExponent(String),
+    /// A curve other than P-256, P-384 and P-521, by its OID.
+    #[error("curve {0}")]
+    Curve(String),
+    /// Neither RSA nor EC, by its OID.
+    #[error("algorithm {0}")]
+    Algorithm(String),
+}
+
+/// Which certificate: 0 is the EK's, then upwards as they were sent.
+pub type Position = usize;
+
+/// Why an EK was not endorsed. Rules are of the TCG EK Credential Profile 2.x
+/// §3.2 and RFC 5280.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum EndorsementError {
+    // ---- the EK's public area
+    /// TPMT_PUBLIC does not parse.
+    #[error("ek_public: {0}")]
+    EkPublic(#[from] ParseError),
+    /// The area equals no EK template in everything but `unique` (A18): only
+    /// the key is certified, so the rest must be what we know.
+    #[error("the EK's public area equals no known EK template")]
+    NotATemplate,
+    /// RSA modulus of another size than the template's, or even; or an EC
+    /// coordinate that is empty or over-long.
+    #[error("the EK's key is malformed")]
+    EkKey,
+
+    // ---- the chain's form
+    /// No certificate was sent.
+    #[error("no EK certificate")]
+    NoCertificate,
+    /// More certificates than any vendor's chain has.
+    #[error("{0} certificates, at most {max} are taken", max = super::EkChain::MAX_CERTIFICATES)]
+    TooMany(usize),
+    /// A certificate longer than any vendor's.
+    #[error("certificate {at} has {len} bytes, at most {max} are taken",
+            max = super::EkChain::MAX_CERTIFICATE_LEN)]
+    TooLong {
+        /// Which.
+        at: Position,
+        /// Its length.
+        len: usize,
+    },
+    /// Not an X.509 v3 certificate in DER (RFC 5280 §4.1).
+    #[error("certificate {at}: malformed {part}")]
+    Malformed {
+        /// Which.
+        at: Position,
+        /// What part of it.
+        part: &'static str,
+    },
+    /// Bytes after the certificate.
+    #[error("certificate {at}: {len} bytes follow it")]
+    TrailingBytes {
+        /// Which.
+        at: Position,
+        /// How many.
+        len: usize,
+    },
+
+    // ---- its strength
+    /// Signed with a broken hash.
+    #[error("certificate {at} is signed with {alg}")]
+    WeakSignature {
+        /// Which.
+        at: Position,
+        /// The hash.
+        alg: WeakAlg,
+    },
+    /// Its key is weak.
+    #[error("certificate {at}: {weakness}")]
+    WeakKey {
+        /// Which.
+        at: Position,
+        /// How.
+        weakness: WeakKey,
+    },
+    /// A critical extension that nobody here processes (RFC 5280 §4.2).
+    #[error("certificate {at}: unknown critical extension {oid}")]
+    CriticalExtension {
+        /// Which.
+        at: Position,
+        /// Dotted decimal.
+        oid: String,
+    },
+
+    // ---- the EK certificate
+    /// The certified key is not the EK that was sent (A05, C10).
+    #[error("the EK certificate is for another key")]
+    OtherKey,
+    /// Subject and issuer are one: nobody vouches for it.
+    #[error("the EK certificate is self-issued")]
+    SelfSigned,
+    /// basicConstraints says CA (§3.2.14).
+    #[error("the EK certificate is a CA's")]
+    LeafIsCa,
+    /// keyUsage lacks what an EK is for: keyEncipherment for RSA, keyAgreement
+    /// for ECC (§3.2.12).
+    #[error("the EK certificate's key usage lacks {0}")]
+    KeyUsage(&'static str),
+    /// extendedKeyUsage lacks tcg-kp-EKCertificate 2.23.133.8.1 (§3.2.16).
+    #[error("the EK certificate's extended key usage lacks 2.23.133.8.1")]
+    ExtendedKeyUsage,
+    /// subjectAltName lacks a TPM attribute, has it twice, or in a form that is
+    /// not 1 to 64 visible characters (§3.2.9).
+    #[error("the EK certificate's subjectAltName: {0} missing, repeated or malformed")]
+    TpmAttribute(&'static str),
+
+    // ---- the path
+    /// A certificate of the path is over.
+    #[error("a certificate expired at {not_after}")]
+    Expired {
+        /// Its notAfter.
+        not_after: UnixTime,
+    },
+    /// A certificate of the path is not yet valid.
+    #[error("a certificate is not valid before {not_before}")]
+    NotYetValid {
+        /// Its notBefore.
+        not_before: UnixTime,
+    },
+    /// The path ends below every imported root.
+    #[error("no imported endorsement for issuer \"{issuer}\"")]
+    UnknownIssuer {
+        /// Whom to import: the issuer of the topmost certificate that is there.
+        issuer: String,
+    },
+    /// The issuer has that name, and not that key.
+    #[error("a certificate's signature does not verify")]
+    BadSignature,
+    /// The issuer is no CA, or may not sign certificates.
+    #[error("an issuer in the path is not a CA")]
+    IssuerNotCa,
+    /// pathLenConstraint is exceeded (RFC 5280 §4.2.1.9).
+    #[error("a path length constraint is exceeded")]
+    PathLength,
+    /// Longer or wider than webpki's budget: a loop, or an attack.
+    #[error("the path is too long")]
+    PathTooLong,
+    /// A name constraint forbids the EK certificate's name.
+    #[error("a name constraint is broken")]
+    NameConstraint,
+    /// On an imported CRL.
+    #[error("a certificate of the path is revoked")]
+    Revoked,
+    /// Any other rule that webpki enforces.
+    #[error("path: {0}")]
+    Path(#[source] webpki::Error),
+
+    // ---- anchors
+    /// An imported certificate cannot serve as trust anchor or intermediate.
+    #[error("imported certificate {at}: {source}")]
+    Import {
+        /// Its place in the list.
+        at: usize,
+        /// What is wrong.
+        source: Box<EndorsementError>,
+    },
+    /// An imported CRL does not parse.
+    #[error("imported CRL {at}: {source}")]
+    Crl {
+        /// Its place in the list.
+        at: usize,
+        /// What webpki says.
+        source: webpki::Error,
+    },
+}
+
+impl EndorsementError {
+    /// Whether the input was wrong on its face: no trust anchor was needed to
+    /// tell.
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        matches!(
+            self,
+            Self::EkPublic(_)
+                | Self::NotATemplate
+                | Self::EkKey
+                | Self::TooMany(_)
+                | Self::TooLong { .. }
+                | Self::Malformed { .. }
+                | Self::TrailingBytes { .. }
+        )
+    }
+}
+
+impl From<webpki::Error> for EndorsementError {
+    fn from(error: webpki::Error) -> Self {
+        use webpki::Error as E;
+        let time = |t: rustls_pki_types::UnixTime| {
+            UnixTime::from_seconds(i64::try_from(t.as_secs()).unwrap_or(i64::MAX))
+        };
+        match error {
+            E::CertExpired { not_after, .. } => Self::Expired { not_after: time(not_after) },
+            E::CertNotValidYet { not_before, .. } => {
+                Self::NotYetValid { not_before: time(not_before) }
+            }
+            E::InvalidSignatureForPublicKey => Self::BadSignature,
+            E::EndEntityUsedAsCa => Self::IssuerNotCa,
+            E::CaUsedAsEndEntity => Self::LeafIsCa,
+            E::PathLenConstraintViolated => Self::PathLength,
+            E::MaximumPathDepthExceeded
+            | E::MaximumPathBuildCallsExceeded
+            | E::MaximumSignatureChecksExceeded
+            | E::MaximumNameConstraintComparisonsExceeded => Self::PathTooLong,
+            E::NameConstraintViolation => Self::NameConstraint,
+            E::CertRevoked => Self::Revoked,
+            other => Self::Path(other),
+        }
+    }
+}

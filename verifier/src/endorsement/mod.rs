@@ -1,0 +1,20 @@
+//! Endorsement: is this EK made by a TPM vendor that the owner trusts?
+//! In: DER certificates, trust anchors, a time. Out: [`EndorsedEk`], or why
+//! not.
+
+mod anchors;
+mod certificate;
+mod chain;
+mod der;
+mod ek;
+mod error;
+mod facts;
+mod oid;
+#[cfg(test)]
+mod tests;
+
+pub use anchors::{Anchors, EndorsedEk, ImportedCertificate};
+pub use chain::EkChain;
+pub use ek::EkPublic;
+pub use error::{EndorsementError, Position, WeakAlg, WeakKey};
+pub use facts::TpmFacts;
