@@ -62,14 +62,17 @@ impl Anchors {
     ///
     /// # Errors
     /// [`EndorsementError::Import`] names the certificate that cannot serve.
-    pub fn new<D: AsRef<[u8]>>(roots: &[D], intermediates: &[D]) -> Result<Self, EndorsementError> {
+    pub fn new(
+        roots: Vec<Vec<u8>>,
+        intermediates: Vec<Vec<u8>>,
+    ) -> Result<Self, EndorsementError> {
         let anchors = roots.iter().enumerate().map(|(at, root)| {
-            anchor(root.as_ref())
+            anchor(root)
                 .map_err(|source| EndorsementError::Import { at, source: Box::new(source) })
         });
-        let intermediates = intermediates.iter().enumerate().map(|(at, der)| {
-            ImportedCertificate::parse(der.as_ref())
-                .map(|_| CertificateDer::from(der.as_ref().to_vec()))
+        let intermediates = intermediates.into_iter().enumerate().map(|(at, der)| {
+            CertificateFacts::parse(&der)
+                .map(|_| CertificateDer::from(der))
                 .map_err(|source| EndorsementError::Import { at, source: Box::new(source) })
         });
         Ok(Self {
@@ -84,9 +87,9 @@ impl Anchors {
     ///
     /// # Errors
     /// [`EndorsementError::Crl`] names the CRL that does not parse.
-    pub fn with_crls<D: AsRef<[u8]>>(mut self, crls: &[D]) -> Result<Self, EndorsementError> {
+    pub fn with_crls(mut self, crls: &[Vec<u8>]) -> Result<Self, EndorsementError> {
         let parsed = crls.iter().enumerate().map(|(at, der)| {
-            OwnedCertRevocationList::from_der(der.as_ref())
+            OwnedCertRevocationList::from_der(der)
                 .map(CertRevocationList::from)
                 .map_err(|source| EndorsementError::Crl { at, source })
         });
@@ -192,7 +195,7 @@ fn missing_issuer(leaf: &CertificateDer<'_>, candidates: &[CertificateDer<'_>]) 
 }
 
 fn anchor(der: &[u8]) -> Result<TrustAnchor<'static>, EndorsementError> {
-    ImportedCertificate::parse(der)?;
+    CertificateFacts::parse(der)?;
     Ok(anchor_from_trusted_cert(&CertificateDer::from(der))?.to_owned())
 }
 
@@ -200,18 +203,18 @@ fn anchor(der: &[u8]) -> Result<TrustAnchor<'static>, EndorsementError> {
 /// For the shell: to tell roots from intermediates and to list them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct ImportedCertificate {
+pub struct CertificateFacts {
     /// SHA-256 of the DER.
     pub sha256: [u8; 32],
     /// Subject, for people; inert.
     pub subject: String,
-    /// Self-issued: a root. Else an intermediate.
-    pub root: bool,
+    /// Issuer and subject are one: a root. Else an intermediate.
+    pub self_signed: bool,
     /// When it ends.
     pub not_after: UnixTime,
 }
 
-impl ImportedCertificate {
+impl CertificateFacts {
     /// From DER.
     ///
     /// # Errors
@@ -223,8 +226,8 @@ impl ImportedCertificate {
             return Err(EndorsementError::TooLong { at: 0, len: der.len() });
         }
         let certificate = Certificate::parse(der, 0)?;
-        let root = certificate.is_self_issued();
-        if root {
+        let self_signed = certificate.is_self_issued();
+        if self_signed {
             certificate.expect_strong_key(0)?;
         } else {
             certificate.expect_strong(0)?;
@@ -235,7 +238,7 @@ impl ImportedCertificate {
         Ok(Self {
             sha256: sha256(&[der]),
             subject: display_name(certificate.subject),
-            root,
+            self_signed,
             not_after: certificate.not_after,
         })
     }

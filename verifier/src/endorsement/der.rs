@@ -91,8 +91,8 @@ impl<'a> Reader<'a> {
 fn length(bytes: &[u8]) -> Result<(usize, &[u8]), NotDer> {
     match bytes {
         [short @ 0..0x80, rest @ ..] => Ok((usize::from(*short), rest)),
-        [0x81, len @ 0x80.., rest @ ..] => Ok((usize::from(*len), rest)),
-        [0x82, high @ 1.., low, rest @ ..] => {
+        [0x81, len @ 0x80..=0xFF, rest @ ..] => Ok((usize::from(*len), rest)),
+        [0x82, high @ 1..=0xFF, low, rest @ ..] => {
             Ok((usize::from(u16::from_be_bytes([*high, *low])), rest))
         }
         _ => Err(NotDer),
@@ -119,7 +119,7 @@ pub(super) fn whole_octets(content: &[u8]) -> Result<&[u8], NotDer> {
 pub(super) fn unsigned(content: &[u8]) -> Result<&[u8], NotDer> {
     match content {
         [0] => Ok(&[]),
-        [0, rest @ [0x80.., ..]] => Ok(rest),
+        [0, rest @ ..] if rest.first().is_some_and(|b| b & 0x80 != 0) => Ok(rest),
         [0x01..=0x7F, ..] => Ok(content),
         _ => Err(NotDer),
     }

@@ -13,7 +13,7 @@ use super::{
 
 /// What the vendor certified of a TPM, and who certified it. Plain facts, as
 /// they go into the record, into appraisal and into the LDevID; having one
-/// proves nothing.
+/// proves nothing. The store keeps it as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TpmFacts {

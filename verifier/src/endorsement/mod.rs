@@ -13,7 +13,7 @@ mod oid;
 #[cfg(test)]
 mod tests;
 
-pub use anchors::{Anchors, EndorsedEk, ImportedCertificate};
+pub use anchors::{Anchors, CertificateFacts, EndorsedEk};
 pub use chain::EkChain;
 pub use ek::EkPublic;
 pub use error::{EndorsementError, Position, WeakAlg, WeakKey};

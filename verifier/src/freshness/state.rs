@@ -6,7 +6,7 @@ use holdfast_proto::{
     binding::Ueid,
     tpm::{Name, PcrSelection},
 };
-use ring::constant_time;
+use subtle::ConstantTimeEq;
 
 use super::{
     codec::{Reader, Writer},
@@ -290,9 +290,11 @@ impl FreshChallenge<EnrolmentState> {
     /// [`FreshnessError::WrongSecret`], whatever its length.
     pub fn answer(self, secret: &[u8]) -> Result<AnsweredChallenge, FreshnessError> {
         let digest = sha256(&[secret]);
-        constant_time::verify_slices_are_equal(&digest, &self.state().secret_sha256)
-            .map_err(|_| FreshnessError::WrongSecret)?;
-        Ok(AnsweredChallenge { fresh: self })
+        if bool::from(digest.ct_eq(&self.state().secret_sha256)) {
+            Ok(AnsweredChallenge { fresh: self })
+        } else {
+            Err(FreshnessError::WrongSecret)
+        }
     }
 }
 
