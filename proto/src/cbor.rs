@@ -364,14 +364,16 @@ mod tests {
     #[test]
     fn indefinite_and_reserved_lengths_are_refused() {
         for initial in [0x1C, 0x1D, 0x1E, 0x1F, 0x5F, 0x7F, 0x9F, 0xBF, 0xFF] {
-            let refused = Decoder::new(&[initial]).bytes("b");
+            let input = [initial];
+            let refused = Decoder::new(&input).bytes("b");
             assert_eq!(refused, Err(CborError::Indefinite { item: "b" }));
         }
     }
 
     #[test]
     fn a_length_that_lies_allocates_nothing() {
-        let refused = Decoder::new(&[0x5B, 255, 255, 255, 255, 255, 255, 255, 255]).bytes("b");
+        let input = [0x5B, 255, 255, 255, 255, 255, 255, 255, 255];
+        let refused = Decoder::new(&input).bytes("b");
         assert_eq!(refused, Err(CborError::Truncated { item: "b" }));
     }
 

@@ -13,3 +13,8 @@ pub mod grpc;
 pub mod result;
 pub mod tpm;
 mod ueid;
+
+/// The README's example runs as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
