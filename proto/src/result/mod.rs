@@ -1,1 +1,37 @@
-//! Attestation Results (EAR, draft-ietf-rats-ear-04).
+//! Attestation Results on the wire: EAR (draft-ietf-rats-ear-04) with the
+//! AR4SI trustworthiness vector (draft-ietf-rats-ar4si), as a JWT and as a
+//! CWT, both signed with ES256.
+//!
+//! An EAR that comes back from outside is untrusted: [`SignedEar`] keeps its
+//! content out of reach until the caller's own verification accepts the
+//! signature.
+
+mod claims;
+mod cwt;
+mod jwt;
+mod signed;
+#[cfg(test)]
+mod tests;
+mod vector;
+
+pub use claims::{Appraisal, Ear, VerifierId};
+pub use signed::{EarError, OpenError, SignedEar};
+pub use vector::{Claim, Tier, TrustVector};
+
+/// `eat_profile` of an EAR: it names the draft's revision.
+pub const PROFILE: &str = "tag:ietf.org,2026:rats/ear#04";
+
+/// Name of the only submodule: the gateway as a whole.
+pub const SUBMODULE: &str = "gateway";
+
+/// Longest EAR taken, in bytes, before any decoding. Ours are under 2 KiB.
+pub const MAX_EAR_BYTES: usize = 16 * 1024;
+
+/// Most policy ids, and most reason codes, in one appraisal.
+const MAX_LIST: usize = 64;
+
+/// Longest string in an EAR, in bytes.
+const MAX_TEXT: usize = 256;
+
+/// An ES256 signature: `r ‖ s`.
+const SIGNATURE_BYTES: usize = 64;

@@ -1,0 +1,95 @@
+//! What a policy said of a state that was seen before (ARCHITECTURE §5).
+//! Only the repeatable part is kept; a result is built anew for each exchange.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::floor::Verdict;
+use crate::time::UnixTime;
+
+/// States in one generation. Two generations of some KiB each at most: tens
+/// of MiB where every gateway of 16,000 has a state of its own.
+pub(super) const GENERATION: usize = 8192;
+/// Longest life of an entry, in seconds. Nothing that the policy reads
+/// changes with time, so this only bounds what an error in that could do.
+pub(super) const MAX_AGE_SECONDS: i64 = 3600;
+
+/// Bounded map from the digest of a policy's input to its verdict. When the
+/// younger generation is full, the older one is forgotten.
+pub(super) struct Memo(Mutex<Generations>);
+
+#[derive(Default)]
+struct Generations {
+    younger: HashMap<[u8; 32], Entry>,
+    older: HashMap<[u8; 32], Entry>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    verdict: Arc<Verdict>,
+    made: UnixTime,
+}
+
+impl Memo {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Generations::default()))
+    }
+
+    /// The lock is not held while `make` runs: two threads may then do the
+    /// same work, and come to the same verdict.
+    pub(super) fn get_or_insert(
+        &self,
+        key: [u8; 32],
+        now: UnixTime,
+        make: impl FnOnce() -> Verdict,
+    ) -> Arc<Verdict> {
+        if let Some(verdict) = self.get(&key, now) {
+            return verdict;
+        }
+        let verdict = Arc::new(make());
+        // A policy error may be the machine's (a time limit under load):
+        // the next exchange is to try again.
+        if !verdict.reasons.iter().any(|reason| reason.code == "policy-error") {
+            self.insert(key, Entry { verdict: Arc::clone(&verdict), made: now });
+        }
+        verdict
+    }
+
+    fn get(&self, key: &[u8; 32], now: UnixTime) -> Option<Arc<Verdict>> {
+        let mut generations = self.lock();
+        let fresh = |entry: &Entry| entry.made <= now && now < entry.made.plus(MAX_AGE_SECONDS);
+        if let Some(entry) = generations.younger.get(key) {
+            return fresh(entry).then(|| Arc::clone(&entry.verdict));
+        }
+        let entry = generations.older.remove(key).filter(fresh)?;
+        let verdict = Arc::clone(&entry.verdict);
+        generations.insert(*key, entry);
+        Some(verdict)
+    }
+
+    fn insert(&self, key: [u8; 32], entry: Entry) {
+        self.lock().insert(key, entry);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Generations> {
+        // Entries go in and out whole: a panic elsewhere leaves none torn.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        let generations = self.lock();
+        generations.younger.len() + generations.older.len()
+    }
+}
+
+impl Generations {
+    fn insert(&mut self, key: [u8; 32], entry: Entry) {
+        if self.younger.len() >= GENERATION {
+            self.older = std::mem::take(&mut self.younger);
+        }
+        self.younger.insert(key, entry);
+    }
+}

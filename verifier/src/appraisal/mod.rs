@@ -1,0 +1,267 @@
+//! Appraisal: is the verified state one that the owner accepts?
+//! In: [`VerifiedEvidence`], [`ReferenceValues`], a [`Policy`]. Out: an
+//! [`AttestationResult`], affirming or not, with reasons.
+//!
+//! The policy (Rego) gives a trustworthiness vector and reasons; what holds
+//! whatever it says is in [`floor`]. No bytes from a peer and no cryptography
+//! are here: both were dealt with by verification.
+//!
+//! ```text
+//! VerifiedEvidence ─Policy::appraise─► AttestationResult ─authorise─► IssuanceGrant
+//! ```
+
+mod facts;
+mod floor;
+mod memo;
+mod opinion;
+mod pcr;
+mod policy;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc};
+
+use holdfast_proto::{
+    binding::Ueid,
+    result::{Appraisal, Ear, Tier, TrustVector, VerifierId},
+};
+
+use self::floor::Verdict;
+pub use self::{
+    floor::MANDATORY,
+    opinion::{MAX_REASONS, Reason},
+    policy::{DEFAULT_POLICY, MAX_SOURCE_BYTES, Policy, PolicyError, TIME_LIMIT},
+};
+#[cfg(doc)]
+use crate::reference_values::ReferenceValues;
+use crate::{
+    endorsement::TpmFacts,
+    time::UnixTime,
+    verification::{CertifiedNow, KeyProof, VerifiedEvidence},
+};
+
+/// What the Verifier concluded about one gateway from one piece of Evidence
+/// (RFC 9334 §8.4). Only [`Policy::appraise`] makes one. `K` says how the
+/// LDevID key is known; only [`CertifiedNow`] can be authorised.
+#[must_use = "an unread result is a gateway that nobody judged"]
+pub struct AttestationResult<K> {
+    key: K,
+    subject: Subject,
+    verdict: Arc<Verdict>,
+    policy_id: [u8; 32],
+    reference_id: Option<[u8; 32]>,
+}
+
+/// Whom the result is about.
+struct Subject {
+    gateway: Ueid,
+    class: String,
+    tpm: TpmFacts,
+    nonce: [u8; 32],
+}
+
+impl<K: KeyProof> AttestationResult<K> {
+    fn new(
+        evidence: VerifiedEvidence<K>,
+        verdict: Arc<Verdict>,
+        policy_id: [u8; 32],
+        reference_id: Option<[u8; 32]>,
+    ) -> Self {
+        let subject = Subject {
+            gateway: *evidence.gateway_id(),
+            class: evidence.class().as_str().to_owned(),
+            tpm: evidence.tpm().clone(),
+            nonce: *evidence.nonce(),
+        };
+        Self { key: evidence.into_key(), subject, verdict, policy_id, reference_id }
+    }
+}
+
+impl<K> AttestationResult<K> {
+    /// AR4SI trustworthiness vector.
+    #[must_use]
+    pub fn vector(&self) -> &TrustVector {
+        &self.verdict.vector
+    }
+
+    /// Overall tier: the worst of the vector, or less (see [`MANDATORY`]).
+    #[must_use]
+    pub fn status(&self) -> Tier {
+        self.verdict.status
+    }
+
+    /// Whether the gateway's state is affirmed.
+    #[must_use]
+    pub fn is_affirming(&self) -> bool {
+        self.status() == Tier::Affirming
+    }
+
+    /// Whether it was the policy that failed (`policy-error`), which says
+    /// nothing of the gateway: nothing is granted, and nothing need be taken
+    /// away from it either.
+    #[must_use]
+    pub fn is_malfunction(&self) -> bool {
+        self.verdict.reasons.iter().any(|reason| reason.code == "policy-error")
+    }
+
+    /// Why. Never empty where the status is not affirming.
+    #[must_use]
+    pub fn reasons(&self) -> &[Reason] {
+        &self.verdict.reasons
+    }
+
+    /// SHA-256 of the policy's source.
+    #[must_use]
+    pub fn policy_id(&self) -> &[u8; 32] {
+        &self.policy_id
+    }
+
+    /// Id of the reference values; `None` where the class has none.
+    #[must_use]
+    pub fn reference_id(&self) -> Option<&[u8; 32]> {
+        self.reference_id.as_ref()
+    }
+
+    /// Whom it is about.
+    #[must_use]
+    pub fn gateway_id(&self) -> &Ueid {
+        &self.subject.gateway
+    }
+
+    /// Class whose reference values were used.
+    #[must_use]
+    pub fn class(&self) -> &str {
+        &self.subject.class
+    }
+
+    /// The result as an EAR, to be signed with the result key.
+    #[must_use]
+    pub fn to_ear(&self, verifier: VerifierId, issued_at: UnixTime, expires: UnixTime) -> Ear {
+        let mut appraisal =
+            Appraisal::new(self.verdict.vector, self.verdict.status, *self.subject.gateway.as_bytes());
+        appraisal.policy_ids = vec![format!("sha-256:{}", hex::encode(self.policy_id))];
+        appraisal.reference_id = self.reference_id;
+        appraisal.reason_codes = codes(&self.verdict.reasons);
+        Ear {
+            issued_at: issued_at.seconds(),
+            expires: expires.seconds(),
+            verifier,
+            nonce: self.subject.nonce,
+            appraisal,
+        }
+    }
+}
+
+/// Each code once, in the order of the reasons.
+fn codes(reasons: &[Reason]) -> Vec<String> {
+    let mut codes: Vec<String> = Vec::new();
+    for reason in reasons {
+        if !codes.contains(&reason.code) {
+            codes.push(reason.code.clone());
+        }
+    }
+    codes
+}
+
+impl AttestationResult<CertifiedNow> {
+    /// Turns an affirming result into the permission to issue one LDevID, for
+    /// the key that TPM2_Certify proved in this very exchange.
+    ///
+    /// # Errors
+    /// [`Refused`] where the status is not affirming.
+    pub fn authorise(self) -> Result<IssuanceGrant, Refused> {
+        if !self.is_affirming() {
+            return Err(Refused {
+                gateway: self.subject.gateway,
+                status: self.status(),
+                reasons: self.verdict.reasons.clone(),
+            });
+        }
+        Ok(IssuanceGrant {
+            hardware_serial: hardware_serial(&self.subject.tpm),
+            gateway: self.subject.gateway,
+            key: self.key,
+            policy_id: self.policy_id,
+            reference_id: self.reference_id,
+        })
+    }
+}
+
+/// hwSerialNum of a TPM: `<vendor code>:<AKI of the EK certificate>:<its
+/// serial number>` (TCG DevID profile as HPE's specification has it), hex in
+/// lower case.
+fn hardware_serial(tpm: &TpmFacts) -> String {
+    let vendor = tpm.manufacturer_text().unwrap_or_else(|| tpm.manufacturer.clone());
+    format!("{vendor}:{}:{}", tpm.ek_certificate_aki, tpm.ek_certificate_serial)
+}
+
+impl<K> fmt::Debug for AttestationResult<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AttestationResult")
+            .field("gateway", &self.subject.gateway)
+            .field("status", &self.status())
+            .field("reasons", &codes(&self.verdict.reasons))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Permission to issue one LDevID. Spent by [`crate::identity::Issuer::prepare`];
+/// it cannot be copied, stored or made anew.
+#[must_use = "a grant that is dropped is a gateway that was promised an identity and got none"]
+pub struct IssuanceGrant {
+    key: CertifiedNow,
+    gateway: Ueid,
+    hardware_serial: String,
+    policy_id: [u8; 32],
+    reference_id: Option<[u8; 32]>,
+}
+
+impl IssuanceGrant {
+    /// Whose identity it is.
+    #[must_use]
+    pub fn gateway_id(&self) -> &Ueid {
+        &self.gateway
+    }
+
+    /// DER SubjectPublicKeyInfo of the certified LDevID key.
+    #[must_use]
+    pub fn ldevid_spki(&self) -> &[u8] {
+        self.key.ldevid().spki_der()
+    }
+
+    /// hwSerialNum for the HardwareModuleName.
+    #[must_use]
+    pub fn hardware_serial(&self) -> &str {
+        &self.hardware_serial
+    }
+
+    /// Policy under which it was granted.
+    #[must_use]
+    pub fn policy_id(&self) -> &[u8; 32] {
+        &self.policy_id
+    }
+
+    /// Reference values with which it was granted.
+    #[must_use]
+    pub fn reference_id(&self) -> Option<&[u8; 32]> {
+        self.reference_id.as_ref()
+    }
+}
+
+impl fmt::Debug for IssuanceGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuanceGrant").field("gateway", &self.gateway).finish_non_exhaustive()
+    }
+}
+
+/// The result does not affirm, so nothing may be issued on it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("gateway {gateway} is not affirmed (status {}): nothing is issued", status.name())]
+pub struct Refused {
+    /// Whose result it was.
+    pub gateway: Ueid,
+    /// The overall tier.
+    pub status: Tier,
+    /// Why.
+    pub reasons: Vec<Reason>,
+}

@@ -1,0 +1,209 @@
+//! A Rego policy, compiled once and run under a time limit.
+
+use std::{
+    fmt,
+    num::NonZeroU32,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use regorus::{Engine, LimitError, Value, utils::limits::ExecutionTimerConfig};
+
+use super::{
+    AttestationResult,
+    facts::Facts,
+    floor::{self, PolicyFault, Verdict},
+    memo::Memo,
+    opinion::{Opinion, OpinionError},
+};
+use crate::{
+    digest::sha256,
+    reference_values::ReferenceValues,
+    time::UnixTime,
+    verification::{KeyProof, VerifiedEvidence},
+};
+
+/// The policy that `init` writes into a new directory.
+pub const DEFAULT_POLICY: &str = include_str!("../../policies/default.rego");
+
+/// Longest source taken.
+pub const MAX_SOURCE_BYTES: usize = 256 * 1024;
+/// Longest run of a policy. The default one takes about a millisecond.
+pub const TIME_LIMIT: Duration = Duration::from_millis(100);
+/// The rule whose value is the opinion.
+const ENTRY_POINT: &str = "data.holdfast.appraisal.result";
+/// The package that the source must be.
+const PACKAGE: &str = "data.holdfast.appraisal";
+/// Work units between two looks at the clock: a few microseconds of work.
+const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(64).expect("64 is not zero");
+
+/// Built-in functions that a policy may not name. The first two make a result
+/// of any size from one call, which the timer cannot interrupt and which
+/// aborts the process when memory ends; `rand` gives two appraisals of one
+/// state two answers, and results are memoised.
+const FORBIDDEN: [&str; 4] = ["numbers.range", "numbers.range_step", "bits.lsh", "rand.intn"];
+
+/// Why a policy is not taken into use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// More than [`MAX_SOURCE_BYTES`].
+    #[error("{0} bytes: at most {MAX_SOURCE_BYTES} are taken")]
+    TooLong(usize),
+    /// Not Rego.
+    #[error("the policy does not compile: {0}")]
+    Source(String),
+    /// Another package.
+    #[error("the policy is package {0}: it must be `package holdfast.appraisal`")]
+    Package(String),
+    /// No rule `result`.
+    #[error("the policy has no rule `result`")]
+    NoResult,
+    /// One of the functions that could exhaust memory or give random answers.
+    #[error("the policy names `{0}`, which is not allowed: it cannot be bounded or repeated")]
+    Forbidden(&'static str),
+}
+
+/// An appraisal policy (RFC 9334 §8.5) in Rego, compiled, with the memo of
+/// what it said.
+pub struct Policy {
+    /// Prepared once; each run works on a clone, which shares the compiled
+    /// rules.
+    engine: Engine,
+    id: [u8; 32],
+    memo: Memo,
+}
+
+impl Policy {
+    /// Compiles a policy.
+    ///
+    /// # Errors
+    /// [`PolicyError`]. What can only be seen by running is not an error
+    /// here: such a policy affirms nothing.
+    pub fn compile(source: &str) -> Result<Self, PolicyError> {
+        if source.len() > MAX_SOURCE_BYTES {
+            return Err(PolicyError::TooLong(source.len()));
+        }
+        if let Some(name) = FORBIDDEN.into_iter().find(|name| names(source, name)) {
+            return Err(PolicyError::Forbidden(name));
+        }
+        let engine = catch_unwind(|| prepare(source))
+            .unwrap_or_else(|_| Err(PolicyError::Source("the compiler failed on it".to_owned())))?;
+        Ok(Self { engine, id: sha256(&[source.as_bytes()]), memo: Memo::new() })
+    }
+
+    /// [`DEFAULT_POLICY`], compiled.
+    ///
+    /// # Errors
+    /// None, as long as the tests of this crate pass.
+    pub fn standard() -> Result<Self, PolicyError> {
+        Self::compile(DEFAULT_POLICY)
+    }
+
+    /// Id of the policy: SHA-256 of its source.
+    #[must_use]
+    pub fn id(&self) -> &[u8; 32] {
+        &self.id
+    }
+
+    /// Appraises: compares verified claims with reference values under this
+    /// policy. Whatever goes wrong in the policy is a result that affirms
+    /// nothing, with reason `policy-error`.
+    pub fn appraise<K: KeyProof>(
+        &self,
+        evidence: VerifiedEvidence<K>,
+        references: Option<&ReferenceValues>,
+        now: UnixTime,
+    ) -> AttestationResult<K> {
+        let facts = Facts::of(&evidence);
+        let verdict = self.verdict(&facts, references, now);
+        AttestationResult::new(evidence, verdict, self.id, references.map(|set| *set.digest()))
+    }
+
+    /// The repeatable part, from the memo where it is known.
+    pub(super) fn verdict(
+        &self,
+        facts: &Facts,
+        references: Option<&ReferenceValues>,
+        now: UnixTime,
+    ) -> std::sync::Arc<Verdict> {
+        let input = facts.input(references);
+        // The input holds the id of the reference values, and the memo is
+        // this policy's own: equal text, equal verdict.
+        let key = sha256(&[input.as_bytes()]);
+        self.memo.get_or_insert(key, now, || floor::verdict(self.run(&input), facts, references))
+    }
+
+    fn run(&self, input: &str) -> Result<Opinion, PolicyFault> {
+        // A panic inside the interpreter is a fault of the policy like any
+        // other; the clone that it happened in is dropped.
+        let answer = catch_unwind(AssertUnwindSafe(|| self.evaluate(input)))
+            .unwrap_or_else(|_| Err(PolicyFault::Failed("the interpreter panicked".to_owned())))?;
+        if answer == Value::Undefined {
+            return Err(OpinionError::Undefined.into());
+        }
+        let json = answer.to_json_str().map_err(|error| failed(&error))?;
+        Ok(Opinion::parse(&json)?)
+    }
+
+    fn evaluate(&self, input: &str) -> Result<Value, PolicyFault> {
+        let mut engine = self.engine.clone();
+        engine.set_input(Value::from_json_str(input).map_err(|error| failed(&error))?);
+        engine.eval_rule(ENTRY_POINT.to_owned()).map_err(|error| failed(&error))
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy").field("id", &hex::encode(self.id)).finish_non_exhaustive()
+    }
+}
+
+fn prepare(source: &str) -> Result<Engine, PolicyError> {
+    let fault = |error: &anyhow::Error| PolicyError::Source(one_line(&error.to_string()));
+    let mut engine = Engine::new();
+    engine.set_execution_timer_config(ExecutionTimerConfig {
+        limit: TIME_LIMIT,
+        check_interval: CHECK_INTERVAL,
+    });
+    // Built-ins that fail make the rule fail, rather than undefined: a typing
+    // error in a policy is seen as one.
+    engine.set_strict_builtin_errors(true);
+    let package =
+        engine.add_policy("policy.rego".to_owned(), source.to_owned()).map_err(|error| fault(&error))?;
+    if package != PACKAGE {
+        return Err(PolicyError::Package(one_line(package.trim_start_matches("data."))));
+    }
+    if !engine.has_declared_rule_rooted_at("policy.rego", "result").map_err(|error| fault(&error))? {
+        return Err(PolicyError::NoResult);
+    }
+    // Analyses and schedules every rule now, so that clones need not.
+    engine.set_input(Value::new_object());
+    let _ = engine.eval_rule(ENTRY_POINT.to_owned());
+    Ok(engine)
+}
+
+fn failed(error: &anyhow::Error) -> PolicyFault {
+    match error.downcast_ref::<LimitError>() {
+        Some(LimitError::TimeLimitExceeded { .. }) => PolicyFault::TimeLimit(TIME_LIMIT.as_millis()),
+        _ => PolicyFault::Failed(one_line(&error.to_string())),
+    }
+}
+
+/// A message of the interpreter (with source excerpts) on one short line.
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().filter(|c| !c.is_control()).take(400).collect()
+}
+
+/// Whether `name` occurs as a whole word, comments and strings included: it
+/// is better to refuse a policy that only speaks of a function than to miss
+/// one that calls it.
+fn names(source: &str, name: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    source.match_indices(name).any(|(at, found)| {
+        let before = source.get(..at).and_then(|text| text.chars().next_back());
+        let after = source.get(at.saturating_add(found.len())..).and_then(|text| text.chars().next());
+        !before.is_some_and(|c| word(c) || c == '.') && !after.is_some_and(word)
+    })
+}

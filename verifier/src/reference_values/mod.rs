@@ -1,0 +1,189 @@
+//! Reference Values (RFC 9334 §8.3): the PCR values that the owner accepts,
+//! by class of gateway. In: the owner's JSON. Out: [`ReferenceValues`], or
+//! what is wrong with it. `docs/reference-values.md` is its page for readers.
+
+mod json;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use holdfast_proto::tpm::HashAlg;
+
+use crate::digest::sha256;
+
+/// Longest document taken. 24 PCRs of 64 SHA-512 values each are 200 KiB.
+pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
+/// Most values accepted for one PCR: a few kernels of a few releases. More is
+/// a sign that a log-based policy is wanted, and would swell every appraisal.
+pub const MAX_VALUES_PER_PCR: usize = 64;
+/// Highest PCR of a PC Client TPM (PC Client PTP §3.6).
+pub const MAX_PCR: u32 = 23;
+
+/// Accepted values of one PCR, each of the bank's length.
+pub type Accepted = BTreeSet<Vec<u8>>;
+
+/// The accepted PCR values of one class. Only [`ReferenceValues::parse`]
+/// makes one: every PCR in it has at least one value.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ReferenceValues {
+    banks: BTreeMap<HashAlg, BTreeMap<u32, Accepted>>,
+    digest: [u8; 32],
+}
+
+impl ReferenceValues {
+    /// Reads `{"pcrs":{"sha256":{"0":["<hex>", …], …}}}`. Nothing is skipped:
+    /// an unknown or repeated key, a bank that nothing may rest on, a value of
+    /// the wrong length, or a PCR without values refuses the whole document.
+    ///
+    /// # Errors
+    /// [`ReferenceValuesError`] names the place and the rule.
+    pub fn parse(document: &str) -> Result<Self, ReferenceValuesError> {
+        if document.len() > MAX_DOCUMENT_BYTES {
+            return Err(ReferenceValuesError::TooLong(document.len()));
+        }
+        let read: json::Document =
+            serde_json::from_str(document).map_err(|error| ReferenceValuesError::Json(error.to_string()))?;
+        let mut banks = BTreeMap::new();
+        for (bank, pcrs) in read.pcrs.0 {
+            let alg = parse_bank(&bank)?;
+            let mut accepted = BTreeMap::new();
+            for (index, values) in pcrs.0 {
+                let index = parse_index(alg, &index)?;
+                accepted.insert(index, parse_values(Place { bank: alg, index }, &values)?);
+            }
+            if accepted.is_empty() {
+                return Err(ReferenceValuesError::EmptyBank(alg.name()));
+            }
+            banks.insert(alg, accepted);
+        }
+        if banks.is_empty() {
+            return Err(ReferenceValuesError::Empty);
+        }
+        let digest = sha256(&[json::canonical(&banks).as_bytes()]);
+        Ok(Self { banks, digest })
+    }
+
+    /// Id of this set: SHA-256 of [`ReferenceValues::canonical_json`].
+    #[must_use]
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// The same set in its one canonical form: no spaces, banks by algorithm,
+    /// PCRs ascending, values sorted and without repetition, lower-case hex.
+    #[must_use]
+    pub fn canonical_json(&self) -> String {
+        json::canonical(&self.banks)
+    }
+
+    /// Accepted values of one PCR; `None` where the set says nothing of it.
+    #[must_use]
+    pub fn accepted(&self, bank: HashAlg, pcr: u32) -> Option<&Accepted> {
+        self.banks.get(&bank)?.get(&pcr)
+    }
+
+    /// The PCRs of one bank that the set speaks of, ascending.
+    pub fn pcrs(&self, bank: HashAlg) -> impl Iterator<Item = (u32, &Accepted)> {
+        self.banks.get(&bank).into_iter().flatten().map(|(index, values)| (*index, values))
+    }
+}
+
+impl fmt::Debug for ReferenceValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReferenceValues").field("digest", &hex::encode(self.digest)).finish_non_exhaustive()
+    }
+}
+
+/// A bank and a PCR in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The bank.
+    pub bank: HashAlg,
+    /// The PCR.
+    pub index: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} PCR {}", self.bank.name(), self.index)
+    }
+}
+
+/// What is wrong with a document of reference values.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReferenceValuesError {
+    /// More than [`MAX_DOCUMENT_BYTES`].
+    #[error("{0} bytes: at most {MAX_DOCUMENT_BYTES} are taken")]
+    TooLong(usize),
+    /// Not JSON of this shape.
+    #[error("not a reference-value document: {0}")]
+    Json(String),
+    /// No bank.
+    #[error("no bank: an empty set would accept nothing")]
+    Empty,
+    /// A bank without PCRs.
+    #[error("bank {0} lists no PCR")]
+    EmptyBank(&'static str),
+    /// Not the name of a hash algorithm.
+    #[error("{0:?} is not a bank: use sha256, sha384 or sha512")]
+    UnknownBank(String),
+    /// SHA-1 collides; a PCR of that bank proves nothing.
+    #[error("the sha1 bank proves nothing: give values of sha256, sha384 or sha512")]
+    WeakBank,
+    /// Not a decimal number from 0 to 23 in its shortest form.
+    #[error("{0}: {1:?} is not a PCR index from 0 to {MAX_PCR}")]
+    BadIndex(&'static str, String),
+    /// A PCR without values.
+    #[error("{0} lists no value: it could never match; leave the PCR out or give its values")]
+    NoValues(Place),
+    /// More than [`MAX_VALUES_PER_PCR`].
+    #[error("{0} lists {1} values: at most {MAX_VALUES_PER_PCR} are taken")]
+    TooManyValues(Place, usize),
+    /// Not hex of the bank's digest length.
+    #[error("{place}: {value:?} is not {expected} bytes of hex", expected = place.bank.digest_len())]
+    BadValue {
+        /// Where.
+        place: Place,
+        /// As given, cut and escaped.
+        value: String,
+    },
+}
+
+fn parse_bank(name: &str) -> Result<HashAlg, ReferenceValuesError> {
+    match HashAlg::ALL.into_iter().find(|alg| alg.name() == name) {
+        Some(HashAlg::Sha1) => Err(ReferenceValuesError::WeakBank),
+        Some(alg) => Ok(alg),
+        None => Err(ReferenceValuesError::UnknownBank(shown(name))),
+    }
+}
+
+fn parse_index(bank: HashAlg, text: &str) -> Result<u32, ReferenceValuesError> {
+    match text.parse::<u32>() {
+        Ok(index) if index <= MAX_PCR && index.to_string() == text => Ok(index),
+        _ => Err(ReferenceValuesError::BadIndex(bank.name(), shown(text))),
+    }
+}
+
+fn parse_values(place: Place, values: &[String]) -> Result<Accepted, ReferenceValuesError> {
+    if values.is_empty() {
+        return Err(ReferenceValuesError::NoValues(place));
+    }
+    if values.len() > MAX_VALUES_PER_PCR {
+        return Err(ReferenceValuesError::TooManyValues(place, values.len()));
+    }
+    let parse = |text: &String| match hex::decode(text) {
+        Ok(value) if value.len() == place.bank.digest_len() => Ok(value),
+        _ => Err(ReferenceValuesError::BadValue { place, value: shown(text) }),
+    };
+    values.iter().map(parse).collect()
+}
+
+/// The start of a foreign string, inert.
+fn shown(text: &str) -> String {
+    text.chars().take(80).flat_map(char::escape_debug).collect()
+}
