@@ -6,10 +6,15 @@
 //! (`store`, `service`, `cli`, `config`) keeps state, speaks gRPC and reads
 //! files.
 
+pub mod appraisal;
 pub mod cli;
 pub mod config;
+mod digest;
 pub mod endorsement;
+pub mod exchange;
 pub mod freshness;
+pub mod identity;
+pub mod reference_values;
 pub mod service;
 pub mod store;
 pub mod time;

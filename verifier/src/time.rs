@@ -53,8 +53,15 @@ mod tests {
 
     #[test]
     fn shows_rfc3339_and_survives_the_ends() {
-        assert_eq!(UnixTime::from_seconds(0).to_string(), "1970-01-01T00:00:00Z");
-        assert!(UnixTime::from_seconds(i64::MAX).to_string().ends_with("since 1970"));
+        assert_eq!(
+            UnixTime::from_seconds(0).to_string(),
+            "1970-01-01T00:00:00Z"
+        );
+        assert!(
+            UnixTime::from_seconds(i64::MAX)
+                .to_string()
+                .ends_with("since 1970")
+        );
         assert_eq!(UnixTime::from_seconds(i64::MAX).plus(1).seconds(), i64::MAX);
         assert_eq!(UnixTime::from_seconds(-5).to_pki().as_secs(), 0);
     }

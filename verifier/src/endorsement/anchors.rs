@@ -16,7 +16,7 @@ use super::{
     facts::TpmFacts,
     oid,
 };
-use crate::{freshness::sha256, time::UnixTime};
+use crate::{digest::sha256, time::UnixTime};
 
 /// Signature algorithms taken in a path. No SHA-1, no MD5, no RSA under 2048.
 static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
@@ -62,18 +62,20 @@ impl Anchors {
     ///
     /// # Errors
     /// [`EndorsementError::Import`] names the certificate that cannot serve.
-    pub fn new(
-        roots: Vec<Vec<u8>>,
-        intermediates: Vec<Vec<u8>>,
-    ) -> Result<Self, EndorsementError> {
+    pub fn new(roots: Vec<Vec<u8>>, intermediates: Vec<Vec<u8>>) -> Result<Self, EndorsementError> {
         let anchors = roots.iter().enumerate().map(|(at, root)| {
-            anchor(root)
-                .map_err(|source| EndorsementError::Import { at, source: Box::new(source) })
+            anchor(root).map_err(|source| EndorsementError::Import {
+                at,
+                source: Box::new(source),
+            })
         });
         let intermediates = intermediates.into_iter().enumerate().map(|(at, der)| {
             CertificateFacts::parse(&der)
                 .map(|_| CertificateDer::from(der))
-                .map_err(|source| EndorsementError::Import { at, source: Box::new(source) })
+                .map_err(|source| EndorsementError::Import {
+                    at,
+                    source: Box::new(source),
+                })
         });
         Ok(Self {
             roots: anchors.collect::<Result<_, _>>()?,
@@ -120,8 +122,12 @@ impl Anchors {
     }
 
     fn verify_path(&self, chain: &EkChain, at: UnixTime) -> Result<(), EndorsementError> {
-        let candidates: Vec<CertificateDer<'_>> =
-            chain.intermediates().iter().chain(&self.intermediates).cloned().collect();
+        let candidates: Vec<CertificateDer<'_>> = chain
+            .intermediates()
+            .iter()
+            .chain(&self.intermediates)
+            .cloned()
+            .collect();
         let crls: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
         // No CRL at all is an error to the builder: then nothing is revoked.
         let revocation = RevocationOptionsBuilder::new(&crls).ok().map(|options| {
@@ -142,9 +148,9 @@ impl Anchors {
         )
         .map(|_| ())
         .map_err(|error| match error {
-            webpki::Error::UnknownIssuer => {
-                EndorsementError::UnknownIssuer { issuer: missing_issuer(chain.leaf(), &candidates) }
-            }
+            webpki::Error::UnknownIssuer => EndorsementError::UnknownIssuer {
+                issuer: missing_issuer(chain.leaf(), &candidates),
+            },
             other => other.into(),
         })
     }
@@ -178,15 +184,20 @@ fn expect_ek_certificate(leaf: &Certificate<'_>, ek: &EkPublic) -> Result<(), En
 /// Follows issuers by name from the leaf and says which one is missing: the
 /// owner's next step is to import it.
 fn missing_issuer(leaf: &CertificateDer<'_>, candidates: &[CertificateDer<'_>]) -> String {
-    let parsed: Vec<Certificate<'_>> =
-        candidates.iter().filter_map(|der| Certificate::parse(der, 0).ok()).collect();
+    let parsed: Vec<Certificate<'_>> = candidates
+        .iter()
+        .filter_map(|der| Certificate::parse(der, 0).ok())
+        .collect();
     let Ok(leaf) = Certificate::parse(leaf, 0) else {
         return String::new();
     };
     let mut issuer = leaf.issuer;
     // Each step uses up a certificate, so that a loop of issuers ends.
     for _ in 0..parsed.len() {
-        match parsed.iter().find(|c| c.subject == issuer && !c.is_self_issued()) {
+        match parsed
+            .iter()
+            .find(|c| c.subject == issuer && !c.is_self_issued())
+        {
             Some(next) => issuer = next.issuer,
             None => break,
         }
@@ -223,7 +234,10 @@ impl CertificateFacts {
     /// intermediate's may not.
     pub fn parse(der: &[u8]) -> Result<Self, EndorsementError> {
         if der.len() > EkChain::MAX_CERTIFICATE_LEN {
-            return Err(EndorsementError::TooLong { at: 0, len: der.len() });
+            return Err(EndorsementError::TooLong {
+                at: 0,
+                len: der.len(),
+            });
         }
         let certificate = Certificate::parse(der, 0)?;
         let self_signed = certificate.is_self_issued();

@@ -41,33 +41,66 @@ impl<'a> Certificate<'a> {
     pub(super) fn parse(bytes: &'a [u8], at: Position) -> Result<Self, EndorsementError> {
         let malformed = |part| move |_: NotDer| EndorsementError::Malformed { at, part };
         let mut outer = Reader::new(bytes);
-        let mut certificate = outer.enter(der::SEQUENCE).map_err(malformed("certificate"))?;
+        let mut certificate = outer
+            .enter(der::SEQUENCE)
+            .map_err(malformed("certificate"))?;
         if !outer.is_empty() {
-            return Err(EndorsementError::TrailingBytes { at, len: outer.rest().len() });
+            return Err(EndorsementError::TrailingBytes {
+                at,
+                len: outer.rest().len(),
+            });
         }
-        let mut tbs = certificate.enter(der::SEQUENCE).map_err(malformed("tbsCertificate"))?;
-        let algorithm = certificate.expect(der::SEQUENCE).map_err(malformed("signatureAlgorithm"))?;
-        certificate.expect(der::BIT_STRING).map_err(malformed("signature"))?;
+        let mut tbs = certificate
+            .enter(der::SEQUENCE)
+            .map_err(malformed("tbsCertificate"))?;
+        let algorithm = certificate
+            .expect(der::SEQUENCE)
+            .map_err(malformed("signatureAlgorithm"))?;
+        certificate
+            .expect(der::BIT_STRING)
+            .map_err(malformed("signature"))?;
         certificate.finish().map_err(malformed("certificate"))?;
 
-        let version = tbs.optional(der::constructed(0)).map_err(malformed("version"))?;
+        let version = tbs
+            .optional(der::constructed(0))
+            .map_err(malformed("version"))?;
         // v3 is encoded as 2; extensions need it (§4.1.2.1).
         if version.map(|v| v.content) != Some(&[der::INTEGER, 1, 2]) {
-            return Err(EndorsementError::Malformed { at, part: "version (not v3)" });
+            return Err(EndorsementError::Malformed {
+                at,
+                part: "version (not v3)",
+            });
         }
-        let serial = tbs.expect(der::INTEGER).map_err(malformed("serialNumber"))?.content;
-        let inner = tbs.expect(der::SEQUENCE).map_err(malformed("signature algorithm"))?;
+        let serial = tbs
+            .expect(der::INTEGER)
+            .map_err(malformed("serialNumber"))?
+            .content;
+        let inner = tbs
+            .expect(der::SEQUENCE)
+            .map_err(malformed("signature algorithm"))?;
         if inner.whole != algorithm.whole {
-            return Err(EndorsementError::Malformed { at, part: "signature algorithm (differs)" });
+            return Err(EndorsementError::Malformed {
+                at,
+                part: "signature algorithm (differs)",
+            });
         }
         let mut algorithm = Reader::new(algorithm.content);
-        let signature_oid = algorithm.expect(der::OID).map_err(malformed("signatureAlgorithm"))?;
-        let issuer = tbs.expect(der::SEQUENCE).map_err(malformed("issuer"))?.whole;
+        let signature_oid = algorithm
+            .expect(der::OID)
+            .map_err(malformed("signatureAlgorithm"))?;
+        let issuer = tbs
+            .expect(der::SEQUENCE)
+            .map_err(malformed("issuer"))?
+            .whole;
         let not_after = validity(&mut tbs).map_err(malformed("validity"))?;
-        let subject = tbs.expect(der::SEQUENCE).map_err(malformed("subject"))?.whole;
+        let subject = tbs
+            .expect(der::SEQUENCE)
+            .map_err(malformed("subject"))?
+            .whole;
         let key = subject_key(&mut tbs).map_err(malformed("subjectPublicKeyInfo"))?;
         for unique_id in [1, 2] {
-            tbs.optional(der::context(unique_id)).map_err(malformed("unique identifier"))?;
+            tbs.optional(der::context(unique_id))
+                .map_err(malformed("unique identifier"))?;
         }
         let extensions = extensions(&mut tbs).map_err(malformed("extensions"))?;
         tbs.finish().map_err(malformed("tbsCertificate"))?;
@@ -93,10 +126,18 @@ impl<'a> Certificate<'a> {
 
     /// The same but for the signature: a root is not trusted for its own.
     pub(super) fn expect_strong_key(&self, at: Position) -> Result<(), EndorsementError> {
-        self.key.expect_strong().map_err(|weakness| EndorsementError::WeakKey { at, weakness })?;
-        let unknown = self.extensions.iter().find(|e| e.critical && !oid::PROCESSED.contains(&e.oid));
+        self.key
+            .expect_strong()
+            .map_err(|weakness| EndorsementError::WeakKey { at, weakness })?;
+        let unknown = self
+            .extensions
+            .iter()
+            .find(|e| e.critical && !oid::PROCESSED.contains(&e.oid));
         match unknown {
-            Some(e) => Err(EndorsementError::CriticalExtension { at, oid: der::dotted(e.oid) }),
+            Some(e) => Err(EndorsementError::CriticalExtension {
+                at,
+                oid: der::dotted(e.oid),
+            }),
             None => Ok(()),
         }
     }
@@ -140,12 +181,19 @@ impl<'a> Certificate<'a> {
     /// keyIdentifier of authorityKeyIdentifier (§4.2.1.1).
     pub(super) fn authority_key_id(&self) -> Option<&'a [u8]> {
         let content = der::only(self.extension(oid::AUTHORITY_KEY_ID)?, der::SEQUENCE).ok()?;
-        Reader::new(content).optional(der::context(0)).ok().flatten().map(|id| id.content)
+        Reader::new(content)
+            .optional(der::context(0))
+            .ok()
+            .flatten()
+            .map(|id| id.content)
     }
 
     /// Value of an extension; parsing refused repeated ones.
     pub(super) fn extension(&self, oid: &[u8]) -> Option<&'a [u8]> {
-        self.extensions.iter().find(|e| e.oid == oid).map(|e| e.value)
+        self.extensions
+            .iter()
+            .find(|e| e.oid == oid)
+            .map(|e| e.value)
     }
 }
 
@@ -196,7 +244,9 @@ fn subject_key<'a>(tbs: &mut Reader<'a>) -> Result<SubjectKey<'a>, NotDer> {
             algorithm.finish()?;
             Ok(SubjectKey::Ec { curve, point: key })
         }
-        _ => Ok(SubjectKey::Other { algorithm: algorithm_oid }),
+        _ => Ok(SubjectKey::Other {
+            algorithm: algorithm_oid,
+        }),
     }
 }
 
@@ -212,7 +262,9 @@ fn extensions<'a>(tbs: &mut Reader<'a>) -> Result<Vec<Extension<'a>>, NotDer> {
         // Intel's fTPM writes the default FALSE out; read it as what it says.
         let critical = match extension.optional(der::BOOLEAN)? {
             None | Some(Element { content: [0], .. }) => false,
-            Some(Element { content: [0xFF], .. }) => true,
+            Some(Element {
+                content: [0xFF], ..
+            }) => true,
             Some(_) => return Err(NotDer),
         };
         let value = extension.expect(der::OCTET_STRING)?.content;
@@ -221,7 +273,11 @@ fn extensions<'a>(tbs: &mut Reader<'a>) -> Result<Vec<Extension<'a>>, NotDer> {
         if extensions.iter().any(|e| e.oid == oid) {
             return Err(NotDer);
         }
-        extensions.push(Extension { oid, critical, value });
+        extensions.push(Extension {
+            oid,
+            critical,
+            value,
+        });
     }
     Ok(extensions)
 }
@@ -249,7 +305,9 @@ fn time(element: &Element<'_>) -> Result<UnixTime, NotDer> {
         return Err(NotDer);
     }
     let number = |from: usize, to: usize| {
-        let digits = text.get(from..to).filter(|d| d.bytes().all(|b| b.is_ascii_digit()));
+        let digits = text
+            .get(from..to)
+            .filter(|d| d.bytes().all(|b| b.is_ascii_digit()));
         digits.and_then(|d| d.parse::<u16>().ok()).ok_or(NotDer)
     };
     let small = |from| number(from, from + 2).and_then(|n| u8::try_from(n).map_err(|_| NotDer));
@@ -275,7 +333,10 @@ pub(super) fn display_name(name: &[u8]) -> String {
             [0x55, 0x04, 0x0B] => "OU".to_owned(),
             other => der::dotted(other),
         };
-        format!("{key}={}", String::from_utf8_lossy(value.content).escape_default())
+        format!(
+            "{key}={}",
+            String::from_utf8_lossy(value.content).escape_default()
+        )
     });
     shown.collect::<Vec<_>>().join(", ")
 }

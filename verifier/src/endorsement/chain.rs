@@ -3,7 +3,7 @@
 use rustls_pki_types::CertificateDer;
 
 use super::{certificate::Certificate, error::EndorsementError};
-use crate::freshness::sha256;
+use crate::digest::sha256;
 
 /// The EK certificate first, then intermediates found in the TPM's NV, in any
 /// order.
@@ -24,7 +24,9 @@ impl EkChain {
     /// # Errors
     /// Number, sizes, form; trailing bytes.
     pub fn parse(certificates: &[Vec<u8>]) -> Result<Self, EndorsementError> {
-        let (leaf, rest) = certificates.split_first().ok_or(EndorsementError::NoCertificate)?;
+        let (leaf, rest) = certificates
+            .split_first()
+            .ok_or(EndorsementError::NoCertificate)?;
         if certificates.len() > Self::MAX_CERTIFICATES {
             return Err(EndorsementError::TooMany(certificates.len()));
         }
@@ -39,7 +41,10 @@ impl EkChain {
         let digests: Vec<[u8; 32]> = certificates.iter().map(|der| sha256(&[der])).collect();
         Ok(Self {
             leaf: CertificateDer::from(leaf.clone()),
-            rest: rest.iter().map(|der| CertificateDer::from(der.clone())).collect(),
+            rest: rest
+                .iter()
+                .map(|der| CertificateDer::from(der.clone()))
+                .collect(),
             sha256: sha256(&[digests.as_flattened()]),
         })
     }

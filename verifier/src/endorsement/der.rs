@@ -55,7 +55,11 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn finish(self) -> Result<(), NotDer> {
-        if self.0.is_empty() { Ok(()) } else { Err(NotDer) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(NotDer)
+        }
     }
 
     pub(super) fn next(&mut self) -> Result<Element<'a>, NotDer> {
@@ -65,14 +69,22 @@ impl<'a> Reader<'a> {
         }
         let (len, after_len) = length(after_tag)?;
         let (content, rest) = after_len.split_at_checked(len).ok_or(NotDer)?;
-        let (whole, _) = self.0.split_at_checked(self.0.len() - rest.len()).ok_or(NotDer)?;
+        let (whole, _) = self
+            .0
+            .split_at_checked(self.0.len() - rest.len())
+            .ok_or(NotDer)?;
         self.0 = rest;
-        Ok(Element { tag: *tag, content, whole })
+        Ok(Element {
+            tag: *tag,
+            content,
+            whole,
+        })
     }
 
     /// The next element, which must have this tag.
     pub(super) fn expect(&mut self, tag: u8) -> Result<Element<'a>, NotDer> {
-        self.next().and_then(|e| if e.tag == tag { Ok(e) } else { Err(NotDer) })
+        self.next()
+            .and_then(|e| if e.tag == tag { Ok(e) } else { Err(NotDer) })
     }
 
     /// A reader over the content of the next element, which must have this
@@ -83,14 +95,18 @@ impl<'a> Reader<'a> {
 
     /// The next element if it has this tag.
     pub(super) fn optional(&mut self, tag: u8) -> Result<Option<Element<'a>>, NotDer> {
-        if self.0.first() == Some(&tag) { self.next().map(Some) } else { Ok(None) }
+        if self.0.first() == Some(&tag) {
+            self.next().map(Some)
+        } else {
+            Ok(None)
+        }
     }
 }
 
 /// X.690 §8.1.3, §10.1. Certificates are capped far below 64 KiB.
 fn length(bytes: &[u8]) -> Result<(usize, &[u8]), NotDer> {
     match bytes {
-        [short @ 0..0x80, rest @ ..] => Ok((usize::from(*short), rest)),
+        [short @ 0..=0x7F, rest @ ..] => Ok((usize::from(*short), rest)),
         [0x81, len @ 0x80..=0xFF, rest @ ..] => Ok((usize::from(*len), rest)),
         [0x82, high @ 1..=0xFF, low, rest @ ..] => {
             Ok((usize::from(u16::from_be_bytes([*high, *low])), rest))
@@ -130,7 +146,9 @@ pub(super) fn dotted(content: &[u8]) -> String {
     let mut arcs: Vec<u64> = Vec::new();
     let mut arc = 0_u64;
     for byte in content {
-        arc = arc.saturating_mul(128).saturating_add(u64::from(byte & 0x7F));
+        arc = arc
+            .saturating_mul(128)
+            .saturating_add(u64::from(byte & 0x7F));
         if byte & 0x80 == 0 {
             if arcs.is_empty() {
                 let first = (arc / 40).min(2);
@@ -141,7 +159,10 @@ pub(super) fn dotted(content: &[u8]) -> String {
             arc = 0;
         }
     }
-    arcs.iter().map(u64::to_string).collect::<Vec<_>>().join(".")
+    arcs.iter()
+        .map(u64::to_string)
+        .collect::<Vec<_>>()
+        .join(".")
 }
 
 #[cfg(test)]
@@ -168,7 +189,10 @@ mod tests {
     #[test]
     fn identifiers_read_as_people_write_them() {
         assert_eq!(dotted(&[0x67, 0x81, 0x05, 0x08, 0x01]), "2.23.133.8.1");
-        assert_eq!(dotted(&[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x05]), "1.2.840.113549.1.1.5");
+        assert_eq!(
+            dotted(&[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x05]),
+            "1.2.840.113549.1.1.5"
+        );
     }
 
     #[test]

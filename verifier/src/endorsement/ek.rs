@@ -6,7 +6,7 @@ use holdfast_proto::{
 };
 
 use super::{certificate::SubjectKey, error::EndorsementError, oid};
-use crate::freshness::sha256;
+use crate::digest::sha256;
 
 /// An EK's public area that equals a known template in everything but
 /// `unique`. Not endorsed: that is [`super::EndorsedEk`].
@@ -76,7 +76,10 @@ impl EkPublic {
                 // Zero stands for 2^16 + 1 (Part 2 §12.2.3.5).
                 let exponent = if *exponent == 0 { 65537 } else { *exponent };
                 let exponent = exponent.to_be_bytes();
-                let significant = exponent.iter().position(|b| *b != 0).unwrap_or(exponent.len());
+                let significant = exponent
+                    .iter()
+                    .position(|b| *b != 0)
+                    .unwrap_or(exponent.len());
                 *n == modulus.as_slice() && Some(*e) == exponent.get(significant..)
             }
             (
@@ -90,7 +93,11 @@ impl EkPublic {
                     EccCurve::P521 => oid::P521,
                 };
                 let pad = |c: &[u8]| {
-                    [vec![0; ours.coordinate_len().saturating_sub(c.len())], c.to_vec()].concat()
+                    [
+                        vec![0; ours.coordinate_len().saturating_sub(c.len())],
+                        c.to_vec(),
+                    ]
+                    .concat()
                 };
                 *curve == curve_oid && **point == [vec![4], pad(x), pad(y)].concat()
             }

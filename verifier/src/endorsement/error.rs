@@ -225,10 +225,12 @@ impl From<webpki::Error> for EndorsementError {
             UnixTime::from_seconds(i64::try_from(t.as_secs()).unwrap_or(i64::MAX))
         };
         match error {
-            E::CertExpired { not_after, .. } => Self::Expired { not_after: time(not_after) },
-            E::CertNotValidYet { not_before, .. } => {
-                Self::NotYetValid { not_before: time(not_before) }
-            }
+            E::CertExpired { not_after, .. } => Self::Expired {
+                not_after: time(not_after),
+            },
+            E::CertNotValidYet { not_before, .. } => Self::NotYetValid {
+                not_before: time(not_before),
+            },
             E::InvalidSignatureForPublicKey => Self::BadSignature,
             E::EndEntityUsedAsCa => Self::IssuerNotCa,
             E::CaUsedAsEndEntity => Self::LeafIsCa,

@@ -53,7 +53,7 @@ impl TpmFacts {
             issuer: certificate::display_name(leaf.issuer),
             ek_certificate_serial: hex::encode(leaf.serial),
             ek_certificate_aki: leaf.authority_key_id().map(hex::encode).unwrap_or_default(),
-            ek_certificate_sha256: hex::encode(crate::freshness::sha256(&[leaf_der])),
+            ek_certificate_sha256: hex::encode(crate::digest::sha256(&[leaf_der])),
             ek_template: ek.template().label().to_owned(),
         })
     }
@@ -63,35 +63,11 @@ impl TpmFacts {
     #[must_use]
     pub fn manufacturer_text(&self) -> Option<String> {
         let code = hex::decode(self.manufacturer.strip_prefix("id:")?).ok()?;
-        let text = std::str::from_utf8(&code).ok()?.trim_end_matches(['\0', ' ']);
+        let text = std::str::from_utf8(&code)
+            .ok()?
+            .trim_end_matches(['\0', ' ']);
         let plain = code.len() == 4 && text.bytes().all(|b| b.is_ascii_graphic());
         plain.then(|| text.to_owned())
-    }
-
-    /// Feeds a digest with everything here.
-    pub(crate) fn feed(&self, field: &mut impl FnMut(&[u8])) {
-        let Self {
-            manufacturer,
-            model,
-            version,
-            issuer,
-            ek_certificate_serial,
-            ek_certificate_aki,
-            ek_certificate_sha256,
-            ek_template,
-        } = self;
-        for text in [
-            manufacturer,
-            model,
-            version,
-            issuer,
-            ek_certificate_serial,
-            ek_certificate_aki,
-            ek_certificate_sha256,
-            ek_template,
-        ] {
-            field(text.as_bytes());
-        }
     }
 }
 
@@ -118,9 +94,15 @@ fn tpm_attribute(general_names: &[u8], wanted: &[u8]) -> Option<String> {
 /// inert wherever it is shown.
 fn text(value: &der::Element<'_>) -> Option<String> {
     const MAX: usize = 64;
-    let strings =
-        [der::UTF8_STRING, der::PRINTABLE_STRING, der::IA5_STRING, der::TELETEX_STRING];
-    let text = std::str::from_utf8(value.content).ok().filter(|_| strings.contains(&value.tag))?;
+    let strings = [
+        der::UTF8_STRING,
+        der::PRINTABLE_STRING,
+        der::IA5_STRING,
+        der::TELETEX_STRING,
+    ];
+    let text = std::str::from_utf8(value.content)
+        .ok()
+        .filter(|_| strings.contains(&value.tag))?;
     let visible = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
     (visible && (1..=MAX).contains(&text.len())).then(|| text.to_owned())
 }

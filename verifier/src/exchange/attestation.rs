@@ -16,8 +16,9 @@ use crate::{
     reference_values::ReferenceValues,
     time::UnixTime,
     verification::{
-        AkPublic, BootLog, CertifiedNow, ChannelBinding, Evidence, KeyCertification, KeyProof, LdevidPublic,
-        OnRecord, RecordedKeys, VerificationError, VerifiedEvidence, verify_attestation, verify_renewal,
+        AkPublic, BootLog, CertifiedNow, ChannelBinding, Evidence, KeyCertification, KeyProof,
+        LdevidPublic, OnRecord, RecordedKeys, VerificationError, VerifiedEvidence,
+        verify_attestation, verify_renewal,
     },
 };
 
@@ -55,17 +56,22 @@ impl EnrolledGateway {
             Ok(RecordedKeys {
                 gateway: record.id,
                 class: record.class,
-                ak: AkPublic::new(Public::parse(&record.ak_public).map_err(VerificationError::AkPublic)?)?,
+                ak: AkPublic::new(
+                    Public::parse(&record.ak_public).map_err(VerificationError::AkPublic)?,
+                )?,
                 ak_qualified_name: record.ak_qualified_name,
                 ldevid: LdevidPublic::new(
-                    Public::parse(&record.ldevid_public).map_err(VerificationError::LdevidPublic)?,
+                    Public::parse(&record.ldevid_public)
+                        .map_err(VerificationError::LdevidPublic)?,
                 )?,
                 tpm: record.tpm,
                 previous_clock: record.clock,
                 known_boot_log: record.boot_log_sha256,
             })
         };
-        Ok(Self { keys: parse().map_err(ExchangeError::Record)? })
+        Ok(Self {
+            keys: parse().map_err(ExchangeError::Record)?,
+        })
     }
 
     /// The gateway's id.
@@ -115,7 +121,10 @@ impl From<AttestationChallenge> for v1::RequestAttestationChallengeResponse {
             pcr_selection: Some(wire_selection(&issued.selection)),
             token: issued.token,
             expires: issued.expires.seconds(),
-            known_boot_log_sha256: issued.known_boot_log.map(|d| d.to_vec()).unwrap_or_default(),
+            known_boot_log_sha256: issued
+                .known_boot_log
+                .map(|d| d.to_vec())
+                .unwrap_or_default(),
         }
     }
 }
@@ -163,7 +172,7 @@ impl Verifier {
                 ldevid: gateway.keys.ldevid.name().clone(),
                 nonce,
                 selection: self.selection.clone(),
-                policy_sha256: self.policy_sha256(),
+                policy_id: *self.policy.id(),
                 issued: now,
                 expires: self.sealer.expiry(now),
             },
@@ -189,22 +198,44 @@ impl Verifier {
         references: Option<&ReferenceValues>,
         now: UnixTime,
     ) -> Result<Attestation, ExchangeError> {
-        let evidence = request.evidence.as_ref().ok_or(ExchangeError::Missing("evidence"))?;
+        let evidence = request
+            .evidence
+            .as_ref()
+            .ok_or(ExchangeError::Missing("evidence"))?;
         let evidence = Evidence::parse(evidence)?;
-        let certification = request.ldevid_certification.as_ref().map(KeyCertification::parse).transpose()?;
+        let certification = request
+            .ldevid_certification
+            .as_ref()
+            .map(KeyCertification::parse)
+            .transpose()?;
         let fresh = self.sealer.open_attestation(&request.token, now)?;
-        if fresh.challenge().policy_sha256 != self.policy_sha256() {
+        if fresh.challenge().policy_id != *self.policy.id() {
             return Err(ExchangeError::PolicyChanged);
         }
         let (token_id, expires) = (fresh.token_id(), fresh.challenge().expires);
         match certification {
             None => {
                 let verified = verify_attestation(evidence, &gateway.keys, fresh, channel, now)?;
-                self.finish(verified, token_id, expires, references, now, Outcome::Unchanged)
+                Ok(self.finish(
+                    verified,
+                    token_id,
+                    expires,
+                    references,
+                    now,
+                    Outcome::Unchanged,
+                ))
             }
             Some(certification) => {
-                let verified = verify_renewal(evidence, &certification, &gateway.keys, fresh, channel, now)?;
-                self.finish(verified, token_id, expires, references, now, Outcome::Renewing)
+                let verified =
+                    verify_renewal(evidence, &certification, &gateway.keys, fresh, channel, now)?;
+                Ok(self.finish(
+                    verified,
+                    token_id,
+                    expires,
+                    references,
+                    now,
+                    Outcome::Renewing,
+                ))
             }
         }
     }
@@ -217,11 +248,14 @@ impl Verifier {
         references: Option<&ReferenceValues>,
         now: UnixTime,
         outcome: impl FnOnce(AttestationResult<K>) -> Outcome,
-    ) -> Result<Attestation, ExchangeError> {
-        let clock = *verified.clock();
-        let firmware_version = verified.firmware_version();
-        let boot_log = verified.boot_log().clone();
-        let result = self.policy.appraise(verified, references, now)?;
-        Ok(Attestation { token_id, expires, clock, firmware_version, boot_log, outcome: outcome(result) })
+    ) -> Attestation {
+        Attestation {
+            token_id,
+            expires,
+            clock: *verified.clock(),
+            firmware_version: verified.firmware_version(),
+            boot_log: verified.boot_log().clone(),
+            outcome: outcome(self.policy.appraise(verified, references, now)),
+        }
     }
 }

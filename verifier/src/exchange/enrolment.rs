@@ -11,7 +11,8 @@ use crate::{
     appraisal::AttestationResult,
     endorsement::{EkChain, EkPublic, TpmFacts},
     freshness::{
-        Admission, AnsweredChallenge, Challenge, Class, EnrolmentPurpose, EnrolmentState, TokenId, random_32,
+        Admission, AnsweredChallenge, Challenge, Class, EnrolmentPurpose, EnrolmentState, TokenId,
+        random_32,
     },
     reference_values::ReferenceValues,
     time::UnixTime,
@@ -31,11 +32,22 @@ struct Keys {
 
 impl Keys {
     /// No public-key operation happens here: sizes, templates and checklists.
-    fn parse(ek: &[u8], chain: &[Vec<u8>], ak: &[u8], ldevid: &[u8]) -> Result<Self, ExchangeError> {
+    fn parse(
+        ek: &[u8],
+        chain: &[Vec<u8>],
+        ak: &[u8],
+        ldevid: &[u8],
+    ) -> Result<Self, ExchangeError> {
         let ek = EkPublic::parse(ek)?;
         let ak = AkPublic::new(Public::parse(ak).map_err(VerificationError::AkPublic)?)?;
-        let ldevid = LdevidPublic::new(Public::parse(ldevid).map_err(VerificationError::LdevidPublic)?)?;
-        Ok(Self { ek, chain: EkChain::parse(chain)?, ak, ldevid })
+        let ldevid =
+            LdevidPublic::new(Public::parse(ldevid).map_err(VerificationError::LdevidPublic)?)?;
+        Ok(Self {
+            ek,
+            chain: EkChain::parse(chain)?,
+            ak,
+            ldevid,
+        })
     }
 }
 
@@ -66,7 +78,10 @@ impl ChallengeCandidate {
             &request.ak_public,
             &request.ldevid_public,
         )?;
-        Ok(Self { keys, join_token: request.join_token.clone() })
+        Ok(Self {
+            keys,
+            join_token: request.join_token.clone(),
+        })
     }
 
     /// The id that the gateway will have if all goes well. Unproven.
@@ -152,7 +167,12 @@ impl Verifier {
         now: UnixTime,
         rng: &dyn SecureRandom,
     ) -> Result<IssuedChallenge, ExchangeError> {
-        let Keys { ek, chain, ak, ldevid } = candidate.keys;
+        let Keys {
+            ek,
+            chain,
+            ak,
+            ldevid,
+        } = candidate.keys;
         let gateway = *ek.gateway_id();
         let endorsed = self.anchors().endorse(&chain, ek, now)?;
         let pending = PendingActivation::new(endorsed, ak);
@@ -170,7 +190,7 @@ impl Verifier {
                 ldevid: ldevid.name().clone(),
                 nonce,
                 selection: self.selection.clone(),
-                policy_sha256: self.policy_sha256(),
+                policy_id: *self.policy.id(),
                 issued: now,
                 expires: self.sealer.expiry(now),
             },
@@ -197,10 +217,15 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<OpenedEnrolment, ExchangeError> {
         let fresh = self.sealer.open_enrolment(&candidate.token, purpose, now)?;
-        if fresh.challenge().policy_sha256 != self.policy_sha256() {
+        if fresh.challenge().policy_id != *self.policy.id() {
             return Err(ExchangeError::PolicyChanged);
         }
-        let Keys { ek, chain, ak, ldevid } = &candidate.keys;
+        let Keys {
+            ek,
+            chain,
+            ak,
+            ldevid,
+        } = &candidate.keys;
         fresh.expect_keys(ek.name(), &chain.sha256(), ak.name(), ldevid.name())?;
         let admission = fresh.state().admission.clone();
         let answered = fresh.answer(&candidate.activated_secret)?;
@@ -227,9 +252,14 @@ impl EnrolCandidate {
     /// # Errors
     /// Sizes, structure, EK template, AK and LDevID checklists.
     pub fn parse(request: &v1::EnrollRequest) -> Result<Self, ExchangeError> {
-        let certification =
-            request.ldevid_certification.as_ref().ok_or(ExchangeError::Missing("ldevid_certification"))?;
-        let evidence = request.evidence.as_ref().ok_or(ExchangeError::Missing("evidence"))?;
+        let certification = request
+            .ldevid_certification
+            .as_ref()
+            .ok_or(ExchangeError::Missing("ldevid_certification"))?;
+        let evidence = request
+            .evidence
+            .as_ref()
+            .ok_or(ExchangeError::Missing("evidence"))?;
         Ok(Self {
             token: request.token.clone(),
             activated_secret: request.activated_secret.clone(),
@@ -298,8 +328,19 @@ impl OpenedEnrolment {
         channel: &ChannelBinding,
         now: UnixTime,
     ) -> Result<VerifiedEnrolment, ExchangeError> {
-        let Self { keys, certification, evidence, answered, admission } = self;
-        let Keys { ek, chain, ak, ldevid } = keys;
+        let Self {
+            keys,
+            certification,
+            evidence,
+            answered,
+            admission,
+        } = self;
+        let Keys {
+            ek,
+            chain,
+            ak,
+            ldevid,
+        } = keys;
         let token_id = answered.token_id();
         let expires = answered.challenge().expires;
         let ek_chain_sha256 = chain.sha256();
@@ -325,7 +366,13 @@ impl OpenedEnrolment {
             firmware_version: evidence.firmware_version(),
             boot_log: evidence.boot_log().clone(),
         };
-        Ok(VerifiedEnrolment { gateway, evidence, token_id, expires, admission })
+        Ok(VerifiedEnrolment {
+            gateway,
+            evidence,
+            token_id,
+            expires,
+            admission,
+        })
     }
 }
 
@@ -392,23 +439,19 @@ impl VerifiedEnrolment {
 
     /// Step 3: compares with reference values under the policy. A negative
     /// result is a value.
-    ///
-    /// # Errors
-    /// Appraisal itself failed.
     pub fn appraise(
         self,
         verifier: &Verifier,
         references: Option<&ReferenceValues>,
         now: UnixTime,
-    ) -> Result<Enrolment, ExchangeError> {
-        let result = verifier.policy.appraise(self.evidence, references, now)?;
-        Ok(Enrolment {
+    ) -> Enrolment {
+        Enrolment {
             gateway: self.gateway,
-            result,
+            result: verifier.policy.appraise(self.evidence, references, now),
             token_id: self.token_id,
             expires: self.expires,
             admission: self.admission,
-        })
+        }
     }
 }
 

@@ -3,8 +3,7 @@
 use thiserror::Error;
 
 use crate::{
-    appraisal::AppraisalError, endorsement::EndorsementError, freshness::FreshnessError,
-    verification::VerificationError,
+    endorsement::EndorsementError, freshness::FreshnessError, verification::VerificationError,
 };
 
 /// Why an exchange stopped. The cause is for the log; the peer gets
@@ -30,9 +29,6 @@ pub enum ExchangeError {
     /// The verification room refused keys or Evidence.
     #[error("verification: {0}")]
     Verification(#[from] VerificationError),
-    /// Appraisal itself failed; a negative appraisal is a value, not this.
-    #[error("appraisal: {0}")]
-    Appraisal(#[from] AppraisalError),
 }
 
 /// What kind of refusal it is: all that a peer is told (STYLE rule 6). The
@@ -69,7 +65,7 @@ impl ExchangeError {
             Self::Verification(e) if e.is_internal() => Kind::Internal,
             Self::Verification(e) if e.is_malformed() => Kind::InvalidRequest,
             Self::Verification(_) => Kind::NotAuthentic,
-            Self::Record(_) | Self::Appraisal(_) => Kind::Internal,
+            Self::Record(_) => Kind::Internal,
         }
     }
 }

@@ -27,17 +27,17 @@ use holdfast_proto::tpm::PcrSelection;
 
 pub use attestation::{Attestation, AttestationChallenge, EnrolledGateway, GatewayRecord, Outcome};
 pub use enrolment::{
-    ActivatedGateway, ChallengeCandidate, EnrolCandidate, Enrolment, IssuedChallenge, OpenedEnrolment,
-    VerifiedEnrolment,
+    ActivatedGateway, ChallengeCandidate, EnrolCandidate, Enrolment, IssuedChallenge,
+    OpenedEnrolment, VerifiedEnrolment,
 };
 pub use error::{ExchangeError, Kind};
 
+use crate::{appraisal::Policy, endorsement::Anchors, freshness::ChallengeSealer};
 pub use crate::{
     freshness::{Admission, AdmissionBasis, Class, EnrolmentPurpose, TokenId},
     time::UnixTime,
     verification::ChannelBinding,
 };
-use crate::{appraisal::Policy, endorsement::Anchors, freshness::{ChallengeSealer, sha256}};
 
 /// What a [`Verifier`] is made of.
 pub struct Settings {
@@ -63,14 +63,27 @@ impl Verifier {
     /// Puts the parts together.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings { anchors, sealer, policy, selection } = settings;
-        Self { anchors: RwLock::new(Arc::new(anchors)), sealer, policy, selection }
+        let Settings {
+            anchors,
+            sealer,
+            policy,
+            selection,
+        } = settings;
+        Self {
+            anchors: RwLock::new(Arc::new(anchors)),
+            sealer,
+            policy,
+            selection,
+        }
     }
 
     /// Takes newly imported endorsements into use. Exchanges under way keep
     /// the anchors that they began with.
     pub fn replace_anchors(&self, anchors: Anchors) {
-        let mut slot = self.anchors.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut slot = self
+            .anchors
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         *slot = Arc::new(anchors);
     }
 
@@ -87,12 +100,17 @@ impl Verifier {
     }
 
     fn policy_sha256(&self) -> [u8; 32] {
-        sha256(&[self.policy.id().as_bytes()])
+        *self.policy.id()
     }
 
     fn anchors(&self) -> Arc<Anchors> {
         // A poisoned lock only says that another thread panicked while it
         // held it; an `Arc` is replaced in one step, so the value is whole.
-        Arc::clone(&self.anchors.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Arc::clone(
+            &self
+                .anchors
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
 }

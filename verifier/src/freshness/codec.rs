@@ -39,7 +39,8 @@ impl Writer {
 
     pub(super) fn selection(&mut self, selection: &PcrSelection) {
         self.0.extend_from_slice(&selection.hash.id().to_be_bytes());
-        self.0.extend_from_slice(&selection.pcrs.bits().to_be_bytes());
+        self.0
+            .extend_from_slice(&selection.pcrs.bits().to_be_bytes());
     }
 }
 
@@ -52,11 +53,18 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn finish(self) -> Result<(), FreshnessError> {
-        if self.0.is_empty() { Ok(()) } else { Err(FreshnessError::Content) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(FreshnessError::Content)
+        }
     }
 
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], FreshnessError> {
-        let (head, tail) = self.0.split_first_chunk::<N>().ok_or(FreshnessError::Content)?;
+        let (head, tail) = self
+            .0
+            .split_first_chunk::<N>()
+            .ok_or(FreshnessError::Content)?;
         self.0 = tail;
         Ok(*head)
     }
@@ -71,7 +79,10 @@ impl<'a> Reader<'a> {
 
     fn bytes(&mut self) -> Result<&'a [u8], FreshnessError> {
         let len = usize::from(self.u8()?);
-        let (head, tail) = self.0.split_at_checked(len).ok_or(FreshnessError::Content)?;
+        let (head, tail) = self
+            .0
+            .split_at_checked(len)
+            .ok_or(FreshnessError::Content)?;
         self.0 = tail;
         Ok(head)
     }

@@ -22,10 +22,7 @@ pub use state::{
     EnrolmentPurpose, EnrolmentState,
 };
 
-use ring::{
-    digest::{Context, SHA256},
-    rand::SecureRandom,
-};
+use ring::rand::SecureRandom;
 
 /// 32 random bytes: a nonce, a salt or a secret.
 ///
@@ -35,15 +32,4 @@ pub(crate) fn random_32(rng: &dyn SecureRandom) -> Result<[u8; 32], FreshnessErr
     let mut bytes = [0; 32];
     rng.fill(&mut bytes).map_err(|_| FreshnessError::Entropy)?;
     Ok(bytes)
-}
-
-/// SHA-256 of the concatenation of `parts`.
-pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    for part in parts {
-        context.update(part);
-    }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    digest
 }

@@ -18,10 +18,10 @@ use zeroize::Zeroize;
 use super::{
     codec::{Reader, Writer},
     error::FreshnessError,
-    random_32, sha256,
+    random_32,
     state::{AttestationState, Challenge, EnrolmentPurpose, EnrolmentState, Sealable},
 };
-use crate::time::UnixTime;
+use crate::{digest::sha256, time::UnixTime};
 
 const VERSION: u8 = 1;
 const KEY_ID_LEN: usize = 8;
@@ -61,7 +61,9 @@ impl Drop for Salted {
 
 impl fmt::Debug for ChallengeSealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChallengeSealer").field("key_id", &self.key_id).finish_non_exhaustive()
+        f.debug_struct("ChallengeSealer")
+            .field("key_id", &self.key_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -73,7 +75,11 @@ impl ChallengeSealer {
         let id = sha256(&[KEY_ID_INFO, &token_key]);
         let mut key_id = [0; KEY_ID_LEN];
         key_id.iter_mut().zip(id).for_each(|(to, from)| *to = from);
-        Self { key: Salted(token_key), key_id, lifetime: LIFETIME_SECONDS }
+        Self {
+            key: Salted(token_key),
+            key_id,
+            lifetime: LIFETIME_SECONDS,
+        }
     }
 
     /// With tokens that live for `seconds`, at least 1, instead.
@@ -146,8 +152,10 @@ impl ChallengeSealer {
         if token.len() > TOKEN_MAX {
             return Err(length());
         }
-        let (header, sealed) =
-            token.split_first_chunk::<HEADER_LEN>().filter(|(_, s)| s.len() >= TAG_LEN).ok_or_else(length)?;
+        let (header, sealed) = token
+            .split_first_chunk::<HEADER_LEN>()
+            .filter(|(_, s)| s.len() >= TAG_LEN)
+            .ok_or_else(length)?;
         let [version, sealed_purpose, rest @ ..] = header;
         if *version != VERSION {
             return Err(FreshnessError::Version(*version));
@@ -175,7 +183,10 @@ impl ChallengeSealer {
         if challenge.issued > now.plus(SKEW_SECONDS) {
             return Err(FreshnessError::FromTheFuture(challenge.issued));
         }
-        Ok(FreshChallenge { token_id: TokenId(sha256(&[token])), state })
+        Ok(FreshChallenge {
+            token_id: TokenId(sha256(&[token])),
+            state,
+        })
     }
 
     fn aead(&self, salt: &[u8], purpose: u8) -> LessSafeKey {

@@ -12,9 +12,8 @@ use super::{
     codec::{Reader, Writer},
     error::FreshnessError,
     sealer::{FreshChallenge, TokenId},
-    sha256,
 };
-use crate::time::UnixTime;
+use crate::{digest::sha256, time::UnixTime};
 
 /// Reference-value class: which golden measurements a gateway is held to. 1
 /// to 64 of `a-z 0-9 . _ -`, first a letter or a digit, so that it is inert in
@@ -94,7 +93,10 @@ impl Admission {
             2 => AdmissionBasis::OnRecord,
             _ => return Err(FreshnessError::Content),
         };
-        Ok(Self { basis, class: Class::parse(r.text()?)? })
+        Ok(Self {
+            basis,
+            class: Class::parse(r.text()?)?,
+        })
     }
 }
 
@@ -120,8 +122,8 @@ pub struct Challenge {
     pub nonce: [u8; 32],
     /// PCRs that the quote must cover, exactly.
     pub selection: PcrSelection,
-    /// SHA-256 of the policy id in force.
-    pub policy_sha256: [u8; 32],
+    /// Id of the policy in force.
+    pub policy_id: [u8; 32],
     /// When it was made.
     pub issued: UnixTime,
     /// First moment at which it is refused.
@@ -223,7 +225,9 @@ impl Sealable for AttestationState {
     }
 
     fn read(_: u8, r: &mut Reader<'_>) -> Result<Self, FreshnessError> {
-        Ok(Self { challenge: Challenge::read(r)? })
+        Ok(Self {
+            challenge: Challenge::read(r)?,
+        })
     }
 }
 
@@ -234,7 +238,7 @@ impl Challenge {
         w.bytes(self.ldevid.as_bytes());
         w.array(&self.nonce);
         w.selection(&self.selection);
-        w.array(&self.policy_sha256);
+        w.array(&self.policy_id);
         w.i64(self.issued.seconds());
         w.i64(self.expires.seconds());
     }
@@ -246,7 +250,7 @@ impl Challenge {
             ldevid: r.name()?,
             nonce: r.array()?,
             selection: r.selection()?,
-            policy_sha256: r.array()?,
+            policy_id: r.array()?,
             issued: UnixTime::from_seconds(r.i64()?),
             expires: UnixTime::from_seconds(r.i64()?),
         })

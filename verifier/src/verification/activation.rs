@@ -8,8 +8,9 @@ use super::{
     keys::AkPublic,
 };
 use crate::{
+    digest::sha256,
     endorsement::{EkPublic, EndorsedEk},
-    freshness::{AnsweredChallenge, random_32, sha256},
+    freshness::{AnsweredChallenge, random_32},
 };
 
 /// An endorsed EK and a checked AK, not yet shown to share a TPM.
@@ -64,9 +65,15 @@ impl PendingActivation {
             return Err(VerificationError::OtherEk);
         }
         if state.challenge.ak != *self.ak.name() {
-            return Err(VerificationError::OtherAk { got: self.ak.name().clone() });
+            return Err(VerificationError::OtherAk {
+                got: self.ak.name().clone(),
+            });
         }
-        Ok(ActivatedAk { endorsed: self.endorsed, ak: self.ak, answered })
+        Ok(ActivatedAk {
+            endorsed: self.endorsed,
+            ak: self.ak,
+            answered,
+        })
     }
 }
 

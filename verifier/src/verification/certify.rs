@@ -1,11 +1,7 @@
 //! TPM2_Certify: the LDevID key lives in the TPM of this AK (TPM 2.0 Part 3
 //! §18.2; ADVERSARY A08, A09).
 
-use holdfast_proto::{
-    binding::certify_extra_data,
-    grpc::v1,
-    tpm::Attested,
-};
+use holdfast_proto::{binding::certify_extra_data, grpc::v1, tpm::Attested};
 
 use super::{
     error::VerificationError,
@@ -14,7 +10,7 @@ use super::{
     signature::verify_signature,
     verified::CertifiedNow,
 };
-use crate::freshness::sha256;
+use crate::digest::sha256;
 
 /// A certification as received: well formed, untrusted.
 #[derive(Debug)]
@@ -51,7 +47,11 @@ impl KeyCertification {
         nonce: &[u8; 32],
     ) -> Result<CertifiedNow, VerificationError> {
         let attest = &self.signed.attest;
-        let Attested::Certify { name, qualified_name } = &attest.attested else {
+        let Attested::Certify {
+            name,
+            qualified_name,
+        } = &attest.attested
+        else {
             return Err(VerificationError::NotACertify);
         };
         if attest.extra_data != certify_extra_data(nonce, ak.name(), ldevid.name()) {

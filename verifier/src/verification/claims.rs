@@ -70,7 +70,10 @@ impl Expected<'_> {
             return Err(VerificationError::Ueid { got: claims.ueid });
         }
         if claims.purpose != self.purpose {
-            return Err(VerificationError::Purpose { got: claims.purpose, expected: self.purpose });
+            return Err(VerificationError::Purpose {
+                got: claims.purpose,
+                expected: self.purpose,
+            });
         }
         if claims.exporter != *self.channel.bytes() {
             return Err(VerificationError::Exporter);
@@ -81,7 +84,11 @@ impl Expected<'_> {
         let earliest = self.issued.plus(-IAT_TOLERANCE_SECONDS).seconds();
         let latest = self.now.plus(IAT_TOLERANCE_SECONDS).seconds();
         if !(earliest..=latest).contains(&claims.issued_at) {
-            return Err(VerificationError::IssuedAt { iat: claims.issued_at, earliest, latest });
+            return Err(VerificationError::IssuedAt {
+                iat: claims.issued_at,
+                earliest,
+                latest,
+            });
         }
         Ok(claims)
     }

@@ -38,18 +38,33 @@ pub fn make_credential(
     let public = ek.public();
     let hash = public.name_alg;
     let (symmetric, seed, encrypted_secret) = match (&public.parameters, &public.unique) {
-        (Parameters::Rsa { symmetric, exponent, .. }, Unique::Rsa(modulus)) => {
+        (
+            Parameters::Rsa {
+                symmetric,
+                exponent,
+                ..
+            },
+            Unique::Rsa(modulus),
+        ) => {
             let (seed, sent) = rsa_seed(hash, modulus, *exponent, rng)?;
             (symmetric, seed, sent)
         }
-        (Parameters::Ecc { symmetric, curve, .. }, Unique::Ecc { x, y }) => {
+        (
+            Parameters::Ecc {
+                symmetric, curve, ..
+            },
+            Unique::Ecc { x, y },
+        ) => {
             let (seed, sent) = ecc_seed(hash, *curve, x, y, rng)?;
             (symmetric, seed, sent)
         }
         _ => return Err(VerificationError::EkUnfit),
     };
     let id_object = id_object(hash, symmetric, &seed, name, secret)?;
-    Ok(Credential { id_object, encrypted_secret })
+    Ok(Credential {
+        id_object,
+        encrypted_secret,
+    })
 }
 
 /// Part 1 §B.10.3: a random seed under OAEP with the label `IDENTITY` and its
@@ -72,9 +87,12 @@ fn rsa_seed(
         HashAlg::Sha1 => return Err(VerificationError::EkUnfit),
     };
     let mut seed = Zeroizing::new(vec![0; hash.digest_len()]);
-    rng.fill(&mut seed).map_err(|_| VerificationError::Entropy)?;
+    rng.fill(&mut seed)
+        .map_err(|_| VerificationError::Entropy)?;
     let mut oaep_seed = OaepSeed::draw(rng)?;
-    let sent = key.encrypt(&mut oaep_seed, padding, &seed).map_err(|_| VerificationError::EkUnfit)?;
+    let sent = key
+        .encrypt(&mut oaep_seed, padding, &seed)
+        .map_err(|_| VerificationError::EkUnfit)?;
     Ok((seed, sent))
 }
 
@@ -91,7 +109,8 @@ impl OaepSeed {
 
     fn draw(rng: &dyn SecureRandom) -> Result<Self, VerificationError> {
         let mut bytes = Zeroizing::new([0; Self::LEN]);
-        rng.fill(bytes.as_mut_slice()).map_err(|_| VerificationError::Entropy)?;
+        rng.fill(bytes.as_mut_slice())
+            .map_err(|_| VerificationError::Entropy)?;
         Ok(Self { bytes, used: 0 })
     }
 }
@@ -110,7 +129,8 @@ impl rsa::rand_core::RngCore for OaepSeed {
     }
 
     fn fill_bytes(&mut self, dest: &mut [u8]) {
-        self.try_fill_bytes(dest).expect("OAEP draws one digest, at most 64 bytes");
+        self.try_fill_bytes(dest)
+            .expect("OAEP draws one digest, at most 64 bytes");
     }
 
     fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), rsa::rand_core::Error> {
@@ -142,7 +162,9 @@ fn ecc_seed(
     let ek_y = left_pad(y, len).ok_or(VerificationError::EkUnfit)?;
     let ephemeral = agreement::EphemeralPrivateKey::generate(alg, rng)
         .map_err(|_| VerificationError::Entropy)?;
-    let point = ephemeral.compute_public_key().map_err(|_| VerificationError::Entropy)?;
+    let point = ephemeral
+        .compute_public_key()
+        .map_err(|_| VerificationError::Entropy)?;
     // SEC 1 §2.3.3 uncompressed point: 04 ‖ x ‖ y.
     let (eph_x, eph_y) = point.as_ref().get(1..).unwrap_or_default().split_at(len);
     let peer = agreement::UnparsedPublicKey::new(alg, [&[4], &ek_x[..], &ek_y[..]].concat());
@@ -173,7 +195,14 @@ pub(super) fn id_object(
     let Symmetric::Aes { key_bits } = symmetric else {
         return Err(VerificationError::EkUnfit);
     };
-    let key = kdf_a(hash, seed, b"STORAGE", name.as_bytes(), &[], usize::from(key_bits / 8));
+    let key = kdf_a(
+        hash,
+        seed,
+        b"STORAGE",
+        name.as_bytes(),
+        &[],
+        usize::from(key_bits / 8),
+    );
     let mut identity = tpm2b(secret);
     aes_cfb(&key, &mut identity)?;
 
@@ -189,9 +218,15 @@ fn aes_cfb(key: &[u8], data: &mut [u8]) -> Result<(), VerificationError> {
     const IV: [u8; 16] = [0; 16];
     let unfit = |_| VerificationError::EkUnfit;
     match key.len() {
-        16 => Encryptor::<aes::Aes128>::new_from_slices(key, &IV).map_err(unfit)?.encrypt(data),
-        24 => Encryptor::<aes::Aes192>::new_from_slices(key, &IV).map_err(unfit)?.encrypt(data),
-        32 => Encryptor::<aes::Aes256>::new_from_slices(key, &IV).map_err(unfit)?.encrypt(data),
+        16 => Encryptor::<aes::Aes128>::new_from_slices(key, &IV)
+            .map_err(unfit)?
+            .encrypt(data),
+        24 => Encryptor::<aes::Aes192>::new_from_slices(key, &IV)
+            .map_err(unfit)?
+            .encrypt(data),
+        32 => Encryptor::<aes::Aes256>::new_from_slices(key, &IV)
+            .map_err(unfit)?
+            .encrypt(data),
         _ => return Err(VerificationError::EkUnfit),
     }
     Ok(())

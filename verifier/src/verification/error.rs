@@ -196,7 +196,9 @@ pub enum VerificationError {
     #[error("quote's extraData is not SHA-256(tag ‖ claims)")]
     QuoteBinding,
     /// The AK does not stand where it should in the endorsement hierarchy.
-    #[error("the AK is not a child of the endorsed EK or a primary key of the endorsement hierarchy")]
+    #[error(
+        "the AK is not a child of the endorsed EK or a primary key of the endorsement hierarchy"
+    )]
     QualifiedSigner,
     /// The quote covers other PCRs than required (A10).
     #[error("quote covers {got}, required is {required}")]

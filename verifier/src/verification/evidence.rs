@@ -7,7 +7,7 @@ use holdfast_proto::{
 };
 
 use super::error::VerificationError;
-use crate::freshness::sha256;
+use crate::digest::sha256;
 
 /// A TPMS_ATTEST with room to spare: a quote over one bank has about 150
 /// bytes, a certify about 200.
@@ -76,13 +76,26 @@ impl Evidence {
         let pcrs = parse_pcrs(&evidence.pcr_values)?;
         let boot_log = parse_log(evidence.boot_log.as_ref())?;
         let claims = SignedClaims::parse(&evidence.claims).map_err(VerificationError::Claims)?;
-        Ok(Self { claims, quote, pcrs, boot_log })
+        Ok(Self {
+            claims,
+            quote,
+            pcrs,
+            boot_log,
+        })
     }
 }
 
-pub(super) fn at_most(field: &'static str, bytes: &[u8], max: usize) -> Result<(), VerificationError> {
+pub(super) fn at_most(
+    field: &'static str,
+    bytes: &[u8],
+    max: usize,
+) -> Result<(), VerificationError> {
     if bytes.len() > max {
-        return Err(VerificationError::TooLong { field, len: bytes.len(), max });
+        return Err(VerificationError::TooLong {
+            field,
+            len: bytes.len(),
+            max,
+        });
     }
     Ok(())
 }
@@ -113,11 +126,17 @@ fn parse_log(log: Option<&v1::BootLog>) -> Result<SentLog, VerificationError> {
         None => Ok(SentLog::Absent),
         Some(v1::boot_log::Log::Content(content)) => {
             at_most("boot_log.content", content, BOOT_LOG_MAX)?;
-            Ok(SentLog::Whole { sha256: sha256(&[content]), content: content.clone() })
+            Ok(SentLog::Whole {
+                sha256: sha256(&[content]),
+                content: content.clone(),
+            })
         }
         Some(v1::boot_log::Log::Sha256(digest)) => match <[u8; 32]>::try_from(digest.as_slice()) {
             Ok(digest) => Ok(SentLog::ByHash(digest)),
-            Err(_) => Err(VerificationError::NotADigest { field: "boot_log.sha256", len: digest.len() }),
+            Err(_) => Err(VerificationError::NotADigest {
+                field: "boot_log.sha256",
+                len: digest.len(),
+            }),
         },
     }
 }
@@ -150,21 +169,16 @@ impl PcrValues {
     /// Value of one PCR, if the quote covers it.
     #[must_use]
     pub fn get(&self, index: u32) -> Option<&[u8]> {
-        self.iter().find(|(i, _)| *i == index).map(|(_, value)| value)
+        self.iter()
+            .find(|(i, _)| *i == index)
+            .map(|(_, value)| value)
     }
 
     /// Index and value, ascending.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        self.values.iter().map(|(index, value)| (*index, value.as_slice()))
-    }
-
-    /// Feeds a digest with everything here.
-    pub(super) fn feed(&self, field: &mut impl FnMut(&[u8])) {
-        field(&self.selection.hash.id().to_be_bytes());
-        for (index, value) in self.iter() {
-            field(&index.to_be_bytes());
-            field(value);
-        }
+        self.values
+            .iter()
+            .map(|(index, value)| (*index, value.as_slice()))
     }
 }
 

@@ -50,7 +50,9 @@ pub fn kdf_e(
 
 /// Blocks for counters 1, 2, … until `len` bytes are there.
 fn expand(len: usize, block: impl Fn([u8; 4], [u8; 4]) -> Vec<u8>) -> Zeroizing<Vec<u8>> {
-    let bits = u32::try_from(len.saturating_mul(8)).unwrap_or(u32::MAX).to_be_bytes();
+    let bits = u32::try_from(len.saturating_mul(8))
+        .unwrap_or(u32::MAX)
+        .to_be_bytes();
     let mut out = Zeroizing::new(Vec::with_capacity(len + 64));
     for counter in 1_u32.. {
         if out.len() >= len {

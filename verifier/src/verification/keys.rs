@@ -2,11 +2,12 @@
 //! Keys for Device Identity and Attestation" v1.10; ADVERSARY A07, A08).
 
 use holdfast_proto::tpm::{
-    AsymScheme, EccCurve, HashAlg, Name, ObjectAttributes as Attr, Parameters, Public, Symmetric, Unique,
+    AsymScheme, EccCurve, HashAlg, Name, ObjectAttributes as Attr, Parameters, Public, Symmetric,
+    Unique,
 };
 
 use super::error::{KeyFault, VerificationError};
-use crate::freshness::sha256;
+use crate::digest::sha256;
 
 /// How an AK signs. Its TPM key allows no other scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,7 +64,11 @@ impl AkPublic {
     /// [`VerificationError::Ak`] with the first rule that it breaks.
     pub fn new(public: Public) -> Result<Self, VerificationError> {
         let scheme = Self::checklist(&public).map_err(VerificationError::Ak)?;
-        Ok(Self { name: public.name(), public, scheme })
+        Ok(Self {
+            name: public.name(),
+            public,
+            scheme,
+        })
     }
 
     fn checklist(public: &Public) -> Result<AkScheme, KeyFault> {
@@ -72,7 +77,14 @@ impl AkPublic {
             return Err(KeyFault::NotRestricted);
         }
         match (&public.parameters, &public.unique) {
-            (Parameters::Ecc { symmetric, scheme, curve }, Unique::Ecc { x, y }) => {
+            (
+                Parameters::Ecc {
+                    symmetric,
+                    scheme,
+                    curve,
+                },
+                Unique::Ecc { x, y },
+            ) => {
                 no_symmetric(symmetric)?;
                 point_rules(*curve, x, y)?;
                 match (curve, scheme) {
@@ -81,7 +93,15 @@ impl AkPublic {
                     _ => Err(KeyFault::Scheme),
                 }
             }
-            (Parameters::Rsa { symmetric, scheme, key_bits, exponent }, Unique::Rsa(modulus)) => {
+            (
+                Parameters::Rsa {
+                    symmetric,
+                    scheme,
+                    key_bits,
+                    exponent,
+                },
+                Unique::Rsa(modulus),
+            ) => {
                 no_symmetric(symmetric)?;
                 rsa_rules(*key_bits, *exponent, modulus)?;
                 match scheme {
@@ -128,8 +148,15 @@ impl LdevidPublic {
     /// [`VerificationError::Ldevid`] with the first rule that it breaks.
     pub fn new(public: Public) -> Result<Self, VerificationError> {
         let curve = Self::checklist(&public).map_err(VerificationError::Ldevid)?;
-        let spki_der = public.to_spki_der().map_err(VerificationError::LdevidPublic)?;
-        Ok(Self { name: public.name(), public, curve, spki_der })
+        let spki_der = public
+            .to_spki_der()
+            .map_err(VerificationError::LdevidPublic)?;
+        Ok(Self {
+            name: public.name(),
+            public,
+            curve,
+            spki_der,
+        })
     }
 
     fn checklist(public: &Public) -> Result<EccCurve, KeyFault> {
@@ -138,12 +165,21 @@ impl LdevidPublic {
             return Err(KeyFault::Restricted);
         }
         match (&public.parameters, &public.unique) {
-            (Parameters::Ecc { symmetric, scheme, curve }, Unique::Ecc { x, y }) => {
+            (
+                Parameters::Ecc {
+                    symmetric,
+                    scheme,
+                    curve,
+                },
+                Unique::Ecc { x, y },
+            ) => {
                 no_symmetric(symmetric)?;
                 point_rules(*curve, x, y)?;
                 match (curve, scheme) {
                     (EccCurve::P256, AsymScheme::Null | AsymScheme::Ecdsa(HashAlg::Sha256))
-                    | (EccCurve::P384, AsymScheme::Null | AsymScheme::Ecdsa(HashAlg::Sha384)) => Ok(*curve),
+                    | (EccCurve::P384, AsymScheme::Null | AsymScheme::Ecdsa(HashAlg::Sha384)) => {
+                        Ok(*curve)
+                    }
                     _ => Err(KeyFault::Scheme),
                 }
             }
@@ -198,7 +234,10 @@ fn common_rules(public: &Public) -> Result<(), KeyFault> {
         (!has(Attr::X509_SIGN), KeyFault::X509Sign),
         (!has(Attr::ENCRYPTED_DUPLICATION), KeyFault::Duplicable),
     ];
-    rules.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, fault)| Err(fault))
+    rules
+        .into_iter()
+        .find(|(holds, _)| !holds)
+        .map_or(Ok(()), |(_, fault)| Err(fault))
 }
 
 /// SHA-1 has no place in a Name or a signature (SP 800-131A).
@@ -219,7 +258,11 @@ fn point_rules(curve: EccCurve, x: &[u8], y: &[u8]) -> Result<(), KeyFault> {
     }
     // A TPM may strip leading zeros, but never sends a point without both.
     let fits = |c: &[u8]| !c.is_empty() && c.len() <= curve.coordinate_len();
-    if fits(x) && fits(y) { Ok(()) } else { Err(KeyFault::Point) }
+    if fits(x) && fits(y) {
+        Ok(())
+    } else {
+        Err(KeyFault::Point)
+    }
 }
 
 fn rsa_rules(key_bits: u16, exponent: u32, modulus: &[u8]) -> Result<(), KeyFault> {
@@ -233,5 +276,9 @@ fn rsa_rules(key_bits: u16, exponent: u32, modulus: &[u8]) -> Result<(), KeyFaul
     let whole = modulus.len() == usize::from(key_bits / 8);
     let top = modulus.first().is_some_and(|b| b & 0x80 != 0);
     let odd = modulus.last().is_some_and(|b| b & 1 == 1);
-    if whole && top && odd { Ok(()) } else { Err(KeyFault::RsaModulus) }
+    if whole && top && odd {
+        Ok(())
+    } else {
+        Err(KeyFault::RsaModulus)
+    }
 }

@@ -53,9 +53,14 @@ fn matches(hash: HashAlg, em: &[u8], em_bits: usize, m_hash: &[u8]) -> bool {
     // Steps 6 to 9: the leftmost 8·emLen − emBits bits are zero before, and
     // are cleared after, unmasking.
     let unused = em.len().saturating_mul(8).saturating_sub(em_bits);
-    let keep = 0xFF_u8.checked_shr(u32::try_from(unused).unwrap_or(8)).unwrap_or(0);
-    let mut db: Vec<u8> =
-        masked_db.iter().zip(mgf1(hash, h, db_len)).map(|(byte, mask)| byte ^ mask).collect();
+    let keep = 0xFF_u8
+        .checked_shr(u32::try_from(unused).unwrap_or(8))
+        .unwrap_or(0);
+    let mut db: Vec<u8> = masked_db
+        .iter()
+        .zip(mgf1(hash, h, db_len))
+        .map(|(byte, mask)| byte ^ mask)
+        .collect();
     match (masked_db.first(), db.first_mut()) {
         (Some(masked), Some(first)) if masked & !keep == 0 => *first &= keep,
         _ => return false,

@@ -73,8 +73,16 @@ fn verify(
     required: &PcrSelection,
     values: Vec<(u32, Vec<u8>)>,
 ) -> Result<Quote, VerificationError> {
-    let SignedAttest { bytes, attest, signature } = signed;
-    let Attested::Quote { selection, pcr_digest } = attest.attested else {
+    let SignedAttest {
+        bytes,
+        attest,
+        signature,
+    } = signed;
+    let Attested::Quote {
+        selection,
+        pcr_digest,
+    } = attest.attested
+    else {
         return Err(VerificationError::NotAQuote);
     };
     if attest.extra_data != extra_data {
@@ -83,10 +91,21 @@ fn verify(
     // Equal, not merely covering: what is not required is not appraised, and
     // an empty or other bank must not pass for the required one (C17, C22).
     if selection != [*required] {
-        let got = selection.iter().map(ToString::to_string).collect::<Vec<_>>().join("+");
-        return Err(VerificationError::Selection { got, required: required.to_string() });
+        let got = selection
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("+");
+        return Err(VerificationError::Selection {
+            got,
+            required: required.to_string(),
+        });
     }
-    if !values.iter().map(|(index, _)| *index).eq(required.pcrs.iter()) {
+    if !values
+        .iter()
+        .map(|(index, _)| *index)
+        .eq(required.pcrs.iter())
+    {
         return Err(VerificationError::PcrList {
             got: values.iter().map(|(index, _)| *index).collect(),
             required: required.pcrs.iter().collect(),
@@ -94,7 +113,10 @@ fn verify(
     }
     let len = required.hash.digest_len();
     if let Some((index, value)) = values.iter().find(|(_, value)| value.len() != len) {
-        return Err(VerificationError::PcrLength { index: *index, len: value.len() });
+        return Err(VerificationError::PcrLength {
+            index: *index,
+            len: value.len(),
+        });
     }
     let parts: Vec<&[u8]> = values.iter().map(|(_, value)| value.as_slice()).collect();
     if ak.scheme().hash().digest(&parts).as_bytes() != pcr_digest {

@@ -61,7 +61,9 @@ pub fn verify_enrolment(
     let (endorsed, ak, answered) = activated.into_parts();
     let state = answered.state();
     if state.challenge.ldevid != *ldevid.name() {
-        return Err(VerificationError::OtherLdevid { got: ldevid.name().clone() });
+        return Err(VerificationError::OtherLdevid {
+            got: ldevid.name().clone(),
+        });
     }
     let ak_qualified_name =
         expect_place(&evidence.quote.attest.qualified_signer, &ak, endorsed.ek())?;
@@ -78,7 +80,14 @@ pub fn verify_enrolment(
             EnrolmentPurpose::Recover => Purpose::Recover,
         },
     };
-    let facts = verify(evidence, &subject, &ldevid, Some(certification), channel, now)?;
+    let facts = verify(
+        evidence,
+        &subject,
+        &ldevid,
+        Some(certification),
+        channel,
+        now,
+    )?;
     let key = certification.verify(&ak, &ak_qualified_name, ldevid, &state.challenge.nonce)?;
     Ok(VerifiedEvidence::new(key, facts))
 }
@@ -96,7 +105,10 @@ pub fn verify_attestation(
 ) -> Result<VerifiedEvidence<OnRecord>, VerificationError> {
     let subject = record.subject(&fresh, Purpose::Attest)?;
     let facts = verify(evidence, &subject, &record.ldevid, None, channel, now)?;
-    Ok(VerifiedEvidence::new(OnRecord::new(record.ldevid.clone()), facts))
+    Ok(VerifiedEvidence::new(
+        OnRecord::new(record.ldevid.clone()),
+        facts,
+    ))
 }
 
 /// Attestation of a gateway on record whose LDevID key is certified anew, so
@@ -113,7 +125,14 @@ pub fn verify_renewal(
     now: UnixTime,
 ) -> Result<VerifiedEvidence<CertifiedNow>, VerificationError> {
     let subject = record.subject(&fresh, Purpose::Renew)?;
-    let facts = verify(evidence, &subject, &record.ldevid, Some(certification), channel, now)?;
+    let facts = verify(
+        evidence,
+        &subject,
+        &record.ldevid,
+        Some(certification),
+        channel,
+        now,
+    )?;
     let key = certification.verify(
         &record.ak,
         &record.ak_qualified_name,
@@ -135,10 +154,14 @@ impl RecordedKeys {
             return Err(VerificationError::OtherGateway);
         }
         if challenge.ak != *self.ak.name() {
-            return Err(VerificationError::OtherAk { got: self.ak.name().clone() });
+            return Err(VerificationError::OtherAk {
+                got: self.ak.name().clone(),
+            });
         }
         if challenge.ldevid != *self.ldevid.name() {
-            return Err(VerificationError::OtherLdevid { got: self.ldevid.name().clone() });
+            return Err(VerificationError::OtherLdevid {
+                got: self.ldevid.name().clone(),
+            });
         }
         Ok(Subject {
             class: &self.class,
@@ -175,9 +198,20 @@ fn verify(
     channel: &ChannelBinding,
     now: UnixTime,
 ) -> Result<Facts, VerificationError> {
-    let Evidence { claims, quote, pcrs, boot_log } = evidence;
+    let Evidence {
+        claims,
+        quote,
+        pcrs,
+        boot_log,
+    } = evidence;
     let challenge = subject.challenge;
-    let quote = quote::verify_bound(quote, subject.ak, claims.bytes(), &challenge.selection, pcrs)?;
+    let quote = quote::verify_bound(
+        quote,
+        subject.ak,
+        claims.bytes(),
+        &challenge.selection,
+        pcrs,
+    )?;
     if quote.qualified_signer != subject.ak_qualified_name {
         return Err(VerificationError::QualifiedSigner);
     }
@@ -212,11 +246,7 @@ fn verify(
 /// The AK is a primary key of the endorsement hierarchy, or a child of the
 /// endorsed EK: only there does clockInfo come in clear (Part 1 §36.7), and
 /// only for these two can the qualified name be recomputed (§16).
-fn expect_place(
-    stated: &[u8],
-    ak: &AkPublic,
-    ek: &EkPublic,
-) -> Result<Vec<u8>, VerificationError> {
+fn expect_place(stated: &[u8], ak: &AkPublic, ek: &EkPublic) -> Result<Vec<u8>, VerificationError> {
     let primary = Name::qualified_primary(Hierarchy::Endorsement, ak.name());
     let ek_place = Name::qualified_primary(Hierarchy::Endorsement, ek.name());
     let child = Name::qualified(ek_place.as_bytes(), ak.name());

@@ -39,19 +39,32 @@ pub fn verify_signature(
 ) -> Result<(), SignatureFault> {
     let other = SignatureFault::Scheme(ak.scheme());
     match (ak.scheme(), signature) {
-        (AkScheme::EcdsaP256, Signature::Ecdsa { hash: HashAlg::Sha256, r, s }) => {
-            ecdsa(ak.public(), EccCurve::P256, message, r, s)
-        }
-        (AkScheme::EcdsaP384, Signature::Ecdsa { hash: HashAlg::Sha384, r, s }) => {
-            ecdsa(ak.public(), EccCurve::P384, message, r, s)
-        }
+        (
+            AkScheme::EcdsaP256,
+            Signature::Ecdsa {
+                hash: HashAlg::Sha256,
+                r,
+                s,
+            },
+        ) => ecdsa(ak.public(), EccCurve::P256, message, r, s),
+        (
+            AkScheme::EcdsaP384,
+            Signature::Ecdsa {
+                hash: HashAlg::Sha384,
+                r,
+                s,
+            },
+        ) => ecdsa(ak.public(), EccCurve::P384, message, r, s),
         (AkScheme::RsaSsa(scheme), Signature::RsaSsa { hash, sig }) if scheme == *hash => {
             let (modulus, exponent) = rsa_key(ak.public())?;
             let parameters = rsassa(scheme).ok_or(other)?;
             rsa_length(modulus, sig)?;
-            RsaPublicKeyComponents { n: modulus, e: exponent }
-                .verify(parameters, message, sig)
-                .map_err(|_| SignatureFault::Invalid)
+            RsaPublicKeyComponents {
+                n: modulus,
+                e: exponent,
+            }
+            .verify(parameters, message, sig)
+            .map_err(|_| SignatureFault::Invalid)
         }
         (AkScheme::RsaPss(scheme), Signature::RsaPss { hash, sig }) if scheme == *hash => {
             let (modulus, exponent) = rsa_key(ak.public())?;
@@ -100,13 +113,18 @@ fn ecdsa(
     // Longer coordinates were refused by the checklists.
     let pad = |c: &[u8]| [vec![0; len.saturating_sub(c.len())], c.to_vec()].concat();
     let point = [vec![4], pad(x), pad(y)].concat();
-    UnparsedPublicKey::new(alg, point).verify(message, &fixed).map_err(|_| SignatureFault::Invalid)
+    UnparsedPublicKey::new(alg, point)
+        .verify(message, &fixed)
+        .map_err(|_| SignatureFault::Invalid)
 }
 
 /// A scalar in 1..order, padded to the order's length. A TPM may strip leading
 /// zeros; it never adds any.
 fn scalar(bytes: &[u8], order: &[u8]) -> Result<Vec<u8>, SignatureFault> {
-    let zeros = order.len().checked_sub(bytes.len()).ok_or(SignatureFault::Length)?;
+    let zeros = order
+        .len()
+        .checked_sub(bytes.len())
+        .ok_or(SignatureFault::Length)?;
     if bytes.is_empty() {
         return Err(SignatureFault::Length);
     }
@@ -115,7 +133,11 @@ fn scalar(bytes: &[u8], order: &[u8]) -> Result<Vec<u8>, SignatureFault> {
     }
     let padded = [&vec![0; zeros], bytes].concat();
     // Equal lengths: bytes compare as numbers.
-    if padded.as_slice() >= order { Err(SignatureFault::Range) } else { Ok(padded) }
+    if padded.as_slice() >= order {
+        Err(SignatureFault::Range)
+    } else {
+        Ok(padded)
+    }
 }
 
 fn rsa_key(public: &Public) -> Result<(&[u8], &'static [u8]), SignatureFault> {

@@ -7,7 +7,6 @@ use holdfast_proto::{
     claims::Claims,
     tpm::{ClockInfo, Name},
 };
-use ring::digest::{Context, SHA256};
 
 use super::{
     evidence::{BootLog, PcrValues},
@@ -219,39 +218,4 @@ impl<K: KeyProof> VerifiedEvidence<K> {
     pub fn boot_log(&self) -> &BootLog {
         &self.facts.boot_log
     }
-
-    /// SHA-256 over everything here that an appraisal may depend on, without
-    /// what differs in each exchange: nonce, exporter, iat, uptime, the TPM's
-    /// clock, the digests of certify. Equal digests, policy and reference
-    /// values give equal appraisals (ARCHITECTURE §5): the key for a memo.
-    ///
-    /// A policy that reads what is left out must not be memoised.
-    #[must_use]
-    pub fn state_sha256(&self) -> [u8; 32] {
-        let f = &self.facts;
-        let mut context = Context::new(&SHA256);
-        let mut field = |bytes: &[u8]| {
-            context.update(&(bytes.len() as u64).to_be_bytes());
-            context.update(bytes);
-        };
-        field(b"holdfast-state-v1");
-        field(f.gateway.as_bytes());
-        field(f.class.as_str().as_bytes());
-        f.tpm.feed(&mut field);
-        field(f.ak.name().as_bytes());
-        field(&f.ak_qualified_name);
-        field(self.key.ldevid().name().as_bytes());
-        f.pcrs.feed(&mut field);
-        field(&f.firmware_version.to_be_bytes());
-        field(f.claims.software_name.as_bytes());
-        field(f.claims.software_version.as_bytes());
-        field(f.boot_log.sha256().map_or(&[][..], |d| &d[..]));
-        finish(context)
-    }
-}
-
-fn finish(context: Context) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(context.finish().as_ref());
-    out
 }
