@@ -44,7 +44,9 @@ pub enum SimError {
         log: String,
     },
     /// The simulated TPM could not be talked to.
-    #[error("the simulated TPM does not answer ({0}); is another program connected to it? swtpm serves one at a time")]
+    #[error(
+        "the simulated TPM does not answer ({0}); is another program connected to it? swtpm serves one at a time"
+    )]
     Silent(#[source] io::Error),
     /// The TPM refused a command.
     #[error("{command} answered {code:#05x}")]
@@ -72,7 +74,11 @@ impl SimError {
     /// For `map_err` on file operations.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
     }
 }
 

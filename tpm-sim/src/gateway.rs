@@ -95,11 +95,19 @@ impl SimGateway {
     /// [`SimError`] says what is missing or in the way.
     pub fn start(options: SimOptions) -> Result<Self, SimError> {
         let dir = private_dir(&options.dir)?;
-        let vendor_dir = options.vendor_ca.clone().unwrap_or_else(|| dir.join("vendor-ca"));
+        let vendor_dir = options
+            .vendor_ca
+            .clone()
+            .unwrap_or_else(|| dir.join("vendor-ca"));
         let vendor = VendorCa::open_or_create(&vendor_dir)?;
         let mut swtpm = Swtpm::start(&dir, &options.transport)?;
         provision(&mut swtpm, &vendor, &options)?;
-        let gateway = Self { dir, vendor, swtpm, image: options.image };
+        let gateway = Self {
+            dir,
+            vendor,
+            swtpm,
+            image: options.image,
+        };
         let log = gateway.image.boot();
         gateway.write("reference-values.json", &pretty(&reference_values(&[&log])))?;
         gateway.boot(&log)?;
@@ -168,7 +176,9 @@ impl SimGateway {
     /// # Errors
     /// As [`SimGateway::extend_pcr`].
     pub fn read_pcrs(&self, bank: HashAlg) -> Result<BTreeMap<u32, Digest>, SimError> {
-        self.swtpm.connect()?.pcr_read(bank, &PCRS.collect::<Vec<_>>())
+        self.swtpm
+            .connect()?
+            .pcr_read(bank, &PCRS.collect::<Vec<_>>())
     }
 
     /// A hard power cycle, and the installed image boots again.
@@ -206,7 +216,9 @@ impl SimGateway {
         template: EkTemplate,
         certificate: &[u8],
     ) -> Result<(), SimError> {
-        self.swtpm.connect()?.nv_store(template.cert_nv_index(), certificate)
+        self.swtpm
+            .connect()?
+            .nv_store(template.cert_nv_index(), certificate)
     }
 
     /// Writes the log where the operating system would show it, and extends
@@ -260,7 +272,9 @@ fn provision(swtpm: &mut Swtpm, vendor: &VendorCa, options: &SimOptions) -> Resu
 fn private_dir(dir: &Path) -> Result<PathBuf, SimError> {
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    builder.create(dir).map_err(SimError::io("make directory", dir))?;
+    builder
+        .create(dir)
+        .map_err(SimError::io("make directory", dir))?;
     fs::canonicalize(dir).map_err(SimError::io("look at", dir))
 }
 

@@ -123,5 +123,29 @@ pub fn find(program: &str) -> Option<PathBuf> {
 }
 
 fn is_executable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_named_with_its_package() {
+        let missing = installed("holdfast-no-such-program", "swtpm");
+        let message = missing.unwrap_err().to_string();
+        assert!(message.contains("apt-get install swtpm"), "{message}");
+    }
+
+    #[test]
+    fn a_dropped_process_is_gone() {
+        let mut command = Process::command("sleep").unwrap();
+        command.arg("60");
+        let process = Process::start(command).unwrap();
+        let proc = PathBuf::from(format!("/proc/{}", process.id()));
+        assert!(proc.exists());
+        drop(process);
+        assert!(!proc.exists());
+    }
 }

@@ -68,7 +68,9 @@ impl Swtpm {
         let deadline = Instant::now() + RESTART_TIMEOUT;
         loop {
             match launch(&self.state, &self.endpoint) {
-                Err(SimError::Swtpm { .. }) if Instant::now() < deadline => thread::sleep(POLL * 25),
+                Err(SimError::Swtpm { .. }) if Instant::now() < deadline => {
+                    thread::sleep(POLL * 25)
+                }
                 launched => {
                     self.process = launched?;
                     return Ok(());
@@ -96,7 +98,11 @@ impl Swtpm {
 
     fn launch(state: PathBuf, endpoint: Endpoint) -> Result<Self, SimError> {
         let process = launch(&state, &endpoint)?;
-        Ok(Self { process, endpoint, state })
+        Ok(Self {
+            process,
+            endpoint,
+            state,
+        })
     }
 }
 
@@ -161,7 +167,11 @@ fn wait_until_it_answers(
         }
         thread::sleep(POLL);
     }
-    let log = format!("no answer within {} s; {}", START_TIMEOUT.as_secs(), tail(log));
+    let log = format!(
+        "no answer within {} s; {}",
+        START_TIMEOUT.as_secs(),
+        tail(log)
+    );
     Err(SimError::Swtpm { log })
 }
 
@@ -182,7 +192,10 @@ fn control_path(path: &Path) -> PathBuf {
 
 /// swtpm's options are text, with commas between them.
 fn plain_path(path: &Path) -> Result<PathBuf, SimError> {
-    let refused = |reason| SimError::Path { path: path.to_owned(), reason };
+    let refused = |reason| SimError::Path {
+        path: path.to_owned(),
+        reason,
+    };
     match path.to_str() {
         None => Err(refused("swtpm cannot take a path that is not UTF-8")),
         Some(text) if text.contains(',') => Err(refused("swtpm cannot take a path with a comma")),
@@ -198,7 +211,10 @@ fn remove_socket(path: &Path) -> Result<(), SimError> {
         Ok(meta) if meta.file_type().is_socket() => {
             fs::remove_file(path).map_err(SimError::io("remove", path))
         }
-        Ok(_) => Err(SimError::Path { path: path.to_owned(), reason: "exists and is not a socket" }),
+        Ok(_) => Err(SimError::Path {
+            path: path.to_owned(),
+            reason: "exists and is not a socket",
+        }),
     }
 }
 
@@ -208,12 +224,20 @@ fn two_free_ports() -> Result<u16, SimError> {
     for _ in 0..PORT_ATTEMPTS {
         // Held until the next one was tried.
         let Ok(first) = listen(0) else { break };
-        let Ok(address) = first.local_addr() else { break };
-        if address.port().checked_add(1).is_some_and(|next| listen(next).is_ok()) {
+        let Ok(address) = first.local_addr() else {
+            break;
+        };
+        if address
+            .port()
+            .checked_add(1)
+            .is_some_and(|next| listen(next).is_ok())
+        {
             return Ok(address.port());
         }
     }
-    Err(SimError::Swtpm { log: "no two consecutive ports are free on 127.0.0.1".to_owned() })
+    Err(SimError::Swtpm {
+        log: "no two consecutive ports are free on 127.0.0.1".to_owned(),
+    })
 }
 
 /// Whether process `pid` holds the socket that listens on 127.0.0.1:`port`.
@@ -245,7 +269,10 @@ fn tail(log: &Path) -> String {
         file.seek(SeekFrom::Start(start))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).split_whitespace().collect::<Vec<_>>().join(" "))
+        Ok(String::from_utf8_lossy(&bytes)
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" "))
     };
     match read() {
         Ok(text) if !text.is_empty() => text,

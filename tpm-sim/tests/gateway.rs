@@ -33,7 +33,10 @@ fn pcrs_by_tool(tcti: &str) -> BTreeMap<u32, String> {
 
 fn golden_pcrs() -> BTreeMap<u32, String> {
     let values = BootImage::golden().boot().replay(HashAlg::Sha256);
-    values.into_iter().map(|(pcr, value)| (pcr, value.to_string())).collect()
+    values
+        .into_iter()
+        .map(|(pcr, value)| (pcr, value.to_string()))
+        .collect()
 }
 
 /// Asserts that the TPM holds the golden boot's PCRs and nothing more.
@@ -41,7 +44,11 @@ fn assert_golden(tcti: &str) {
     let golden = golden_pcrs();
     for (pcr, value) in pcrs_by_tool(tcti) {
         let expected = golden.get(&pcr).cloned().unwrap_or_else(|| {
-            if (17..=22).contains(&pcr) { "f".repeat(64) } else { "0".repeat(64) }
+            if (17..=22).contains(&pcr) {
+                "f".repeat(64)
+            } else {
+                "0".repeat(64)
+            }
         });
         assert_eq!(value, expected, "PCR {pcr}");
     }
@@ -61,7 +68,10 @@ fn boots_with_the_pcrs_of_its_log() {
     let yaml = tool("", "tpm2_eventlog", &[log.to_str().unwrap()]);
     let (_, sha256) = yaml.rsplit_once("sha256:").unwrap();
     for (pcr, value) in golden_pcrs() {
-        assert!(sha256.contains(value.trim_start_matches('0')), "PCR {pcr} {value}");
+        assert!(
+            sha256.contains(value.trim_start_matches('0')),
+            "PCR {pcr} {value}"
+        );
     }
     // Only banks that the log has digests for are active.
     let banks = tool(&gateway.tcti(), "tpm2_getcap", &["pcrs"]);
@@ -109,14 +119,24 @@ fn extension_is_undone_by_a_power_cycle_only() {
 fn a_second_start_is_the_same_gateway() {
     let dir = tempfile::tempdir().unwrap();
     let options = SimOptions {
-        ek_certificates: vec![EkTemplate::L1, EkTemplate::L2, EkTemplate::H3, EkTemplate::H6],
+        ek_certificates: vec![
+            EkTemplate::L1,
+            EkTemplate::L2,
+            EkTemplate::H3,
+            EkTemplate::H6,
+        ],
         ..SimOptions::new(dir.path())
     };
     let certificates = |gateway: &SimGateway| {
         options
             .ek_certificates
             .iter()
-            .map(|template| gateway.ek_certificate(*template).unwrap().expect("was provisioned"))
+            .map(|template| {
+                gateway
+                    .ek_certificate(*template)
+                    .unwrap()
+                    .expect("was provisioned")
+            })
             .collect::<Vec<_>>()
     };
     let gateway = SimGateway::start(options.clone()).unwrap();
@@ -142,19 +162,41 @@ fn certificates_in_nv_certify_the_eks() {
         let args = ["-c", &context, "-G", algorithm, "-u", &public, "-f", "pem"];
         tool(&tcti, "tpm2_createek", &args);
         tool(&tcti, "tpm2_nvread", &["-o", &certificate, index]);
-        let spki = ["x509", "-inform", "DER", "-in", &certificate, "-noout", "-pubkey"];
+        let spki = [
+            "x509",
+            "-inform",
+            "DER",
+            "-in",
+            &certificate,
+            "-noout",
+            "-pubkey",
+        ];
         let spki = tool(&tcti, "openssl", &spki);
         assert_eq!(spki, std::fs::read_to_string(&public).unwrap());
         let pem = file("ek-cert.pem");
-        tool(&tcti, "openssl", &["x509", "-inform", "DER", "-in", &certificate, "-out", &pem]);
-        let (root, intermediate) = (gateway.vendor().root_path(), gateway.vendor().intermediate_path());
+        tool(
+            &tcti,
+            "openssl",
+            &["x509", "-inform", "DER", "-in", &certificate, "-out", &pem],
+        );
+        let (root, intermediate) = (
+            gateway.vendor().root_path(),
+            gateway.vendor().intermediate_path(),
+        );
         let (root, intermediate) = (root.to_str().unwrap(), intermediate.to_str().unwrap());
-        tool(&tcti, "openssl", &["verify", "-CAfile", root, "-untrusted", intermediate, &pem]);
+        tool(
+            &tcti,
+            "openssl",
+            &["verify", "-CAfile", root, "-untrusted", intermediate, &pem],
+        );
         tool(&tcti, "tpm2_flushcontext", &["-t"]);
     }
     let chain = file("chain.der");
     tool(&tcti, "tpm2_nvread", &["-o", &chain, "0x01C00100"]);
-    assert_eq!(std::fs::read(&chain).unwrap(), gateway.vendor().intermediate_der());
+    assert_eq!(
+        std::fs::read(&chain).unwrap(),
+        gateway.vendor().intermediate_der()
+    );
 }
 
 #[test]
@@ -168,7 +210,10 @@ fn listens_on_a_unix_socket() {
     let mut gateway = SimGateway::start(options).unwrap();
     assert_eq!(gateway.tcti(), format!("swtpm:path={}", socket.display()));
     assert_golden(&gateway.tcti());
-    assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        socket.metadata().unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     gateway.extend_pcr(7, b"x").unwrap();
     gateway.reboot().unwrap();
     assert_golden(&gateway.tcti());
@@ -188,10 +233,15 @@ fn many_start_at_once_and_each_has_its_own_tpm() {
     };
     let gateways: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|n| scope.spawn(move || start(n))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     });
-    let mut certificates: Vec<_> =
-        gateways.iter().map(|gateway| gateway.ek_certificate(EkTemplate::L2).unwrap()).collect();
+    let mut certificates: Vec<_> = gateways
+        .iter()
+        .map(|gateway| gateway.ek_certificate(EkTemplate::L2).unwrap())
+        .collect();
     certificates.sort();
     certificates.dedup();
     assert_eq!(certificates.len(), 8);
@@ -205,7 +255,9 @@ fn many_start_at_once_and_each_has_its_own_tpm() {
 fn lives_longer_than_the_thread_that_started_it() {
     let dir = tempfile::tempdir().unwrap();
     let options = SimOptions::new(dir.path());
-    let mut gateway = std::thread::spawn(|| SimGateway::start(options).unwrap()).join().unwrap();
+    let mut gateway = std::thread::spawn(|| SimGateway::start(options).unwrap())
+        .join()
+        .unwrap();
     std::thread::sleep(std::time::Duration::from_millis(50));
     assert!(gateway.is_running());
 }
@@ -227,6 +279,9 @@ fn refuses_a_directory_in_use_and_a_path_that_swtpm_cannot_take() {
         transport: Transport::Unix(file.clone()),
         ..SimOptions::new(dir.path().join("third"))
     });
-    assert!(matches!(occupied, Err(SimError::Path { .. })), "{occupied:?}");
+    assert!(
+        matches!(occupied, Err(SimError::Path { .. })),
+        "{occupied:?}"
+    );
     assert_eq!(std::fs::read(&file).unwrap(), b"mine");
 }

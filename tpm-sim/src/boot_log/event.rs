@@ -42,13 +42,23 @@ impl Event {
     /// An event whose digest is that of its own data.
     #[must_use]
     pub fn of_data(pcr: u32, event_type: u32, data: Vec<u8>) -> Self {
-        Self { pcr, event_type, digests: digests_of(&data), data }
+        Self {
+            pcr,
+            event_type,
+            digests: digests_of(&data),
+            data,
+        }
     }
 
     /// An event whose data only describes what was `measured`.
     #[must_use]
     pub fn of(pcr: u32, event_type: u32, measured: &[u8], data: Vec<u8>) -> Self {
-        Self { pcr, event_type, digests: digests_of(measured), data }
+        Self {
+            pcr,
+            event_type,
+            digests: digests_of(measured),
+            data,
+        }
     }
 
     /// Whether a TPM is extended with it: `EV_NO_ACTION` only informs (§9.4.5).
@@ -106,7 +116,9 @@ pub(super) fn zeros(bank: HashAlg) -> Digest {
 
 /// A length as the `UINT32` that the log uses.
 pub(super) fn len32(len: usize) -> [u8; 4] {
-    u32::try_from(len).expect("the simulator writes short logs").to_le_bytes()
+    u32::try_from(len)
+        .expect("the simulator writes short logs")
+        .to_le_bytes()
 }
 
 fn digests_of(measured: &[u8]) -> Vec<Digest> {

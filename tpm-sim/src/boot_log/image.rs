@@ -35,7 +35,11 @@ impl BootImage {
     /// What the owner released.
     #[must_use]
     pub fn golden() -> Self {
-        let forbidden = ["revoked boot loader 1", "revoked boot loader 2", "revoked boot loader 3"];
+        let forbidden = [
+            "revoked boot loader 1",
+            "revoked boot loader 2",
+            "revoked boot loader 3",
+        ];
         Self {
             firmware: "Holdfast Simulated UEFI 2.7".to_owned(),
             secure_boot: true,
@@ -90,26 +94,44 @@ impl BootImage {
     fn firmware_starts(&self, events: &mut Vec<Event>) {
         // No StartupLocality event: the startup is from locality 0, and
         // tpm2_eventlog 5.4 extends that event, which is never extended.
-        events.push(Event::of_data(0, EV_S_CRTM_VERSION, uefi::utf16_z(&self.firmware)));
-        for (volume, base, length) in
-            [("PEI", 0x82_0000, 0x0e_0000), ("DXE", 0x90_0000, 0x00a0_0000)]
-        {
+        events.push(Event::of_data(
+            0,
+            EV_S_CRTM_VERSION,
+            uefi::utf16_z(&self.firmware),
+        ));
+        for (volume, base, length) in [
+            ("PEI", 0x82_0000, 0x0e_0000),
+            ("DXE", 0x90_0000, 0x00a0_0000),
+        ] {
             let measured = content(&format!("{} {volume} volume", self.firmware));
             let blob = uefi::firmware_blob(base, length);
             events.push(Event::of(0, EV_EFI_PLATFORM_FIRMWARE_BLOB, &measured, blob));
         }
         let smbios = uefi::smbios_pointer(0xbf7d_0000);
-        events.push(Event::of(1, EV_EFI_HANDOFF_TABLES, &content("SMBIOS table"), smbios));
+        events.push(Event::of(
+            1,
+            EV_EFI_HANDOFF_TABLES,
+            &content("SMBIOS table"),
+            smbios,
+        ));
     }
 
     /// PCR 7: the keys that decide what may boot.
     fn secure_boot_policy(&self, events: &mut Vec<Event>) {
         let variables = [
-            (uefi::GLOBAL_VARIABLE, "SecureBoot", vec![u8::from(self.secure_boot)]),
+            (
+                uefi::GLOBAL_VARIABLE,
+                "SecureBoot",
+                vec![u8::from(self.secure_boot)],
+            ),
             (uefi::GLOBAL_VARIABLE, "PK", uefi::certificate_list(PK)),
             (uefi::GLOBAL_VARIABLE, "KEK", uefi::certificate_list(KEK)),
             (uefi::SECURITY_DATABASE, "db", uefi::certificate_list(DB)),
-            (uefi::SECURITY_DATABASE, "dbx", uefi::hash_list(&self.forbidden)),
+            (
+                uefi::SECURITY_DATABASE,
+                "dbx",
+                uefi::hash_list(&self.forbidden),
+            ),
         ];
         for (vendor, name, value) in variables {
             let data = uefi::variable(vendor, name, &value);
@@ -126,8 +148,15 @@ impl BootImage {
         }
         events.push(application(0xbcb7_8018, r"\EFI\debian\shimx64.efi"));
         events.push(shim_variable("MokList", &uefi::certificate_list(MOK)));
-        events.push(shim_variable("MokListX", &uefi::hash_list(&[image_hash("old GRUB")])));
-        events.push(authority(uefi::SHIM_LOCK, "SbatLevel", b"sbat,1,2024010900\nshim,4\ngrub,3\n"));
+        events.push(shim_variable(
+            "MokListX",
+            &uefi::hash_list(&[image_hash("old GRUB")]),
+        ));
+        events.push(authority(
+            uefi::SHIM_LOCK,
+            "SbatLevel",
+            b"sbat,1,2024010900\nshim,4\ngrub,3\n",
+        ));
         events.push(shim_variable("MokListTrusted", &[1]));
         if self.secure_boot {
             events.push(authority(uefi::SHIM_LOCK, "Shim", SHIM_VENDOR));
@@ -137,10 +166,20 @@ impl BootImage {
 
     /// PCR 9 holds what GRUB read, PCR 8 what it was told to do.
     fn grub_reads(&self, events: &mut Vec<Event>) {
-        let Self { kernel, command_line, .. } = self;
+        let Self {
+            kernel,
+            command_line,
+            ..
+        } = self;
         events.push(grub_file("(hd0,gpt1)/EFI/debian/grub.cfg"));
-        events.push(grub_line("grub_cmd", "search.fs_uuid 2f1c6c1e-5f1b-4a4c-9a4e-0f6c3a52d7aa root"));
-        events.push(grub_line("grub_cmd", "configfile (hd0,gpt2)/boot/grub/grub.cfg"));
+        events.push(grub_line(
+            "grub_cmd",
+            "search.fs_uuid 2f1c6c1e-5f1b-4a4c-9a4e-0f6c3a52d7aa root",
+        ));
+        events.push(grub_line(
+            "grub_cmd",
+            "configfile (hd0,gpt2)/boot/grub/grub.cfg",
+        ));
         events.push(grub_file("(hd0,gpt2)/boot/grub/x86_64-efi/command.lst"));
         events.push(grub_file("(hd0,gpt2)/boot/grub/grub.cfg"));
         events.push(grub_line("grub_cmd", "set default=0"));
@@ -150,18 +189,31 @@ impl BootImage {
         events.push(grub_line("grub_cmd", &format!("linux {linux}")));
         events.push(grub_file(&format!("(hd0,gpt2)/boot/vmlinuz-{kernel}")));
         events.push(grub_line("kernel_cmdline", &linux));
-        events.push(grub_line("grub_cmd", &format!("initrd /boot/initrd.img-{kernel}")));
+        events.push(grub_line(
+            "grub_cmd",
+            &format!("initrd /boot/initrd.img-{kernel}"),
+        ));
         events.push(grub_file(&format!("(hd0,gpt2)/boot/initrd.img-{kernel}")));
     }
 
     fn kernel_starts(&self, events: &mut Vec<Event>) {
         const LOAD_OPTIONS: u32 = 0x8f3b_22ed;
-        let Self { kernel, command_line, .. } = self;
-        events.push(application(0xb640_0000, &format!(r"\boot\vmlinuz-{kernel}")));
+        let Self {
+            kernel,
+            command_line,
+            ..
+        } = self;
+        events.push(application(
+            0xb640_0000,
+            &format!(r"\boot\vmlinuz-{kernel}"),
+        ));
         let options = uefi::utf16_z(&format!("/boot/vmlinuz-{kernel} {command_line}"));
         let tag = uefi::tagged(LOAD_OPTIONS, b"LOADED_IMAGE::LoadOptions\0");
         events.push(Event::of(9, EV_EVENT_TAG, &options, tag));
-        for action in ["Exit Boot Services Invocation", "Exit Boot Services Returned with Success"] {
+        for action in [
+            "Exit Boot Services Invocation",
+            "Exit Boot Services Returned with Success",
+        ] {
             events.push(Event::of_data(5, EV_EFI_ACTION, action.into()));
         }
     }
@@ -174,8 +226,14 @@ fn boot_options(events: &mut Vec<Event>) {
     events.push(Event::of(2, EV_EFI_BOOT_SERVICES_DRIVER, &rom, load));
     let variables = [
         ("BootOrder", vec![0, 0, 1, 0]),
-        ("Boot0000", uefi::load_option("debian", &uefi::esp_file(r"\EFI\debian\shimx64.efi"))),
-        ("Boot0001", uefi::load_option("UEFI fallback", &uefi::esp_file(r"\EFI\BOOT\BOOTX64.EFI"))),
+        (
+            "Boot0000",
+            uefi::load_option("debian", &uefi::esp_file(r"\EFI\debian\shimx64.efi")),
+        ),
+        (
+            "Boot0001",
+            uefi::load_option("UEFI fallback", &uefi::esp_file(r"\EFI\BOOT\BOOTX64.EFI")),
+        ),
     ];
     for (name, value) in variables {
         // Of boot variables only the value is measured, not the name.
@@ -191,7 +249,11 @@ fn separator(pcr: u32) -> Event {
 }
 
 fn authority(vendor: uefi::Guid, name: &str, value: &[u8]) -> Event {
-    Event::of_data(7, EV_EFI_VARIABLE_AUTHORITY, uefi::variable(vendor, name, value))
+    Event::of_data(
+        7,
+        EV_EFI_VARIABLE_AUTHORITY,
+        uefi::variable(vendor, name, value),
+    )
 }
 
 /// A PE image: what is measured is its Authenticode hash, which stands in for
@@ -208,7 +270,12 @@ fn shim_variable(name: &str, value: &[u8]) -> Event {
 
 /// GRUB logs `kind: line`, and measures the line alone.
 fn grub_line(kind: &str, line: &str) -> Event {
-    Event::of(8, EV_IPL, line.as_bytes(), format!("{kind}: {line}\0").into_bytes())
+    Event::of(
+        8,
+        EV_IPL,
+        line.as_bytes(),
+        format!("{kind}: {line}\0").into_bytes(),
+    )
 }
 
 fn grub_file(path: &str) -> Event {

@@ -50,7 +50,9 @@ impl BootLog {
         let mut values = PcrValues::new();
         for event in self.extended() {
             for digest in event.digests.iter().filter(|digest| digest.alg() == bank) {
-                let pcr = values.entry(event.pcr).or_insert_with(|| event::zeros(bank));
+                let pcr = values
+                    .entry(event.pcr)
+                    .or_insert_with(|| event::zeros(bank));
                 *pcr = bank.digest(&[pcr.as_bytes(), digest.as_bytes()]);
             }
         }
@@ -75,8 +77,10 @@ pub fn reference_values(logs: &[&BootLog]) -> Value {
     }
     // JSON keys are text: the map goes over to strings only here, so that it
     // stays in the order of the PCRs until then.
-    let pcrs: serde_json::Map<String, Value> =
-        accepted.into_iter().map(|(pcr, values)| (pcr.to_string(), json!(values))).collect();
+    let pcrs: serde_json::Map<String, Value> = accepted
+        .into_iter()
+        .map(|(pcr, values)| (pcr.to_string(), json!(values)))
+        .collect();
     json!({ "pcrs": { HashAlg::Sha256.name(): pcrs } })
 }
 

@@ -9,8 +9,7 @@ pub(super) type Guid = [u8; 16];
 /// `EFI_GLOBAL_VARIABLE`
 pub(super) const GLOBAL_VARIABLE: Guid = guid(0x8be4_df61, 0x93ca, 0x11d2, 0xaa0d_00e0_9803_2b8c);
 /// `EFI_IMAGE_SECURITY_DATABASE_GUID`: db and dbx
-pub(super) const SECURITY_DATABASE: Guid =
-    guid(0xd719_b2cb, 0x3d3a, 0x4596, 0xa3bc_dad0_0e67_656f);
+pub(super) const SECURITY_DATABASE: Guid = guid(0xd719_b2cb, 0x3d3a, 0x4596, 0xa3bc_dad0_0e67_656f);
 /// `SHIM_LOCK_GUID`
 pub(super) const SHIM_LOCK: Guid = guid(0x605d_ab50, 0xe046, 0x4300, 0xabb6_3dd8_10dd_8b23);
 /// `EFI_CERT_X509_GUID`
@@ -108,15 +107,30 @@ pub(super) fn esp_file(path: &str) -> Vec<u8> {
     partition.extend((ESP_LAST_LBA + 1 - ESP_FIRST_LBA).to_le_bytes());
     partition.extend(ESP);
     partition.extend([2, 2]); // GPT; signature is a GUID
-    [device_node(4, 1, &partition), device_node(4, 4, &utf16_z(path)), end_of_path()].concat()
+    [
+        device_node(4, 1, &partition),
+        device_node(4, 4, &utf16_z(path)),
+        end_of_path(),
+    ]
+    .concat()
 }
 
 /// Device path of a card's option ROM: `PciRoot(0)/Pci(2,0)/Offset(…)`.
 pub(super) fn option_rom() -> Vec<u8> {
     let root = [0xd0, 0x41, 0x03, 0x0a, 0, 0, 0, 0]; // ACPI PNP0A03, UID 0
-    let offsets = [[0; 4].as_slice(), &0u64.to_le_bytes(), &0xfdffu64.to_le_bytes()].concat();
-    [device_node(2, 1, &root), device_node(1, 1, &[0, 2]), device_node(4, 8, &offsets), end_of_path()]
-        .concat()
+    let offsets = [
+        [0; 4].as_slice(),
+        &0u64.to_le_bytes(),
+        &0xfdffu64.to_le_bytes(),
+    ]
+    .concat();
+    [
+        device_node(2, 1, &root),
+        device_node(1, 1, &[0, 2]),
+        device_node(4, 8, &offsets),
+        end_of_path(),
+    ]
+    .concat()
 }
 
 fn device_node(node_type: u8, subtype: u8, body: &[u8]) -> Vec<u8> {
@@ -156,7 +170,13 @@ pub(super) fn tagged(id: u32, data: &[u8]) -> Vec<u8> {
 /// `UEFI_GPT_DATA`: the partition table's header and its used entries.
 pub(super) fn gpt() -> Vec<u8> {
     let entries = [
-        partition_entry(ESP_TYPE, ESP, ESP_FIRST_LBA, ESP_LAST_LBA, "EFI System Partition"),
+        partition_entry(
+            ESP_TYPE,
+            ESP,
+            ESP_FIRST_LBA,
+            ESP_LAST_LBA,
+            "EFI System Partition",
+        ),
         partition_entry(LINUX_TYPE, ROOT, ESP_LAST_LBA + 1, LAST_USABLE_LBA, "root"),
     ];
     // The disk's table has 128 entries and its CRC is over them all.
@@ -197,13 +217,19 @@ fn partition_entry(kind: Guid, unique: Guid, first: u64, last: u64, name: &str) 
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
+            if crc & 1 == 1 {
+                (crc >> 1) ^ 0xedb8_8320
+            } else {
+                crc >> 1
+            }
         })
     })
 }
 
 fn len64(len: usize) -> [u8; 8] {
-    u64::try_from(len).expect("usize has at most 64 bits").to_le_bytes()
+    u64::try_from(len)
+        .expect("usize has at most 64 bits")
+        .to_le_bytes()
 }
 
 #[cfg(test)]
@@ -212,7 +238,10 @@ mod tests {
 
     #[test]
     fn guid_is_mixed_endian() {
-        assert_eq!(hex::encode(GLOBAL_VARIABLE), "61dfe48bca93d211aa0d00e098032b8c");
+        assert_eq!(
+            hex::encode(GLOBAL_VARIABLE),
+            "61dfe48bca93d211aa0d00e098032b8c"
+        );
     }
 
     #[test]

@@ -32,13 +32,24 @@ impl Wire {
     pub(crate) fn ek_public(&mut self, template: &Public) -> Result<Public, SimError> {
         let sensitive = tpm2b(&[tpm2b(&[]), tpm2b(&[])].concat());
         let creation_pcrs = 0u32.to_be_bytes();
-        let parameters =
-            [sensitive, template.encode_tpm2b(), tpm2b(&[]), creation_pcrs.to_vec()].concat();
+        let parameters = [
+            sensitive,
+            template.encode_tpm2b(),
+            tpm2b(&[]),
+            creation_pcrs.to_vec(),
+        ]
+        .concat();
         let endorsement = [Hierarchy::Endorsement.handle()];
         let answer = self.run("TPM2_CreatePrimary", 0x131, &endorsement, true, &parameters)?;
         let (handle, mut answer) = answer.with_handle()?;
         let public = Public::parse(&answer.tpm2b()?)?;
-        self.run("TPM2_FlushContext", 0x165, &[], false, &handle.to_be_bytes())?;
+        self.run(
+            "TPM2_FlushContext",
+            0x165,
+            &[],
+            false,
+            &handle.to_be_bytes(),
+        )?;
         Ok(public)
     }
 
@@ -47,10 +58,17 @@ impl Wire {
     pub(crate) fn nv_store(&mut self, index: u32, data: &[u8]) -> Result<(), SimError> {
         let platform = Hierarchy::Platform.handle();
         if self.nv_size(index)?.is_some() {
-            self.run("TPM2_NV_UndefineSpace", 0x122, &[platform, index], true, &[])?;
+            self.run(
+                "TPM2_NV_UndefineSpace",
+                0x122,
+                &[platform, index],
+                true,
+                &[],
+            )?;
         }
-        let len = u16::try_from(data.len())
-            .map_err(|_| SimError::Malformed { command: "TPM2_NV_DefineSpace" })?;
+        let len = u16::try_from(data.len()).map_err(|_| SimError::Malformed {
+            command: "TPM2_NV_DefineSpace",
+        })?;
         let public = [
             index.to_be_bytes().as_slice(),
             &HashAlg::Sha256.id().to_be_bytes(),
@@ -64,7 +82,13 @@ impl Wire {
         let mut offset = 0u16;
         for chunk in data.chunks(NV_CHUNK.into()) {
             let parameters = [tpm2b(chunk).as_slice(), &offset.to_be_bytes()].concat();
-            self.run("TPM2_NV_Write", 0x137, &[platform, index], true, &parameters)?;
+            self.run(
+                "TPM2_NV_Write",
+                0x137,
+                &[platform, index],
+                true,
+                &parameters,
+            )?;
             offset = offset.saturating_add(NV_CHUNK);
         }
         Ok(())
@@ -72,7 +96,9 @@ impl Wire {
 
     /// The content of an index, if there is one.
     pub(crate) fn nv_load(&mut self, index: u32) -> Result<Option<Vec<u8>>, SimError> {
-        let Some(size) = self.nv_size(index)? else { return Ok(None) };
+        let Some(size) = self.nv_size(index)? else {
+            return Ok(None);
+        };
         let platform = Hierarchy::Platform.handle();
         let mut data = Vec::new();
         for offset in (0..size).step_by(NV_CHUNK.into()) {
@@ -87,12 +113,16 @@ impl Wire {
     /// `TPM2_NV_ReadPublic`: the size of an index, if there is one.
     fn nv_size(&mut self, index: u32) -> Result<Option<u16>, SimError> {
         let mut answer = match self.run("TPM2_NV_ReadPublic", 0x169, &[index], false, &[]) {
-            Err(SimError::Refused { code: RC_NO_INDEX, .. }) => return Ok(None),
+            Err(SimError::Refused {
+                code: RC_NO_INDEX, ..
+            }) => return Ok(None),
             answer => answer?,
         };
         let public = answer.tpm2b()?;
         // TPMS_NV_PUBLIC ends with dataSize.
-        let malformed = SimError::Malformed { command: "TPM2_NV_ReadPublic" };
+        let malformed = SimError::Malformed {
+            command: "TPM2_NV_ReadPublic",
+        };
         let size = public.last_chunk::<2>().ok_or(malformed)?;
         Ok(Some(u16::from_be_bytes(*size)))
     }
@@ -119,7 +149,10 @@ impl Wire {
         let mut values = BTreeMap::new();
         for some in pcrs.chunks(PCR_READ_MAX) {
             let set = PcrSet::from_indices(some.iter().copied())?;
-            let selection = selection_list(&[PcrSelection { hash: bank, pcrs: set }]);
+            let selection = selection_list(&[PcrSelection {
+                hash: bank,
+                pcrs: set,
+            }]);
             let mut answer = self.run(COMMAND, 0x17E, &[], false, &selection)?;
             let _update_counter = answer.u32()?;
             let _selection = answer.selection_list()?;
@@ -156,7 +189,11 @@ impl Wire {
     pub(crate) fn allocate_our_banks(&mut self) -> Result<(), SimError> {
         let all = PcrSet::from_indices(0..24)?;
         let selections = HashAlg::ALL.map(|hash| {
-            let pcrs = if BANKS.contains(&hash) { all } else { PcrSet::EMPTY };
+            let pcrs = if BANKS.contains(&hash) {
+                all
+            } else {
+                PcrSet::EMPTY
+            };
             PcrSelection { hash, pcrs }
         });
         let parameters = selection_list(&selections);

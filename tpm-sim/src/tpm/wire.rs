@@ -79,16 +79,31 @@ impl Wire {
         authorised: bool,
         parameters: &[u8],
     ) -> Result<Answer, SimError> {
-        let tag = if authorised { TPM_ST_SESSIONS } else { TPM_ST_NO_SESSIONS };
-        let handles: Vec<u8> = handles.iter().flat_map(|handle| handle.to_be_bytes()).collect();
-        let session = if authorised { EMPTY_PASSWORD.as_slice() } else { &[] };
+        let tag = if authorised {
+            TPM_ST_SESSIONS
+        } else {
+            TPM_ST_NO_SESSIONS
+        };
+        let handles: Vec<u8> = handles
+            .iter()
+            .flat_map(|handle| handle.to_be_bytes())
+            .collect();
+        let session = if authorised {
+            EMPTY_PASSWORD.as_slice()
+        } else {
+            &[]
+        };
         let body = [&code.to_be_bytes(), handles.as_slice(), session, parameters].concat();
         let size = u32::try_from(body.len() + 6).expect("the simulator's commands are short");
         let buffer = [tag.to_be_bytes().as_slice(), &size.to_be_bytes(), &body].concat();
         loop {
             match self.exchange(&buffer).map_err(SimError::Silent)? {
                 (0, bytes) => {
-                    return Ok(Answer { command, sessions: authorised, bytes: bytes.into() });
+                    return Ok(Answer {
+                        command,
+                        sessions: authorised,
+                        bytes: bytes.into(),
+                    });
                 }
                 (TPM_RC_RETRY, _) => thread::sleep(Duration::from_millis(5)),
                 (code, _) => return Err(SimError::Refused { command, code }),
@@ -105,7 +120,10 @@ impl Wire {
         let [_, _, size @ .., a, b, c, d] = header;
         let size = u32::from_be_bytes(size);
         if !(10..=MAX_ANSWER).contains(&size) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("answer of {size} octets")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("answer of {size} octets"),
+            ));
         }
         let mut rest = vec![0; size as usize - 10];
         self.stream.read_exact(&mut rest)?;
@@ -128,26 +146,40 @@ impl Answer {
 
     /// The parameters, without the session area after them.
     pub(super) fn parameters(mut self) -> Result<Self, SimError> {
-        let len = if self.sessions { self.u32()? as usize } else { self.bytes.len() };
+        let len = if self.sessions {
+            self.u32()? as usize
+        } else {
+            self.bytes.len()
+        };
         let bytes = self.take(len)?.into();
-        Ok(Self { sessions: false, bytes, ..self })
+        Ok(Self {
+            sessions: false,
+            bytes,
+            ..self
+        })
     }
 
     pub(super) fn take(&mut self, len: usize) -> Result<Vec<u8>, SimError> {
         if len > self.bytes.len() {
-            return Err(SimError::Malformed { command: self.command });
+            return Err(SimError::Malformed {
+                command: self.command,
+            });
         }
         Ok(self.bytes.drain(..len).collect())
     }
 
     pub(super) fn u16(&mut self) -> Result<u16, SimError> {
         let octets = self.take(2)?;
-        Ok(octets.into_iter().fold(0, |value, octet| value << 8 | u16::from(octet)))
+        Ok(octets
+            .into_iter()
+            .fold(0, |value, octet| value << 8 | u16::from(octet)))
     }
 
     pub(super) fn u32(&mut self) -> Result<u32, SimError> {
         let octets = self.take(4)?;
-        Ok(octets.into_iter().fold(0, |value, octet| value << 8 | u32::from(octet)))
+        Ok(octets
+            .into_iter()
+            .fold(0, |value, octet| value << 8 | u32::from(octet)))
     }
 
     pub(super) fn tpm2b(&mut self) -> Result<Vec<u8>, SimError> {

@@ -86,7 +86,11 @@ impl Body<'_> {
 }
 
 fn signed(tbs: Vec<u8>, algorithm: &[u32], signature: &[u8]) -> Vec<u8> {
-    der::sequence(&[tbs, der::sequence(&[der::oid(algorithm)]), der::bits(signature)])
+    der::sequence(&[
+        tbs,
+        der::sequence(&[der::oid(algorithm)]),
+        der::bits(signature),
+    ])
 }
 
 /// `keyIdentifier`: SHA-1 of the public key (RFC 5280 §4.2.1.2, method 1).
@@ -106,12 +110,20 @@ pub(super) fn name(organisation: &str, common_name: &str) -> Vec<u8> {
 }
 
 pub(super) fn extension(arcs: &[u32], critical: bool, value: &[u8]) -> Vec<u8> {
-    let critical = if critical { der::tlv(tag::BOOLEAN, &[0xff]) } else { Vec::new() };
+    let critical = if critical {
+        der::tlv(tag::BOOLEAN, &[0xff])
+    } else {
+        Vec::new()
+    };
     der::sequence(&[der::oid(arcs), critical, der::octets(value)])
 }
 
 pub(super) fn basic_constraints(ca: bool, path_len: Option<u8>) -> Vec<u8> {
-    let ca = if ca { der::tlv(tag::BOOLEAN, &[0xff]) } else { Vec::new() };
+    let ca = if ca {
+        der::tlv(tag::BOOLEAN, &[0xff])
+    } else {
+        Vec::new()
+    };
     let path_len = path_len.map_or_else(Vec::new, |len| der::unsigned(&[len]));
     extension(&[2, 5, 29, 19], true, &der::sequence(&[ca, path_len]))
 }
@@ -134,7 +146,11 @@ pub(super) fn extended_key_usage(purpose: &[u32]) -> Vec<u8> {
 }
 
 pub(super) fn authority_key_id(key_id: &[u8]) -> Vec<u8> {
-    extension(&[2, 5, 29, 35], false, &der::sequence(&[der::tlv(tag::implicit(0), key_id)]))
+    extension(
+        &[2, 5, 29, 35],
+        false,
+        &der::sequence(&[der::tlv(tag::implicit(0), key_id)]),
+    )
 }
 
 pub(super) fn subject_key_id(key_id: &[u8]) -> Vec<u8> {

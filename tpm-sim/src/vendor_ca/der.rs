@@ -53,7 +53,9 @@ pub(super) fn set_of(mut elements: Vec<Vec<u8>>) -> Vec<u8> {
 
 /// An object identifier from its arcs.
 pub(super) fn oid(arcs: &[u32]) -> Vec<u8> {
-    let [first, second, rest @ ..] = arcs else { unreachable!("an OID has two arcs or more") };
+    let [first, second, rest @ ..] = arcs else {
+        unreachable!("an OID has two arcs or more")
+    };
     let mut content = base128(first * 40 + second);
     for arc in rest {
         content.extend(base128(*arc));
@@ -62,7 +64,10 @@ pub(super) fn oid(arcs: &[u32]) -> Vec<u8> {
 }
 
 fn base128(arc: u32) -> Vec<u8> {
-    let groups = (0..5).rev().map(|group| arc >> (7 * group)).skip_while(|rest| *rest == 0);
+    let groups = (0..5)
+        .rev()
+        .map(|group| arc >> (7 * group))
+        .skip_while(|rest| *rest == 0);
     let mut octets: Vec<u8> = groups.map(|group| (group & 0x7f) as u8 | 0x80).collect();
     match octets.last_mut() {
         Some(last) => *last &= 0x7f,
@@ -73,7 +78,11 @@ fn base128(arc: u32) -> Vec<u8> {
 
 /// A non-negative INTEGER from big-endian octets.
 pub(super) fn unsigned(octets: &[u8]) -> Vec<u8> {
-    let significant: Vec<u8> = octets.iter().copied().skip_while(|octet| *octet == 0).collect();
+    let significant: Vec<u8> = octets
+        .iter()
+        .copied()
+        .skip_while(|octet| *octet == 0)
+        .collect();
     let sign = match significant.first() {
         Some(0..=0x7f) => &[][..],
         _ => &[0],

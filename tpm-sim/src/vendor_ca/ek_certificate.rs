@@ -51,7 +51,10 @@ impl EkCertOptions {
     /// A certificate with `flaw` and else as it should be.
     #[must_use]
     pub fn with_flaw(flaw: Flaw) -> Self {
-        Self { flaw: Some(flaw), ..Self::default() }
+        Self {
+            flaw: Some(flaw),
+            ..Self::default()
+        }
     }
 }
 
@@ -140,10 +143,26 @@ impl VendorCa {
         let empty_name = der::sequence(&[]);
         let body = Body {
             serial: super::random_serial()?,
-            not_before: if flaw == Some(Flaw::NotYetValid) { "20900101000000Z" } else { "20200101000000Z" },
-            not_after: if flaw == Some(Flaw::Expired) { "20210101000000Z" } else { "99991231235959Z" },
-            subject: if flaw == Some(Flaw::SelfIssued) { issuer.name.clone() } else { empty_name },
-            spki: if flaw == Some(Flaw::OtherKey) { other_key_like(spki)? } else { spki.to_vec() },
+            not_before: if flaw == Some(Flaw::NotYetValid) {
+                "20900101000000Z"
+            } else {
+                "20200101000000Z"
+            },
+            not_after: if flaw == Some(Flaw::Expired) {
+                "20210101000000Z"
+            } else {
+                "99991231235959Z"
+            },
+            subject: if flaw == Some(Flaw::SelfIssued) {
+                issuer.name.clone()
+            } else {
+                empty_name
+            },
+            spki: if flaw == Some(Flaw::OtherKey) {
+                other_key_like(spki)?
+            } else {
+                spki.to_vec()
+            },
             extensions: extensions(spki, options, &issuer),
         };
         let mut certificate = match flaw {
@@ -159,14 +178,18 @@ impl VendorCa {
             Some(Flaw::TrailingOctet) => certificate.push(0),
             _ => {}
         }
-        Ok(IssuedEk { certificate, intermediates })
+        Ok(IssuedEk {
+            certificate,
+            intermediates,
+        })
     }
 
     /// The authority that signs, and the certificates that lead to the root.
     fn issuer_for(&self, flaw: Option<Flaw>) -> Result<(Authority, Vec<Vec<u8>>), SimError> {
         let intermediate = self.intermediate_authority()?;
         let below_root = |name: &str, not_after, constraints: Vec<Vec<u8>>| {
-            self.root_authority()?.sub_authority(name, not_after, constraints)
+            self.root_authority()?
+                .sub_authority(name, not_after, constraints)
         };
         let far = super::CA_NOT_AFTER;
         let issuer = match flaw {
@@ -175,17 +198,27 @@ impl VendorCa {
                 key: KeyPair::generate()?,
                 certificate: Vec::new(),
             },
-            Some(Flaw::UnknownIssuer) => Authority { key: KeyPair::generate()?, ..intermediate },
-            Some(Flaw::IssuerNotCa) => {
-                below_root("Not an Authority", far, vec![certificate::basic_constraints(false, None)])?
-            }
-            Some(Flaw::IssuerExpired) => {
-                below_root("Old EK CA", "20210101000000Z", vec![certificate::basic_constraints(true, Some(0))])?
-            }
+            Some(Flaw::UnknownIssuer) => Authority {
+                key: KeyPair::generate()?,
+                ..intermediate
+            },
+            Some(Flaw::IssuerNotCa) => below_root(
+                "Not an Authority",
+                far,
+                vec![certificate::basic_constraints(false, None)],
+            )?,
+            Some(Flaw::IssuerExpired) => below_root(
+                "Old EK CA",
+                "20210101000000Z",
+                vec![certificate::basic_constraints(true, Some(0))],
+            )?,
             Some(Flaw::NameConstraint) => below_root(
                 "Constrained EK CA",
                 far,
-                vec![certificate::basic_constraints(true, Some(0)), other_organisation_only()],
+                vec![
+                    certificate::basic_constraints(true, Some(0)),
+                    other_organisation_only(),
+                ],
             )?,
             Some(Flaw::PathTooLong) => {
                 let constraints = vec![certificate::basic_constraints(true, None)];
@@ -227,10 +260,18 @@ fn extensions(spki: &[u8], options: &EkCertOptions, issuer: &Authority) -> Vec<V
             extensions.push(certificate::extension(SUBJECT_ALT_NAME, true, &dns));
         }
         // Critical, since the subject is empty (RFC 5280 §4.2.1.6).
-        _ => extensions.push(certificate::extension(SUBJECT_ALT_NAME, true, &tpm_san(options))),
+        _ => extensions.push(certificate::extension(
+            SUBJECT_ALT_NAME,
+            true,
+            &tpm_san(options),
+        )),
     }
     if flaw == Some(Flaw::UnknownCriticalExtension) {
-        extensions.push(certificate::extension(UNKNOWN_EXTENSION, true, &der::sequence(&[])));
+        extensions.push(certificate::extension(
+            UNKNOWN_EXTENSION,
+            true,
+            &der::sequence(&[]),
+        ));
     }
     extensions
 }
@@ -255,14 +296,19 @@ fn tpm_san(options: &EkCertOptions) -> Vec<u8> {
 
 /// Permits only directory names below another organisation.
 fn other_organisation_only() -> Vec<u8> {
-    let name = der::tlv(tag::context(4), &certificate::name("Another Organisation", "TPMs"));
+    let name = der::tlv(
+        tag::context(4),
+        &certificate::name("Another Organisation", "TPMs"),
+    );
     let permitted = der::tlv(tag::context(0), &der::sequence(&[name]));
     certificate::extension(NAME_CONSTRAINTS, true, &der::sequence(&[permitted]))
 }
 
 fn is_rsa(spki: &[u8]) -> bool {
     let algorithm = der::oid(RSA);
-    spki.windows(algorithm.len()).take(16).any(|window| window == algorithm)
+    spki.windows(algorithm.len())
+        .take(16)
+        .any(|window| window == algorithm)
 }
 
 /// A key that is not the one in `spki`: a P-256 one, or for RSA the same
@@ -273,7 +319,11 @@ fn other_key_like(spki: &[u8]) -> Result<Vec<u8>, SimError> {
     }
     // The area ends with the modulus and the exponent, 02 03 01 00 01.
     let mut other = spki.to_vec();
-    let low = other.iter_mut().rev().nth(5).ok_or_else(|| SimError::Key("short RSA key".into()))?;
+    let low = other
+        .iter_mut()
+        .rev()
+        .nth(5)
+        .ok_or_else(|| SimError::Key("short RSA key".into()))?;
     *low ^= 0x06;
     Ok(other)
 }

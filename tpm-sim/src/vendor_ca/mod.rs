@@ -71,14 +71,23 @@ impl VendorCa {
         let member = |name: &str| {
             let certificate = dir.join(format!("{name}.pem"));
             let key = dir.join(format!("{name}.key.pem"));
-            let text = fs::read_to_string(&certificate).map_err(SimError::io("read", &certificate))?;
-            let certificate = from_pem(&text)
-                .ok_or_else(|| SimError::Key(format!("{}: not a PEM certificate", certificate.display())))?;
+            let text =
+                fs::read_to_string(&certificate).map_err(SimError::io("read", &certificate))?;
+            let certificate = from_pem(&text).ok_or_else(|| {
+                SimError::Key(format!("{}: not a PEM certificate", certificate.display()))
+            })?;
             let key = fs::read_to_string(&key).map_err(SimError::io("read", &key))?;
-            Ok::<_, SimError>(Member { certificate, key: KeyPair::from_pem(&key)? })
+            Ok::<_, SimError>(Member {
+                certificate,
+                key: KeyPair::from_pem(&key)?,
+            })
         };
         let (root, intermediate) = (member("vendor-root")?, member("vendor-intermediate")?);
-        Ok(Self { dir: dir.to_owned(), root, intermediate })
+        Ok(Self {
+            dir: dir.to_owned(),
+            root,
+            intermediate,
+        })
     }
 
     /// Opens the vendor in `dir`, or makes one there.
@@ -123,7 +132,11 @@ impl VendorCa {
     fn generate(dir: &Path) -> Result<Self, SimError> {
         let name = certificate::name(ORGANISATION, ROOT);
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384)?;
-        let mut root = Authority { name, key, certificate: Vec::new() };
+        let mut root = Authority {
+            name,
+            key,
+            certificate: Vec::new(),
+        };
         root.certificate = root.issue(&Body {
             serial: random_serial()?,
             not_before: CA_NOT_BEFORE,
@@ -142,13 +155,28 @@ impl VendorCa {
             certificate: authority.certificate,
             key: authority.key,
         };
-        Ok(Self { dir: dir.to_owned(), root: member(root), intermediate: member(intermediate) })
+        Ok(Self {
+            dir: dir.to_owned(),
+            root: member(root),
+            intermediate: member(intermediate),
+        })
     }
 
     fn save(&self, dir: &Path) -> Result<(), SimError> {
-        for (name, member) in [("vendor-root", &self.root), ("vendor-intermediate", &self.intermediate)] {
-            write_new(&dir.join(format!("{name}.pem")), 0o644, &to_pem(&member.certificate))?;
-            write_new(&dir.join(format!("{name}.key.pem")), 0o600, &member.key.serialize_pem())?;
+        for (name, member) in [
+            ("vendor-root", &self.root),
+            ("vendor-intermediate", &self.intermediate),
+        ] {
+            write_new(
+                &dir.join(format!("{name}.pem")),
+                0o644,
+                &to_pem(&member.certificate),
+            )?;
+            write_new(
+                &dir.join(format!("{name}.key.pem")),
+                0o600,
+                &member.key.serialize_pem(),
+            )?;
         }
         Ok(())
     }
@@ -198,7 +226,11 @@ impl Authority {
             spki: key.subject_public_key_info(),
             extensions,
         })?;
-        Ok(Self { name, key, certificate })
+        Ok(Self {
+            name,
+            key,
+            certificate,
+        })
     }
 }
 
@@ -229,12 +261,18 @@ fn to_pem(der: &[u8]) -> String {
 fn from_pem(pem: &str) -> Option<Vec<u8>> {
     let (_, rest) = pem.split_once("-----BEGIN CERTIFICATE-----")?;
     let (text, _) = rest.split_once("-----END CERTIFICATE-----")?;
-    STANDARD.decode(text.split_whitespace().collect::<String>()).ok()
+    STANDARD
+        .decode(text.split_whitespace().collect::<String>())
+        .ok()
 }
 
 fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), SimError> {
     let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)?;
         file.write_all(text.as_bytes())
     };
     write().map_err(SimError::io("write", path))

@@ -1,0 +1,149 @@
+//! `holdfast-sim gateway`: one simulated gateway in the foreground.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use clap::{Args, ValueEnum};
+use holdfast_proto::tpm::templates::EkTemplate;
+use holdfast_tpm_sim::{SimGateway, SimOptions, Transport};
+
+use crate::{Failure, interrupt};
+
+/// What others read to find the gateway.
+const DESCRIPTION: &str = "gateway.json";
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Where the gateway is kept; the same DIR later is the same gateway
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// The simulated TPM vendor, made where it is missing [default: DIR/vendor-ca]
+    #[arg(long, value_name = "DIR")]
+    vendor_ca: Option<PathBuf>,
+    /// Serve the TPM there, and its control channel on the next port; port 0
+    /// finds free ones [default: 127.0.0.1:0]
+    #[arg(long, value_name = "127.0.0.1:PORT", conflicts_with = "unix")]
+    tcp: Option<SocketAddr>,
+    /// Serve the TPM on this Unix socket, and its control channel on PATH.ctrl
+    #[arg(long, value_name = "PATH")]
+    unix: Option<PathBuf>,
+    /// Endorsement keys that get a certificate
+    #[arg(long, value_delimiter = ',', default_values = ["rsa2048", "ecc-p256"])]
+    ek_cert: Vec<Ek>,
+}
+
+/// Endorsement keys, as the attester's `--ek` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Ek {
+    Rsa2048,
+    #[value(name = "ecc-p256")]
+    EccP256,
+    #[value(name = "ecc-p384")]
+    EccP384,
+    Rsa3072,
+}
+
+impl Ek {
+    fn template(self) -> EkTemplate {
+        match self {
+            Self::Rsa2048 => EkTemplate::L1,
+            Self::EccP256 => EkTemplate::L2,
+            Self::EccP384 => EkTemplate::H3,
+            Self::Rsa3072 => EkTemplate::H6,
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut gateway = SimGateway::start(SimOptions {
+        vendor_ca: arguments.vendor_ca.clone(),
+        transport: transport(arguments)?,
+        ek_certificates: arguments.ek_cert.iter().map(|ek| ek.template()).collect(),
+        ..SimOptions::new(&arguments.dir)
+    })?;
+    let description = publish(&gateway, &arguments.dir)?;
+    print_summary(&gateway, arguments);
+    let mut ended = Ok(());
+    while !interrupt::requested() {
+        if !gateway.is_running() {
+            ended = Err(Failure::Failed("swtpm ended by itself".to_owned()));
+            break;
+        }
+        thread::sleep(interrupt::POLL);
+    }
+    // First, so that nobody reads where a gateway no longer is.
+    let _ = fs::remove_file(description);
+    drop(gateway);
+    if ended.is_ok() {
+        println!(
+            "The gateway is off. Its TPM's state stays in {}.",
+            arguments.dir.display()
+        );
+    }
+    ended
+}
+
+fn transport(arguments: &Arguments) -> Result<Transport, Failure> {
+    match (arguments.tcp, &arguments.unix) {
+        (_, Some(path)) => Ok(Transport::Unix(path.clone())),
+        (None, None) => Ok(Transport::Tcp(None)),
+        (Some(address), None) if address.ip() != IpAddr::V4(Ipv4Addr::LOCALHOST) => {
+            Err(Failure::BadInput(format!(
+                "--tcp {address}: a TPM is served on 127.0.0.1 only"
+            )))
+        }
+        (Some(address), None) => Ok(Transport::Tcp(
+            Some(address.port()).filter(|port| *port != 0),
+        )),
+    }
+}
+
+/// Writes `gateway.json` in one step, so that whoever sees it sees all of it.
+fn publish(gateway: &SimGateway, dir: &Path) -> Result<PathBuf, Failure> {
+    let path = dir.join(DESCRIPTION);
+    let write = || {
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        serde_json::to_writer_pretty(&mut file, &gateway.describe())?;
+        file.write_all(b"\n")?;
+        file.persist(&path)?;
+        Ok::<_, std::io::Error>(())
+    };
+    write()
+        .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))?;
+    Ok(path)
+}
+
+fn print_summary(gateway: &SimGateway, arguments: &Arguments) {
+    let description = gateway.describe();
+    let tcti = &description.tcti;
+    let eks: Vec<_> = arguments
+        .ek_cert
+        .iter()
+        .filter_map(|ek| Some(ek.to_possible_value()?.get_name().to_owned()))
+        .collect();
+    println!(
+        "A simulated gateway is on (swtpm, process {}).",
+        description.swtpm_pid
+    );
+    println!("  TPM               {tcti}");
+    println!("  EK certificates   {}", eks.join(", "));
+    println!("  TPM vendor        {}", description.vendor_root.display());
+    println!(
+        "                    {}",
+        description.vendor_intermediate.display()
+    );
+    println!("  boot log          {}", description.boot_log.display());
+    println!(
+        "  reference values  {}",
+        description.reference_values.display()
+    );
+    println!("Try:");
+    if arguments.unix.is_none() {
+        println!("  holdfast-attester --tcti {tcti} doctor");
+    }
+    println!("  TPM2TOOLS_TCTI={tcti} tpm2_pcrread sha256");
+    println!("Ctrl-C switches it off.");
+}
