@@ -206,7 +206,7 @@ fn read_protected(bytes: &[u8]) -> Result<(CoseAlg, &[u8]), ClaimsError> {
 
 /// `Sig_structure` (RFC 9052 §4.4), without external data: the binding to
 /// channel and challenge is in the claims.
-fn sig_structure(protected: &[u8], payload: &[u8]) -> Vec<u8> {
+pub(super) fn sig_structure(protected: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut out = Encoder::default();
     out.array(4)
         .text("Signature1")

@@ -1,4 +1,5 @@
 //! Arbitrary TPM structures, every one of them well-formed.
+#![allow(dead_code, reason = "no test uses all of them")]
 
 use holdfast_proto::tpm::{
     AsymScheme, Attest, Attested, ClockInfo, Digest, EccCurve, HashAlg, KeyedHashScheme, Name,
