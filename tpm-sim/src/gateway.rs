@@ -7,13 +7,13 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use holdfast_proto::tpm::templates::EkTemplate;
-use holdfast_proto::tpm::{Digest, HashAlg};
+use holdfast_proto::tpm::{ClockInfo, Digest, HashAlg};
 use serde::{Deserialize, Serialize};
 
+use crate::SimError;
 use crate::boot_log::{BANKS, BootImage, BootLog, reference_values};
-use crate::swtpm::{Swtpm, Transport};
+use crate::swtpm::{Swtpm, Transport, plain_path};
 use crate::vendor_ca::{EkCertOptions, VendorCa};
-use crate::{SimError, tpm::Wire};
 
 /// First NV index of the EK certificate chain (TCG EK Credential Profile).
 const CHAIN_NV_INDEX: u32 = 0x01C0_0100;
@@ -94,7 +94,7 @@ impl SimGateway {
     /// # Errors
     /// [`SimError`] says what is missing or in the way.
     pub fn start(options: SimOptions) -> Result<Self, SimError> {
-        let dir = private_dir(&options.dir)?;
+        let dir = private_dir(&plain_path(&options.dir)?)?;
         let vendor_dir = options
             .vendor_ca
             .clone()
@@ -168,7 +168,8 @@ impl SimGateway {
     /// # Errors
     /// Where the TPM refuses, or another program holds the connection.
     pub fn extend_pcr(&self, index: u32, data: &[u8]) -> Result<(), SimError> {
-        extend_pcr(&mut self.swtpm.connect()?, index, data)
+        let digests: Vec<_> = BANKS.iter().map(|bank| bank.digest(&[data])).collect();
+        self.swtpm.connect()?.pcr_extend(index, &digests)
     }
 
     /// All PCRs of a bank.
@@ -179,6 +180,14 @@ impl SimGateway {
         self.swtpm
             .connect()?
             .pcr_read(bank, &PCRS.collect::<Vec<_>>())
+    }
+
+    /// The TPM's clock, as `TPM2_ReadClock` gives it.
+    ///
+    /// # Errors
+    /// As [`SimGateway::extend_pcr`].
+    pub fn clock(&self) -> Result<ClockInfo, SimError> {
+        self.swtpm.connect()?.clock()
     }
 
     /// A hard power cycle, and the installed image boots again.
@@ -236,12 +245,6 @@ impl SimGateway {
         let path = self.dir.join(name);
         fs::write(&path, bytes).map_err(SimError::io("write", &path))
     }
-}
-
-/// Extends a PCR of the TPM that `tcti` names, as [`SimGateway::extend_pcr`].
-pub(crate) fn extend_pcr(tpm: &mut Wire, index: u32, data: &[u8]) -> Result<(), SimError> {
-    let digests: Vec<_> = BANKS.iter().map(|bank| bank.digest(&[data])).collect();
-    tpm.pcr_extend(index, &digests)
 }
 
 /// What the factory does once: PCR banks, and a certificate for each EK.

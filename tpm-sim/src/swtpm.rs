@@ -43,11 +43,15 @@ pub(crate) struct Swtpm {
 impl Swtpm {
     /// Starts swtpm on the state in `dir`, which is made where it is missing.
     pub(crate) fn start(dir: &Path, transport: &Transport) -> Result<Self, SimError> {
-        let state = plain_path(dir)?.join("tpmstate");
+        let state = dir.join("tpmstate");
         process::installed("swtpm", "swtpm")?;
         fs::create_dir_all(&state).map_err(SimError::io("make directory", &state))?;
         match transport {
-            Transport::Unix(path) => Self::launch(state, Endpoint::Unix(plain_path(path)?)),
+            Transport::Unix(path) => {
+                // Absolute: the TCTI name is used from other directories.
+                let path = std::path::absolute(path).map_err(SimError::io("find", path))?;
+                Self::launch(state, Endpoint::Unix(plain_path(&path)?))
+            }
             Transport::Tcp(Some(port)) => Self::launch(state, Endpoint::Tcp(*port)),
             Transport::Tcp(None) => {
                 let mut attempt = 1;
@@ -190,8 +194,8 @@ fn control_path(path: &Path) -> PathBuf {
     control.into()
 }
 
-/// swtpm's options are text, with commas between them.
-fn plain_path(path: &Path) -> Result<PathBuf, SimError> {
+/// A path that fits into swtpm's options: text, with commas between them.
+pub(crate) fn plain_path(path: &Path) -> Result<PathBuf, SimError> {
     let refused = |reason| SimError::Path {
         path: path.to_owned(),
         reason,

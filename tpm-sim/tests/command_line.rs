@@ -1,5 +1,6 @@
 //! `holdfast-sim gateway` as a process: what it writes, and that it leaves no
 //! swtpm behind however it ends.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

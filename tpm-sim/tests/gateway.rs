@@ -109,10 +109,24 @@ fn extension_is_undone_by_a_power_cycle_only() {
         HashAlg::Sha256.digest(&[b"something new"]).as_bytes(),
     ]);
     assert_eq!(after[&9], extended);
-    let tcti = gateway.tcti();
+    let (tcti, clock) = (gateway.tcti(), gateway.clock().unwrap());
     gateway.reboot().unwrap();
     assert_eq!(gateway.tcti(), tcti, "a gateway stays where it is");
     assert_golden(&tcti);
+    let after = gateway.clock().unwrap();
+    assert_eq!(after.reset_count, clock.reset_count + 1);
+    assert!(!after.safe, "the power was cut");
+}
+
+/// Whoever is connected is cut off with the power, and cannot hold it up.
+#[test]
+fn a_connected_client_does_not_hold_up_a_power_cycle() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = SimGateway::start(SimOptions::new(dir.path())).unwrap();
+    let port: u16 = gateway.tcti().rsplit_once('=').unwrap().1.parse().unwrap();
+    let _client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    gateway.reboot().unwrap();
+    assert_golden(&gateway.tcti());
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 
-use holdfast_proto::tpm::{Digest, HashAlg, Hierarchy, PcrSelection, PcrSet, Public};
+use holdfast_proto::tpm::{ClockInfo, Digest, HashAlg, Hierarchy, PcrSelection, PcrSet, Public};
 
 use self::wire::{Answer, tpm2b};
 pub(crate) use self::wire::{Endpoint, Wire};
@@ -202,14 +202,16 @@ impl Wire {
         Ok(())
     }
 
-    /// `TPM2_ReadClock`: `clock` in milliseconds, `resetCount`, and `safe`.
-    pub(crate) fn clock(&mut self) -> Result<(u64, u32, bool), SimError> {
+    /// `TPM2_ReadClock`
+    pub(crate) fn clock(&mut self) -> Result<ClockInfo, SimError> {
         let mut answer = self.run("TPM2_ReadClock", 0x181, &[], false, &[])?;
         let _time = answer.take(8)?;
-        let clock = u64::from(answer.u32()?) << 32 | u64::from(answer.u32()?);
-        let reset_count = answer.u32()?;
-        let _restart_count = answer.u32()?;
-        Ok((clock, reset_count, answer.take(1)? == [1]))
+        Ok(ClockInfo {
+            clock: u64::from(answer.u32()?) << 32 | u64::from(answer.u32()?),
+            reset_count: answer.u32()?,
+            restart_count: answer.u32()?,
+            safe: answer.take(1)? == [1],
+        })
     }
 }
 
