@@ -263,7 +263,8 @@ fn conclude(
     now: UnixTime,
 ) -> Result<(v1::EnrollResponse, Outcome), Refusal> {
     let crate::exchange::Enrolment { gateway, result, token_id, expires, .. } = enrolment;
-    let verdict = verdict::verdict(&shared.result_key, &result, now)?;
+    let verdict = verdict::verdict(shared, &result, now)?;
+    let against_gateway = !result.is_malfunction();
     let reasons = verdict::recorded_reasons(&verdict);
     let answer = |response: &v1::EnrollResponse| Answer {
         request_sha256,
@@ -300,6 +301,7 @@ fn conclude(
                 answer: answer(&response),
                 id: gateway.id,
                 class: gateway.class.as_str().to_owned(),
+                against_gateway,
                 reasons,
             };
             Ok((response, Outcome::Refused(refused)))

@@ -1,1 +1,163 @@
-//! store.
+//! Store: what the Verifier remembers, and the only place where a grant
+//! becomes a fact.
+//!
+//! [`Store`] is the trait, [`sqlite::SqliteStore`] its first implementation.
+//! Every method that records is one transaction that checks again everything
+//! that another request may have changed since it was last looked up, and that
+//! is durable (on disk, not merely in a cache) before it returns. So what was
+//! answered survives `kill -9` and power loss, and what was not recorded was
+//! never answered.
+
+mod error;
+mod model;
+pub mod sqlite;
+
+use async_trait::async_trait;
+use holdfast_proto::binding::Ueid;
+
+pub use error::{Blocked, OwnedKey, StoreError};
+pub use model::{
+    Admittance, Affirmed, Anchor, Answer, AuditEntry, BootLogRef, CertificateRecord, Contraindicated, Enrolled,
+    GatewayKeys, GatewayRecord, Imported, JoinToken, Lifecycle, NewCertificate, Reason, Recorded,
+    ReferenceRecord, Refused, Seconds, Sha256, SuspensionKind, TpmRecord,
+};
+
+/// What the shell asks of a database. Object-safe; shared as `Arc<dyn Store>`.
+///
+/// `now` is always an argument: the store reads no clock.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// All vendor certificates, roots and intermediates.
+    async fn anchors(&self) -> Result<Vec<Anchor>, StoreError>;
+
+    /// Adds the anchors that are not yet known. All or none.
+    async fn import_anchors(
+        &self,
+        anchors: Vec<Anchor>,
+        by: &str,
+        now: Seconds,
+    ) -> Result<Imported, StoreError>;
+
+    /// Records a join token.
+    async fn create_join_token(
+        &self,
+        token: JoinToken,
+        by: &str,
+        now: Seconds,
+    ) -> Result<(), StoreError>;
+
+    /// The join token whose secret hashes to `secret`, whether or not it can
+    /// still be used.
+    async fn join_token(&self, secret: &Sha256) -> Result<Option<JoinToken>, StoreError>;
+
+    /// One gateway.
+    async fn gateway(&self, id: &Ueid) -> Result<Option<GatewayRecord>, StoreError>;
+
+    /// Up to `limit` gateways in order of id, those after `after`.
+    async fn gateways(
+        &self,
+        after: Option<&Ueid>,
+        limit: u32,
+    ) -> Result<Vec<GatewayRecord>, StoreError>;
+
+    /// The certificate with this SHA-256 and the gateway that it was issued to.
+    async fn certificate(
+        &self,
+        sha256: &Sha256,
+    ) -> Result<Option<(CertificateRecord, GatewayRecord)>, StoreError>;
+
+    /// What was answered to this very request, until its challenge expires.
+    ///
+    /// # Errors
+    /// [`StoreError::Blocked`] where a grant was recorded but the gateway has
+    /// been suspended or revoked since.
+    async fn answer(&self, request: &Sha256, now: Seconds) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// A boot log that some gateway sent before.
+    async fn boot_log(&self, sha256: &Sha256) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Records a grant from an enrolment or a recovery: spends the challenge
+    /// and one use of the join token, writes the gateway and its certificate.
+    async fn record_enrolment(
+        &self,
+        enrolled: Enrolled,
+        now: Seconds,
+    ) -> Result<Recorded, StoreError>;
+
+    /// Records an enrolment or recovery whose appraisal was not affirming:
+    /// spends the challenge, grants nothing. A gateway on record that is
+    /// trusted is suspended for evidence.
+    async fn record_refusal(&self, refused: Refused, now: Seconds) -> Result<Recorded, StoreError>;
+
+    /// Records an affirming re-attestation, with the renewed certificate if
+    /// one was asked for.
+    async fn record_affirmation(
+        &self,
+        affirmed: Affirmed,
+        now: Seconds,
+    ) -> Result<Recorded, StoreError>;
+
+    /// Records a re-attestation that was not affirming: the gateway is
+    /// suspended for evidence and its certificates are revoked.
+    async fn record_contraindication(
+        &self,
+        contraindicated: Contraindicated,
+        now: Seconds,
+    ) -> Result<Recorded, StoreError>;
+
+    /// The newest reference values of a class.
+    async fn reference_values(&self, class: &str) -> Result<Option<ReferenceRecord>, StoreError>;
+
+    /// Makes `document` the newest reference values of `class`. The same
+    /// document again keeps its version.
+    async fn import_reference_values(
+        &self,
+        class: &str,
+        document: &str,
+        by: &str,
+        now: Seconds,
+    ) -> Result<ReferenceRecord, StoreError>;
+
+    /// Suspends a gateway and revokes its certificates. Suspending for a
+    /// graver cause than before changes the cause; a lesser one does not.
+    async fn suspend(
+        &self,
+        id: &Ueid,
+        kind: SuspensionKind,
+        reason: &str,
+        by: &str,
+        now: Seconds,
+    ) -> Result<GatewayRecord, StoreError>;
+
+    /// Lifts a suspension. The certificates stay revoked: the gateway comes
+    /// back through Recover.
+    async fn resume(
+        &self,
+        id: &Ueid,
+        reason: &str,
+        by: &str,
+        now: Seconds,
+    ) -> Result<GatewayRecord, StoreError>;
+
+    /// Revokes a gateway for ever, and its certificates.
+    async fn revoke(
+        &self,
+        id: &Ueid,
+        reason: &str,
+        by: &str,
+        now: Seconds,
+    ) -> Result<GatewayRecord, StoreError>;
+
+    /// The last `limit` audit entries, newest first.
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Removes answers whose challenge has expired and join tokens that have
+    /// been of no use for a while. Returns how many rows went.
+    async fn sweep(&self, now: Seconds) -> Result<u64, StoreError>;
+
+    /// Whether a write reaches the disk now.
+    async fn probe(&self) -> Result<(), StoreError>;
+
+    /// Flushes and closes; nothing may be asked afterwards.
+    async fn close(&self);
+}

@@ -1,0 +1,93 @@
+//! What commands print. Text from devices is made inert: no control character
+//! reaches a terminal (A27).
+
+use std::{fmt::Write as _, io::Write as _};
+
+use serde_json::Value;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::Failure;
+
+/// Prints text or JSON, and a newline.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")) {
+        // Whoever reads us has seen enough.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Prints one JSON value.
+pub(super) fn print_json(value: &Value) -> Result<(), Failure> {
+    print(&serde_json::to_string_pretty(value)?)
+}
+
+/// Columns of text, each as wide as its widest cell; cells are made inert.
+pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| inert(cell)).collect()).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count());
+        cells.chain(header.get(column).map(|h| h.chars().count())).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let mut text = String::new();
+    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut out = String::new();
+        for (cell, width) in cells.zip(&widths) {
+            let _ = write!(out, "{cell:width$}  ");
+        }
+        text.push_str(out.trim_end());
+        text.push('\n');
+    };
+    line(&mut header.iter().copied());
+    for row in &rows {
+        line(&mut row.iter().map(String::as_str));
+    }
+    text.pop();
+    text
+}
+
+/// Text in which every control or invisible character is escaped.
+pub(super) fn inert(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let plain = c == '\'' || c == '"' || c == '\\';
+            let escaped = (!plain).then(|| c.escape_debug());
+            escaped.into_iter().flatten().chain(plain.then_some(c))
+        })
+        .collect()
+}
+
+/// RFC 3339 in UTC; "-" for 0, which stands for never.
+pub(super) fn when(seconds: i64) -> String {
+    if seconds == 0 {
+        return "-".to_owned();
+    }
+    OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|t| t.format(&Rfc3339).ok())
+        .unwrap_or_else(|| seconds.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adv_a27_terminal_escapes_are_shown_inert() {
+        assert_eq!(inert("\u{1b}[31mred\u{7}"), "\\u{1b}[31mred\\u{7}");
+        assert_eq!(inert("rtl \u{202e}x"), "rtl \\u{202e}x");
+        assert_eq!(inert("it's plain"), "it's plain");
+        let text = table(&["A", "B"], &[vec!["x\ny".to_owned(), "z".to_owned()]]);
+        assert_eq!(text, "A     B\nx\\ny  z");
+    }
+
+    #[test]
+    fn times_are_rfc3339() {
+        assert_eq!(when(0), "-");
+        assert_eq!(when(1), "1970-01-01T00:00:01Z");
+        assert_eq!(when(i64::MAX), i64::MAX.to_string());
+    }
+}

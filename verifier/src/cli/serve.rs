@@ -1,0 +1,205 @@
+//! `serve`: reads the directory, starts the service, ends on a signal.
+
+use std::{
+    io::IsTerminal as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use holdfast_proto::tpm::Name;
+use ring::rand::SystemRandom;
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+use zeroize::Zeroizing;
+
+use super::{DirArg, Failure, Outcome, input};
+use crate::{
+    appraisal::Policy,
+    config::{Config, Home, LogConfig, LogFormat, home, home::file, policy_root_name},
+    exchange::{Settings, Verifier},
+    freshness::ChallengeSealer,
+    identity::{CaSigner as _, FileSigner, Issuer, Profile, ResultKey},
+    service::{
+        BundleFacts, Clock, LimitSettings, Limits, References, Server, ServerSettings, Shared,
+        TlsFiles, build_anchors, server_config,
+    },
+    store::{Store, sqlite::SqliteStore},
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  holdfast-verifier serve --dir /var/lib/holdfast
+  holdfast-verifier serve --dir /tmp/v --listen 127.0.0.1:0 --address-file /tmp/v.addr
+
+Serves until SIGTERM or SIGINT, then lets requests under way finish. Refuses to
+start where a file that holds a key can be read or written by others, and says
+which, and the chmod to run. Logs to standard error.")]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    dir: DirArg,
+    /// Address to listen on, instead of the configured one; port 0 lets the
+    /// system choose.
+    #[arg(long, env = "HOLDFAST_LISTEN", value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Write the address, "ip:port" and a newline, here once ready.
+    #[arg(long, value_name = "FILE")]
+    address_file: Option<PathBuf>,
+    /// Form of the log, instead of the configured one.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+pub(super) async fn run(args: &ServeArgs) -> Outcome {
+    let home = Home::open(&args.dir.dir)?;
+    home.inspect_secrets()?;
+    let _lock = home.lock()?;
+    // Read here for its mode and owner, below for its content: figment names
+    // the file in what it has to say.
+    home.read_trusted(file::CONFIG)?;
+    let mut config = Config::load(&home.path(file::CONFIG)).map_err(input)?;
+    if let Some(listen) = args.listen {
+        config.listen = listen;
+    }
+    if let Some(format) = args.log_format {
+        config.log.format = format;
+    }
+    start_log(&config.log)?;
+
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&home.prepare_store()?).await?);
+    let shared = Arc::new(shared(&home, &config, Arc::clone(&store)).await?);
+    let tls = server_config(&TlsFiles {
+        server: &home.read_trusted(file::SERVER)?,
+        server_key: &home.read_secret(file::SERVER_KEY)?,
+        client_root: &home.read_trusted(file::ROOT_CA)?,
+    })?;
+    let limits = &config.limits;
+    let settings = ServerSettings {
+        listen: config.listen,
+        tls,
+        admin_socket: home.path(file::ADMIN_SOCKET),
+        connections: limits.connections,
+        connections_per_address: limits.connections_per_address,
+        handshakes: limits.handshakes,
+        requests: limits.requests,
+        request_timeout: Duration::from_secs(limits.request_seconds.into()),
+        drain: Duration::from_secs(limits.drain_seconds.into()),
+    };
+    // Before the address is told: a signal right after it must not be missed.
+    let stop = stop_signal()?;
+    let listening = Server::bind(shared, settings).await?;
+    if let Some(path) = &args.address_file {
+        home::replace(path, format!("{}\n", listening.address()).as_bytes(), 0o644)?;
+    }
+    listening.run(stop).await?;
+    Ok(())
+}
+
+/// Reads keys, certificates, policy and anchors.
+async fn shared(
+    home: &Home,
+    config: &Config,
+    store: Arc<dyn Store>,
+) -> Result<Shared, Failure> {
+    let anchors = store.anchors().await?;
+    if anchors.is_empty() {
+        warn!("no TPM vendor is trusted yet: run holdfast-verifier endorsement import");
+    }
+    let policy = Policy::compile(&home.read_trusted(file::POLICY)?)
+        .with_context(|| home.path(file::POLICY).display().to_string())?;
+    info!(policy = hex::encode(policy.id()), anchors = anchors.len(), "policy and anchors read");
+    let verifier = Verifier::new(Settings {
+        anchors: build_anchors(&anchors)?,
+        sealer: sealer(home, config)?,
+        policy,
+        selection: config.pcr_selection()?,
+    });
+    let trust_domain = Some(config.ldevid.spiffe_trust_domain.as_str()).filter(|d| !d.is_empty());
+    let profile = Profile::new(config.ldevid.validity_seconds.into(), trust_domain)
+        .context("[ldevid]")
+        .map_err(input)?;
+    let signer = FileSigner::from_pkcs8_pem(&home.read_secret(file::ISSUING_CA_KEY)?)
+        .context(file::ISSUING_CA_KEY)?;
+    let issuer = Issuer::new(&certificate(home, file::ISSUING_CA)?, Arc::new(signer), profile)
+        .context(file::ISSUING_CA)?;
+    let result_key = ResultKey::from_pkcs8_pem(&home.read_secret(file::RESULT_KEY)?)
+        .context(file::RESULT_KEY)?;
+    let limits = &config.limits;
+    let crypto_threads = match limits.crypto_threads {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => usize::try_from(threads)?,
+    };
+    Ok(Shared {
+        verifier,
+        issuer,
+        result_key,
+        references: References::new(Arc::clone(&store)),
+        store,
+        limits: Limits::new(LimitSettings {
+            requests_per_minute_per_address: non_zero(limits.requests_per_minute_per_address)?,
+            challenges_per_minute_per_ek: non_zero(limits.challenges_per_minute_per_ek)?,
+            crypto_threads,
+        }),
+        clock: Clock::system(),
+        rng: SystemRandom::new(),
+        bundle: BundleFacts {
+            server_ca: certificate(home, file::SERVER_CA)?,
+            server_names: config.server_names.clone(),
+            policy_root: policy_root(home)?,
+        },
+    })
+}
+
+fn non_zero(number: u32) -> Result<NonZeroU32, Failure> {
+    NonZeroU32::new(number).ok_or_else(|| input(anyhow!("a limit in [limits] is 0")))
+}
+
+fn sealer(home: &Home, config: &Config) -> Result<ChallengeSealer, Failure> {
+    let text = home.read_secret(file::TOKEN_KEY)?;
+    let mut key = Zeroizing::new([0_u8; 32]);
+    hex::decode_to_slice(text.trim_end(), key.as_mut_slice()).map_err(|_| {
+        anyhow!("{} does not hold 64 hex digits", home.path(file::TOKEN_KEY).display())
+    })?;
+    Ok(ChallengeSealer::new(*key).with_lifetime(config.challenge_seconds))
+}
+
+fn certificate(home: &Home, name: &str) -> Result<Vec<u8>, Failure> {
+    let der = CertificateDer::from_pem_slice(home.read_trusted(name)?.as_bytes())
+        .with_context(|| home.path(name).display().to_string())?;
+    Ok(der.to_vec())
+}
+
+fn policy_root(home: &Home) -> Result<Name, Failure> {
+    let key = FileSigner::from_pkcs8_pem(&home.read_secret(file::POLICY_ROOT_KEY)?)
+        .context(file::POLICY_ROOT_KEY)?;
+    let name = policy_root_name(key.public_point())
+        .ok_or_else(|| anyhow!("{} is no P-256 key", file::POLICY_ROOT_KEY))?;
+    Ok(name)
+}
+
+fn start_log(log: &LogConfig) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&log.filter)
+        .with_context(|| format!("log.filter is {:?}", log.filter))
+        .map_err(input)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match log.format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    started.map_err(|e| Failure::Refused(anyhow!("cannot log: {e}")))
+}
+
+/// Ends at the first SIGTERM or SIGINT.
+fn stop_signal() -> Result<impl Future<Output = ()> + Send, Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

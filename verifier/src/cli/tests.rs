@@ -1,0 +1,102 @@
+use clap::{CommandFactory as _, Parser as _};
+
+use super::*;
+
+#[test]
+fn command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_has_help_with_its_purpose() {
+    fn walk(command: &mut clap::Command, seen: &mut usize) {
+        let help = command.render_long_help().to_string();
+        assert!(help.contains("Usage:"), "{}", command.get_name());
+        assert!(command.get_about().is_some(), "{} says what it does", command.get_name());
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+        }
+        *seen += 1;
+        for sub in command.get_subcommands_mut() {
+            walk(sub, seen);
+        }
+    }
+    let mut seen = 0;
+    let mut command = Cli::command();
+    command.build();
+    walk(&mut command, &mut seen);
+    assert!(seen > 15);
+    assert!(Cli::command().render_help().to_string().contains("Exit codes: 0 done"));
+}
+
+#[test]
+fn command_lines_of_the_interface_parse() {
+    for line in [
+        "init --dir D --server-name a --server-name b --listen 127.0.0.1:0 --root-ca-dir R",
+        "serve --dir D --listen 127.0.0.1:0 --address-file F",
+        "token create --dir D --class default --uses 3 --valid-for 1h --server h:1 --output F",
+        "endorsement import --dir D a b",
+        "endorsement list --dir D --json",
+        "reference import --dir D --class c FILE",
+        "gateway list --dir D --json",
+        "gateway show --dir D 01ab",
+        "gateway suspend --dir D 01ab --reason why",
+        "gateway resume --dir D 01ab",
+        "gateway revoke --dir D 01ab --reason why --json",
+    ] {
+        let words = std::iter::once("holdfast-verifier").chain(line.split(' '));
+        Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));
+    }
+}
+
+#[test]
+fn init_makes_everything_once_and_only_once() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let parent = tempfile::tempdir().unwrap();
+    let (dir, root) = (parent.path().join("v"), parent.path().join("offline"));
+    let init = |dir: &std::path::Path| {
+        let words = ["holdfast-verifier", "init", "--server-name", "verifier.example", "--dir"];
+        let cli = Cli::try_parse_from(
+            words
+                .into_iter()
+                .map(std::ffi::OsString::from)
+                .chain([dir.into(), "--root-ca-dir".into(), root.clone().into()]),
+        )
+        .unwrap();
+        match cli.command {
+            Command::Init(args) => init::run(&args),
+            _ => unreachable!(),
+        }
+    };
+    init(&dir).unwrap();
+    let home = crate::config::Home::open(&dir).unwrap();
+    home.inspect_secrets().unwrap();
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let secret = name.ends_with("key.pem") || name == "token.key";
+        let mode = entry.metadata().unwrap().mode() & 0o777;
+        assert_eq!(mode, if secret { 0o600 } else { 0o644 }, "{name}");
+    }
+    use crate::config::home::file;
+    assert!(!home.path(file::ROOT_CA_KEY).exists());
+    assert!(root.join(file::ROOT_CA_KEY).exists());
+    let config = crate::config::Config::load(&home.path(file::CONFIG)).unwrap();
+    assert_eq!(config.server_names, ["verifier.example"]);
+
+    let before = std::fs::read(home.path(file::SERVER_KEY)).unwrap();
+    assert!(matches!(init(&dir), Err(Failure::Refused(_))));
+    assert_eq!(std::fs::read(home.path(file::SERVER_KEY)).unwrap(), before);
+    assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 2, "no staging left over");
+}
+
+#[tokio::test]
+async fn without_a_server_the_error_names_socket_and_command() {
+    let parent = tempfile::tempdir().unwrap();
+    let home = crate::config::Home::create(&parent.path().join("v")).unwrap();
+    let dir = DirArg { dir: home.dir().to_owned() };
+    let Err(Failure::Refused(error)) = client::connect(&dir).await else { panic!() };
+    let text = format!("{error:#}");
+    assert!(text.contains("admin.sock") && text.contains("holdfast-verifier serve --dir"), "{text}");
+}

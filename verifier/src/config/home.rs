@@ -1,0 +1,390 @@
+//! The Verifier's directory: which files it holds, with which modes, and how
+//! they are read and written.
+//!
+//! Nothing is read from a file that somebody else could have written, and no
+//! secret from a file that somebody else could have read (A25, CVE-2022-23952):
+//! modes and owners are checked on the open file, links are not followed.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use nix::{libc, unistd::Uid};
+use zeroize::Zeroizing;
+
+/// Files in the directory. One name each, in one place.
+pub mod file {
+    /// Settings.
+    pub const CONFIG: &str = "config.toml";
+    /// Root of the LDevIDs.
+    pub const ROOT_CA: &str = "root-ca.pem";
+    /// Its key; better kept elsewhere (`init --root-ca-dir`).
+    pub const ROOT_CA_KEY: &str = "root-ca.key.pem";
+    /// CA that issues LDevIDs.
+    pub const ISSUING_CA: &str = "issuing-ca.pem";
+    /// Its key.
+    pub const ISSUING_CA_KEY: &str = "issuing-ca.key.pem";
+    /// CA of the server's certificate, pinned by bundles.
+    pub const SERVER_CA: &str = "server-ca.pem";
+    /// Its key.
+    pub const SERVER_CA_KEY: &str = "server-ca.key.pem";
+    /// The server's certificate.
+    pub const SERVER: &str = "server.pem";
+    /// Its key.
+    pub const SERVER_KEY: &str = "server.key.pem";
+    /// Key that signs attestation results.
+    pub const RESULT_KEY: &str = "result.key.pem";
+    /// Its public half, for those who check results.
+    pub const RESULT_PUBLIC: &str = "result.pub.pem";
+    /// AEAD key of challenge tokens: 32 bytes in lower hex.
+    pub const TOKEN_KEY: &str = "token.key";
+    /// Policy root, for sealing.
+    pub const POLICY_ROOT_KEY: &str = "policy-root.key.pem";
+    /// Appraisal policy.
+    pub const POLICY: &str = "policy.rego";
+    /// The store.
+    pub const STORE: &str = "holdfast.db";
+    /// Admin socket, while serving.
+    pub const ADMIN_SOCKET: &str = "admin.sock";
+    /// Held while serving, so that two servers never share a store.
+    pub const LOCK: &str = "lock";
+}
+
+/// Largest file read: keys, certificates and policies are far below it.
+const FILE_MAX: u64 = 1024 * 1024;
+
+/// Why the directory or a file in it cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// Reading or writing failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The directory does not exist.
+    #[error("{} does not exist; make it with: holdfast-verifier init --dir {}", path.display(), path.display())]
+    Missing {
+        /// Which directory.
+        path: PathBuf,
+    },
+    /// Others can read or write what must be private.
+    #[error("{} has mode {mode:04o}, which lets others at it; run: chmod {want:04o} {}", path.display(), path.display())]
+    LooseMode {
+        /// Which file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// The mode to set.
+        want: u32,
+    },
+    /// Somebody else owns it.
+    #[error("{} belongs to uid {owner}, not to the uid {expected} that this program runs as; run: chown {expected} {}", path.display(), path.display())]
+    WrongOwner {
+        /// Which file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Whose it must be.
+        expected: u32,
+    },
+    /// A link, socket, device or the like where a plain file or directory
+    /// must be.
+    #[error("{} is not a plain {expected}; links are not followed", path.display())]
+    NotPlain {
+        /// Which.
+        path: PathBuf,
+        /// "file" or "directory".
+        expected: &'static str,
+    },
+    /// Something is there already.
+    #[error("{} exists already and is not overwritten", path.display())]
+    Exists {
+        /// What.
+        path: PathBuf,
+    },
+    /// Larger than any file that belongs here.
+    #[error("{} is larger than 1 MiB", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Another server holds the directory.
+    #[error("{} is in use by another holdfast-verifier serve", path.display())]
+    InUse {
+        /// Which directory.
+        path: PathBuf,
+    },
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError + '_ {
+    move |source| HomeError::Io { path: path.to_owned(), source }
+}
+
+/// A directory whose owner and mode were found right.
+#[derive(Debug, Clone)]
+pub struct Home {
+    dir: PathBuf,
+}
+
+/// Proof that this process alone serves the directory, until dropped.
+#[derive(Debug)]
+pub struct HomeLock(#[expect(dead_code, reason = "held, not used")] File);
+
+impl Home {
+    /// # Errors
+    /// [`HomeError`] names the directory and what to do.
+    pub fn open(dir: &Path) -> Result<Self, HomeError> {
+        let meta = match fs::symlink_metadata(dir) {
+            Ok(meta) => meta,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(HomeError::Missing { path: dir.to_owned() });
+            }
+            Err(e) => return Err(at(dir)(e)),
+        };
+        if !meta.is_dir() {
+            return Err(HomeError::NotPlain { path: dir.to_owned(), expected: "directory" });
+        }
+        private(dir, &meta, 0o700)?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// Makes the directory, 0700; it must not exist.
+    ///
+    /// # Errors
+    /// [`HomeError::Exists`], [`HomeError::Io`].
+    pub fn create(dir: &Path) -> Result<Self, HomeError> {
+        match DirBuilder::new().mode(0o700).create(dir) {
+            Ok(()) => Self::open(dir),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                Err(HomeError::Exists { path: dir.to_owned() })
+            }
+            Err(e) => Err(at(dir)(e)),
+        }
+    }
+
+    /// Path of a file in the directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Reads a secret: a plain file of our own, 0600 or stricter.
+    ///
+    /// # Errors
+    /// [`HomeError`] names the file and what to do.
+    pub fn read_secret(&self, name: &str) -> Result<Zeroizing<String>, HomeError> {
+        let path = self.path(name);
+        let (file, meta) = open_plain(&path)?;
+        private(&path, &meta, 0o600)?;
+        read_text(&path, file, &meta).map(Zeroizing::new)
+    }
+
+    /// Reads what is not secret but trusted: a plain file that only we, or
+    /// root, can write.
+    ///
+    /// # Errors
+    /// [`HomeError`] names the file and what to do.
+    pub fn read_trusted(&self, name: &str) -> Result<String, HomeError> {
+        let path = self.path(name);
+        let (file, meta) = open_plain(&path)?;
+        if meta.mode() & 0o022 != 0 {
+            return Err(HomeError::LooseMode { path, mode: meta.mode() & 0o7777, want: 0o644 });
+        }
+        owned(&path, &meta)?;
+        read_text(&path, file, &meta)
+    }
+
+    /// Looks at modes and owners of every secret there is, so that a loose one
+    /// is told before anything is served.
+    ///
+    /// # Errors
+    /// [`HomeError`] names the first file that is not as it must be.
+    pub fn inspect_secrets(&self) -> Result<(), HomeError> {
+        let entries = fs::read_dir(&self.dir).map_err(at(&self.dir))?;
+        for entry in entries {
+            let path = entry.map_err(at(&self.dir))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let secret = name.ends_with(".key.pem")
+                || name == file::TOKEN_KEY
+                || name.starts_with(file::STORE);
+            if secret {
+                let (_, meta) = open_plain(&path)?;
+                private(&path, &meta, 0o600)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a new file, whole or not at all.
+    ///
+    /// # Errors
+    /// [`HomeError::Exists`] where there is one already.
+    pub fn write_new(&self, name: &str, content: &[u8], mode: u32) -> Result<(), HomeError> {
+        write_new(&self.path(name), content, mode)
+    }
+
+    /// Makes sure that the store's file exists with mode 0600 before SQLite
+    /// opens it: its WAL takes the mode over.
+    ///
+    /// # Errors
+    /// [`HomeError`] where it exists with a looser mode.
+    pub fn prepare_store(&self) -> Result<PathBuf, HomeError> {
+        let path = self.path(file::STORE);
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                let meta = fs::symlink_metadata(&path).map_err(at(&path))?;
+                if !meta.is_file() {
+                    return Err(HomeError::NotPlain { path, expected: "file" });
+                }
+                private(&path, &meta, 0o600)?;
+            }
+            Err(e) => return Err(at(&path)(e)),
+        }
+        Ok(path)
+    }
+
+    /// Takes the directory for one server.
+    ///
+    /// # Errors
+    /// [`HomeError::InUse`].
+    pub fn lock(&self) -> Result<HomeLock, HomeError> {
+        let path = self.path(file::LOCK);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+            .map_err(at(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(HomeLock(file)),
+            Err(fs::TryLockError::WouldBlock) => Err(HomeError::InUse { path: self.dir.clone() }),
+            Err(fs::TryLockError::Error(e)) => Err(at(&path)(e)),
+        }
+    }
+}
+
+/// Writes a new file: under another name, flushed to disk, then linked to its
+/// own name, which fails where that exists.
+///
+/// # Errors
+/// [`HomeError::Exists`], [`HomeError::Io`].
+pub fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), HomeError> {
+    let temporary = temporary_beside(path);
+    let result = write_synced(&temporary, content, mode)
+        .and_then(|()| fs::hard_link(&temporary, path))
+        .map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => HomeError::Exists { path: path.to_owned() },
+            _ => at(path)(e),
+        });
+    // Whether or not it was linked; where it was never made, nothing is lost.
+    let _ = fs::remove_file(&temporary);
+    result?;
+    sync_parent(path)
+}
+
+/// Writes a file over what may be there, whole or not at all.
+///
+/// # Errors
+/// [`HomeError::Io`].
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), HomeError> {
+    let temporary = temporary_beside(path);
+    let result = write_synced(&temporary, content, mode)
+        .and_then(|()| fs::rename(&temporary, path))
+        .map_err(at(path));
+    if result.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    result?;
+    sync_parent(path)
+}
+
+/// Flushes the directory entry of `path` to disk.
+///
+/// # Errors
+/// [`HomeError::Io`].
+pub fn sync_parent(path: &Path) -> Result<(), HomeError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent).and_then(|dir| dir.sync_all()).map_err(at(parent))
+}
+
+fn temporary_beside(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.tmp", std::process::id()));
+    path.with_file_name(name)
+}
+
+fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    // create_new (O_EXCL) follows no link.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn open_plain(path: &Path) -> Result<(File, fs::Metadata), HomeError> {
+    // O_NONBLOCK: opening a FIFO must not hang.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|e| match e.raw_os_error() {
+            Some(libc::ELOOP) => HomeError::NotPlain { path: path.to_owned(), expected: "file" },
+            _ => at(path)(e),
+        })?;
+    let meta = file.metadata().map_err(at(path))?;
+    if meta.is_file() {
+        Ok((file, meta))
+    } else {
+        Err(HomeError::NotPlain { path: path.to_owned(), expected: "file" })
+    }
+}
+
+fn private(path: &Path, meta: &fs::Metadata, want: u32) -> Result<(), HomeError> {
+    owned(path, meta)?;
+    if meta.mode() & 0o077 != 0 {
+        return Err(HomeError::LooseMode {
+            path: path.to_owned(),
+            mode: meta.mode() & 0o7777,
+            want,
+        });
+    }
+    Ok(())
+}
+
+fn owned(path: &Path, meta: &fs::Metadata) -> Result<(), HomeError> {
+    let expected = Uid::effective().as_raw();
+    if meta.uid() == expected {
+        Ok(())
+    } else {
+        Err(HomeError::WrongOwner { path: path.to_owned(), owner: meta.uid(), expected })
+    }
+}
+
+fn read_text(path: &Path, file: File, meta: &fs::Metadata) -> Result<String, HomeError> {
+    if meta.len() > FILE_MAX {
+        return Err(HomeError::TooLarge { path: path.to_owned() });
+    }
+    let mut text = String::new();
+    file.take(FILE_MAX).read_to_string(&mut text).map_err(at(path))?;
+    Ok(text)
+}

@@ -1,0 +1,64 @@
+//! The policy root: the key that every sealed object names and that approves
+//! what it opens for (ARCHITECTURE §6). Here only its Name, for bundles.
+
+use holdfast_proto::tpm::{
+    AsymScheme, EccCurve, HashAlg, Name, ObjectAttributes, Parameters, Public, Symmetric, Unique,
+};
+
+/// Name of the policy root as TPM2_LoadExternal would compute it: an ECC P-256
+/// public area, nameAlg SHA-256, attributes sign and userWithAuth, no policy,
+/// scheme ECDSA with SHA-256. Both sides must write that very area, or
+/// PolicyAuthorize names another key.
+///
+/// `point` is an uncompressed point (SEC 1 §2.3.3), 65 bytes; `None` for
+/// anything else.
+#[must_use]
+pub fn policy_root_name(point: &[u8]) -> Option<Name> {
+    let (x, y) = match point {
+        [0x04, xy @ ..] if xy.len() == 64 => xy.split_at(32),
+        _ => return None,
+    };
+    let public = Public {
+        name_alg: HashAlg::Sha256,
+        attributes: ObjectAttributes::SIGN | ObjectAttributes::USER_WITH_AUTH,
+        auth_policy: Vec::new(),
+        parameters: Parameters::Ecc {
+            symmetric: Symmetric::Null,
+            scheme: AsymScheme::Ecdsa(HashAlg::Sha256),
+            curve: EccCurve::P256,
+        },
+        unique: Unique::Ecc { x: x.to_vec(), y: y.to_vec() },
+    };
+    Some(public.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_is_sha256_over_the_documented_area() {
+        use sha2::Digest as _;
+        let (x, y) = ([0x11; 32], [0x22; 32]);
+        let point = [&[4][..], &x, &y].concat();
+        // TPM 2.0 Part 2 §12.2.4, byte by byte.
+        let area = [
+            &[0x00, 0x23][..],         // type TPM_ALG_ECC
+            &[0x00, 0x0b],             // nameAlg SHA-256
+            &[0x00, 0x04, 0x00, 0x40], // sign, userWithAuth
+            &[0x00, 0x00],             // authPolicy, empty
+            &[0x00, 0x10],             // symmetric TPM_ALG_NULL
+            &[0x00, 0x18, 0x00, 0x0b], // scheme ECDSA with SHA-256
+            &[0x00, 0x03],             // curve P-256
+            &[0x00, 0x10],             // kdf TPM_ALG_NULL
+            &[0x00, 0x20],
+            &x,
+            &[0x00, 0x20],
+            &y,
+        ]
+        .concat();
+        let expected = [&[0x00, 0x0b][..], &sha2::Sha256::digest(area)].concat();
+        assert_eq!(policy_root_name(&point).unwrap().as_bytes(), expected);
+        assert!(policy_root_name(&point[1..]).is_none());
+    }
+}

@@ -1,0 +1,87 @@
+//! The text of a fresh `config.toml`: every setting, its default, and a line
+//! that explains it. A test holds it to the defaults.
+
+use super::Config;
+
+/// `config.toml` as `init` writes it.
+#[must_use]
+pub fn sample(config: &Config) -> String {
+    let Config { listen, server_names, pcr_selection, challenge_seconds, ldevid, limits, log } =
+        config;
+    let names: Vec<String> =
+        server_names.iter().map(|n| toml::Value::from(n.as_str()).to_string()).collect();
+    let names = names.join(", ");
+    let trust_domain = toml::Value::from(ldevid.spiffe_trust_domain.as_str()).to_string();
+    let filter = toml::Value::from(log.filter.as_str()).to_string();
+    let format = match log.format {
+        super::LogFormat::Text => "text",
+        super::LogFormat::Json => "json",
+    };
+    format!(
+        r#"# Settings of holdfast-verifier. Unknown keys are an error. Flags and
+# HOLDFAST_* variables (HOLDFAST_LISTEN, HOLDFAST_LIMITS__REQUESTS, ...) come
+# before this file. Restart the server after a change.
+
+# Address to listen on; port 0 lets the system choose.
+listen = "{listen}"
+
+# Names in the server's certificate; bundles carry the first.
+server_names = [{names}]
+
+# SHA-256 PCRs that every quote must cover, exactly. 16 and 23 are refused:
+# they can be reset without a reboot.
+pcr_selection = {pcr_selection:?}
+
+# How long a challenge may be answered, in seconds (10 to 3600).
+challenge_seconds = {challenge_seconds}
+
+[ldevid]
+# Lifetime of an LDevID, in seconds (60 to 604800). A gateway that stops
+# attesting holds nothing after this time.
+validity_seconds = {}
+
+# Trust domain for a SPIFFE ID in the LDevID; empty: none.
+spiffe_trust_domain = {trust_domain}
+
+[limits]
+# Connections in all, from one address (IPv6: one /64), and TLS handshakes
+# under way at once.
+connections = {}
+connections_per_address = {}
+handshakes = {}
+
+# Requests under way at once, and requests per minute from one address.
+requests = {}
+requests_per_minute_per_address = {}
+
+# Challenges per minute for one EK. Each costs the Verifier a certificate
+# chain and one public-key encryption.
+challenges_per_minute_per_ek = {}
+
+# Threads that do public-key work; 0: as many as processors.
+crypto_threads = {}
+
+# Seconds until a request is given up, and that a shutdown waits for requests
+# under way.
+request_seconds = {}
+drain_seconds = {}
+
+[log]
+# "text" for people or "json" for machines, on standard error.
+format = "{format}"
+
+# What to log, as tracing's EnvFilter has it, e.g. "info,holdfast_verifier=debug".
+filter = {filter}
+"#,
+        ldevid.validity_seconds,
+        limits.connections,
+        limits.connections_per_address,
+        limits.handshakes,
+        limits.requests,
+        limits.requests_per_minute_per_address,
+        limits.challenges_per_minute_per_ek,
+        limits.crypto_threads,
+        limits.request_seconds,
+        limits.drain_seconds,
+    )
+}

@@ -1,0 +1,209 @@
+//! From TCP to connections that tonic serves: TLS handshakes with a time
+//! limit, places counted before anything is spent, and idle peers dropped.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use holdfast_proto::binding::EXPORTER_LABEL;
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Instant, Sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tonic::transport::server::Connected;
+use tracing::{debug, warn};
+
+use super::{
+    addresses::{AddressKey, AddressPermit, Addresses},
+    tls::ALPN_H2,
+};
+use crate::store::Sha256;
+
+/// A handshake is two flights: seconds even over a satellite link.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// HTTP/2 pings are sent every [`super::server::KEEPALIVE`] seconds; a peer
+/// that reads them answers. One from which nothing comes for this long is
+/// gone, or holds a place for nothing (CVE-2023-38200).
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// After a failure to accept (out of file descriptors) the loop rests, or it
+/// would spin.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
+
+/// What is known of a connection; in the extensions of each of its requests.
+#[derive(Debug, Clone)]
+pub(super) struct ConnectionInfo {
+    pub(super) remote: SocketAddr,
+    /// TLS exporter (RFC 8446 §7.5) under [`EXPORTER_LABEL`], no context.
+    pub(super) exporter: [u8; 32],
+    /// SHA-256 of the certificate that the peer proved to hold the key of and
+    /// that chains to the root, if it offered one.
+    pub(super) client_certificate: Option<Sha256>,
+    pub(super) address: Arc<AddressPermit>,
+}
+
+/// A connection after its handshake. Its places are given back when dropped.
+pub(super) struct Connection {
+    stream: TlsStream<TcpStream>,
+    info: ConnectionInfo,
+    idle: Pin<Box<Sleep>>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Places that the acceptor gives out.
+pub(super) struct Places {
+    pub(super) connections: Arc<Semaphore>,
+    pub(super) handshakes: Arc<Semaphore>,
+    pub(super) addresses: Arc<Addresses>,
+}
+
+/// Accepts until the receiver of `ready` is gone.
+pub(super) async fn accept(
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+    places: Places,
+    ready: mpsc::Sender<io::Result<Connection>>,
+) {
+    let acceptor = TlsAcceptor::from(config);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = ready.closed() => return,
+        };
+        let (tcp, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "cannot accept connections");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+                continue;
+            }
+        };
+        // Dropping the socket is the cheapest refusal there is.
+        let Ok(place) = Arc::clone(&places.connections).try_acquire_owned() else {
+            debug!(%remote, "refused: no place for another connection");
+            continue;
+        };
+        let Some(address) = places.addresses.enter(AddressKey::from(remote.ip())) else {
+            debug!(%remote, "refused: the address has its fill of connections");
+            continue;
+        };
+        let Ok(handshake) = Arc::clone(&places.handshakes).try_acquire_owned() else {
+            debug!(%remote, "refused: no place for another handshake");
+            continue;
+        };
+        let acceptor = acceptor.clone();
+        let ready = ready.clone();
+        tokio::spawn(async move {
+            let result = timeout(HANDSHAKE_TIMEOUT, shake(acceptor, tcp, remote, address, place)).await;
+            drop(handshake);
+            match result {
+                Ok(Ok(connection)) => {
+                    // Fails only while the server ends.
+                    let _ = ready.send(Ok(connection)).await;
+                }
+                Ok(Err(error)) => debug!(%remote, %error, "TLS handshake failed"),
+                Err(_) => debug!(%remote, "TLS handshake took too long"),
+            }
+        });
+    }
+}
+
+async fn shake(
+    acceptor: TlsAcceptor,
+    tcp: TcpStream,
+    remote: SocketAddr,
+    address: AddressPermit,
+    place: OwnedSemaphorePermit,
+) -> io::Result<Connection> {
+    tcp.set_nodelay(true)?;
+    let stream = acceptor.accept(tcp).await?;
+    let (_, tls) = stream.get_ref();
+    if tls.alpn_protocol() != Some(ALPN_H2) {
+        return Err(io::Error::other("the peer does not speak HTTP/2 (ALPN h2)"));
+    }
+    let exporter = tls
+        .export_keying_material([0; 32], EXPORTER_LABEL, None)
+        .map_err(io::Error::other)?;
+    let client_certificate =
+        tls.peer_certificates().and_then(<[_]>::first).map(|leaf| sha256(leaf.as_ref()));
+    let address = Arc::new(address);
+    Ok(Connection {
+        stream,
+        info: ConnectionInfo { remote, exporter, client_certificate, address },
+        idle: Box::pin(tokio::time::sleep(IDLE_TIMEOUT)),
+        _place: place,
+    })
+}
+
+fn sha256(bytes: &[u8]) -> Sha256 {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).into()
+}
+
+impl Connected for Connection {
+    type ConnectInfo = ConnectionInfo;
+
+    fn connect_info(&self) -> ConnectionInfo {
+        self.info.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.stream).poll_read(cx, buf) {
+            Poll::Ready(result) => {
+                let deadline = Instant::now() + IDLE_TIMEOUT;
+                self.idle.as_mut().reset(deadline);
+                Poll::Ready(result)
+            }
+            Poll::Pending => match self.idle.as_mut().poll(cx) {
+                Poll::Ready(()) => {
+                    Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer is idle")))
+                }
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

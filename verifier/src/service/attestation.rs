@@ -1,0 +1,261 @@
+//! Attestation over gRPC, for gateways that hold an LDevID.
+//!
+//! The handshake has proven the key and the chain. Here, at every call: the
+//! certificate is one that was issued and recorded, by the SHA-256 of its DER
+//! and not by what it says; it is not revoked and has not expired since; its
+//! gateway is in good standing.
+
+use std::sync::Arc;
+
+use holdfast_proto::grpc::v1::{self, attestation_server::Attestation};
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use super::{
+    Shared, acceptor::ConnectionInfo, convert, enrollment::connection, error::Refusal,
+    limits::Step, verdict,
+};
+use crate::{
+    exchange::{ChannelBinding, EnrolledGateway, Outcome, UnixTime},
+    store::{
+        Affirmed, Answer, CertificateRecord, Contraindicated, GatewayRecord, Recorded, Sha256,
+        StoreError,
+    },
+};
+
+/// Handlers of `holdfast.v1.Attestation`.
+pub(super) struct AttestationService {
+    shared: Arc<Shared>,
+}
+
+/// The gateway at the other end of a connection.
+struct Caller {
+    certificate: CertificateRecord,
+    gateway: GatewayRecord,
+}
+
+impl AttestationService {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Who calls, if it may.
+    async fn caller(
+        &self,
+        connection: &ConnectionInfo,
+        now: UnixTime,
+    ) -> Result<Caller, Refusal> {
+        let sha256 = connection.client_certificate.ok_or(Refusal::NoLdevid)?;
+        let (certificate, gateway) = self
+            .shared
+            .store
+            .certificate(&sha256)
+            .await?
+            .ok_or_else(|| Refusal::UnknownLdevid(hex::encode(sha256)))?;
+        gateway.in_good_standing()?;
+        if certificate.revoked_at.is_some() {
+            return Err(StoreError::CertificateRevoked { id: gateway.id }.into());
+        }
+        if certificate.not_after < now.seconds() {
+            return Err(Refusal::ExpiredLdevid(certificate.serial));
+        }
+        Ok(Caller { certificate, gateway })
+    }
+}
+
+#[tonic::async_trait]
+impl Attestation for AttestationService {
+    async fn request_attestation_challenge(
+        &self,
+        request: Request<v1::RequestAttestationChallengeRequest>,
+    ) -> Result<Response<v1::RequestAttestationChallengeResponse>, Status> {
+        self.challenge(request).await.map_err(Refusal::into_status)
+    }
+
+    async fn attest(
+        &self,
+        request: Request<v1::AttestRequest>,
+    ) -> Result<Response<v1::AttestResponse>, Status> {
+        self.full(request).await.map_err(Refusal::into_status)
+    }
+
+    async fn get_status(
+        &self,
+        request: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        self.status(request).await.map_err(Refusal::into_status)
+    }
+}
+
+impl AttestationService {
+    async fn challenge(
+        &self,
+        request: Request<v1::RequestAttestationChallengeRequest>,
+    ) -> Result<Response<v1::RequestAttestationChallengeResponse>, Refusal> {
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        let caller = self.caller(&connection(&request)?, now).await?;
+        let id = caller.gateway.id;
+        shared.limits.gateway(&id, Step::AttestationChallenge)?;
+        // Sealing is symmetric and parsing two public areas is quick: no
+        // public-key work, so not in the pool.
+        let gateway = EnrolledGateway::from_record(convert::record(caller.gateway)?)?;
+        let issued = shared.verifier.attestation_challenge(&gateway, now, &shared.rng)?;
+        info!(gateway = %id, "challenged");
+        Ok(Response::new(issued.into()))
+    }
+
+    async fn full(
+        &self,
+        request: Request<v1::AttestRequest>,
+    ) -> Result<Response<v1::AttestResponse>, Refusal> {
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        let connection = connection(&request)?;
+        let caller = self.caller(&connection, now).await?;
+        let id = caller.gateway.id;
+        let message = request.into_inner();
+        // The gateway's id is in the digest: nobody gets another's answer.
+        let request_sha256 = convert::request_digest(b"attest", Some(&id), &message);
+        if let Some(recorded) = shared.store.answer(&request_sha256, now.seconds()).await? {
+            info!(gateway = %id, "answered as before");
+            return decode(&recorded);
+        }
+        shared.limits.gateway(&id, Step::Attest)?;
+        let class = convert::class(&caller.gateway.class)?;
+        let references = shared.references.of(&class).await?;
+        let channel = ChannelBinding::new(connection.exporter);
+
+        let worker = Arc::clone(shared);
+        let (response, outcome) = shared
+            .limits
+            .crypto(move || {
+                let Caller { certificate, gateway: record } = caller;
+                let gateway = EnrolledGateway::from_record(convert::record(record.clone())?)?;
+                let attestation =
+                    worker.verifier.attest(&gateway, &message, &channel, references.as_deref(), now)?;
+                let context = Context {
+                    shared: &worker,
+                    record,
+                    channel_certificate: certificate.sha256,
+                    request_sha256,
+                    now,
+                };
+                context.conclude(attestation)
+            })
+            .await?;
+
+        let (recorded, affirming) = match outcome {
+            Conclusion::Affirmed(affirmed) => {
+                (shared.store.record_affirmation(*affirmed, now.seconds()).await?, true)
+            }
+            Conclusion::Contraindicated(against) => {
+                (shared.store.record_contraindication(against, now.seconds()).await?, false)
+            }
+        };
+        match recorded {
+            Recorded::Now => {
+                info!(gateway = %id, affirming, renewed = response.grant.is_some(), "attested");
+                Ok(Response::new(response))
+            }
+            Recorded::Before(bytes) => decode(&bytes),
+        }
+    }
+
+    async fn status(
+        &self,
+        request: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Refusal> {
+        let now = self.shared.clock.now();
+        let Caller { gateway, .. } = self.caller(&connection(&request)?, now).await?;
+        Ok(Response::new(v1::GetStatusResponse {
+            gateway_id: gateway.id.as_bytes().to_vec(),
+            state: gateway.lifecycle.name().to_owned(),
+            last_affirmed: gateway.last_affirmed,
+            ldevid_not_after: gateway.certificate.map_or(0, |c| c.not_after),
+        }))
+    }
+}
+
+/// What is to be recorded.
+enum Conclusion {
+    Affirmed(Box<Affirmed>),
+    Contraindicated(Contraindicated),
+}
+
+/// What a conclusion needs beside the appraised attestation.
+struct Context<'a> {
+    shared: &'a Shared,
+    record: GatewayRecord,
+    channel_certificate: Sha256,
+    request_sha256: Sha256,
+    now: UnixTime,
+}
+
+impl Context<'_> {
+    /// From an appraised attestation to what is answered and what is recorded.
+    /// Runs in the crypto pool: it signs the result and the LDevID.
+    fn conclude(
+        self,
+        attestation: crate::exchange::Attestation,
+    ) -> Result<(v1::AttestResponse, Conclusion), Refusal> {
+        let Self { shared, record, channel_certificate, request_sha256, now } = self;
+        let (verdict, against_gateway, ldevid) = match attestation.outcome {
+            Outcome::Unchanged(result) => {
+                (verdict::verdict(shared, &result, now)?, !result.is_malfunction(), None)
+            }
+            Outcome::Renewing(result) => {
+                let verdict = verdict::verdict(shared, &result, now)?;
+                let against_gateway = !result.is_malfunction();
+                let ldevid = match result.authorise() {
+                    Ok(grant) => Some(shared.issuer.prepare(grant, now, &shared.rng)?.sign()?),
+                    Err(_) => None,
+                };
+                (verdict, against_gateway, ldevid)
+            }
+        };
+        let reasons = verdict::recorded_reasons(&verdict);
+        let affirming = verdict.affirming;
+        let response = v1::AttestResponse {
+            verdict: Some(verdict),
+            grant: ldevid.as_ref().map(convert::grant),
+        };
+        let answer = Answer {
+            request_sha256,
+            token_id: *attestation.token_id.as_bytes(),
+            expires: attestation.expires.seconds(),
+            response: response.encode_to_vec(),
+        };
+        let conclusion = if affirming {
+            Conclusion::Affirmed(Box::new(Affirmed {
+                answer,
+                id: record.id,
+                channel_certificate,
+                ak_name: record.keys.ak_name,
+                ldevid_name: record.keys.ldevid_name,
+                clock: attestation.clock,
+                firmware_version: attestation.firmware_version,
+                boot_log: convert::boot_log(&attestation.boot_log),
+                certificate: ldevid.as_ref().map(convert::certificate).transpose()?,
+                reasons,
+            }))
+        } else {
+            Conclusion::Contraindicated(Contraindicated {
+                answer,
+                id: record.id,
+                ak_name: record.keys.ak_name,
+                ldevid_name: record.keys.ldevid_name,
+                against_gateway,
+                reasons,
+            })
+        };
+        Ok((response, conclusion))
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Response<v1::AttestResponse>, Refusal> {
+    v1::AttestResponse::decode(bytes)
+        .map(Response::new)
+        .map_err(|e| Refusal::Internal(format!("recorded answer: {e}")))
+}

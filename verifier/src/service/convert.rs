@@ -1,0 +1,140 @@
+//! Between the core's facts, the store's records and the wire. No decisions.
+
+use holdfast_proto::{binding::Ueid, grpc::v1};
+use prost::Message;
+
+use super::error::Refusal;
+use crate::{
+    exchange::{self, ActivatedGateway, Class},
+    identity::Ldevid,
+    store::{
+        BootLogRef, CertificateRecord, GatewayKeys, GatewayRecord, NewCertificate, Sha256,
+        TpmRecord,
+    },
+    verification::BootLog,
+};
+
+pub(super) fn sha256(bytes: &[u8]) -> Sha256 {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).into()
+}
+
+/// Digest that a request is known again by: its purpose, its caller where that
+/// is known, and its encoding. prost writes fields in order of their numbers
+/// and no message of ours has a map, so the encoding of a message is one; what
+/// the peer's encoder did differently does not matter.
+pub(super) fn request_digest(
+    purpose: &'static [u8],
+    caller: Option<&Ueid>,
+    message: &impl Message,
+) -> Sha256 {
+    use sha2::Digest as _;
+    let mut digest = sha2::Sha256::new();
+    digest.update(b"holdfast-request-v1");
+    // Purposes are ours and none is the beginning of another; the caller's
+    // length is fixed by the purpose.
+    digest.update(purpose);
+    digest.update(caller.map(|id| id.as_bytes().as_slice()).unwrap_or_default());
+    digest.update(message.encode_to_vec());
+    digest.finalize().into()
+}
+
+pub(super) fn class(text: &str) -> Result<Class, Refusal> {
+    Class::parse(text).map_err(|e| Refusal::Internal(format!("recorded class: {e}")))
+}
+
+pub(super) fn grant(ldevid: &Ldevid) -> v1::Grant {
+    v1::Grant {
+        ldevid_chain: ldevid.chain.clone(),
+        renew_after: ldevid.renew_after().seconds(),
+        not_after: ldevid.not_after.seconds(),
+    }
+}
+
+pub(super) fn certificate(ldevid: &Ldevid) -> Result<NewCertificate, Refusal> {
+    let der = ldevid
+        .chain
+        .first()
+        .ok_or_else(|| Refusal::Internal("an LDevID without a certificate".to_owned()))?;
+    Ok(NewCertificate {
+        sha256: ldevid.sha256,
+        serial: ldevid.serial_hex.clone(),
+        der: der.clone(),
+        not_before: ldevid.not_before.seconds(),
+        not_after: ldevid.not_after.seconds(),
+    })
+}
+
+pub(super) fn keys(gateway: &ActivatedGateway) -> GatewayKeys {
+    GatewayKeys {
+        ak_public: gateway.ak_public.clone(),
+        ak_name: gateway.ak_name.clone(),
+        ak_qualified_name: gateway.ak_qualified_name.clone(),
+        ldevid_public: gateway.ldevid_public.clone(),
+        ldevid_name: gateway.ldevid_name.clone(),
+    }
+}
+
+pub(super) fn tpm(gateway: &ActivatedGateway) -> TpmRecord {
+    TpmRecord {
+        ek_public: gateway.ek_public.clone(),
+        ek_spki_sha256: gateway.ek_spki_sha256,
+        ek_chain_sha256: gateway.ek_chain_sha256,
+        facts: gateway.tpm.clone(),
+        clock: gateway.clock,
+        firmware_version: gateway.firmware_version,
+    }
+}
+
+pub(super) fn boot_log(log: &BootLog) -> Option<BootLogRef> {
+    match log {
+        BootLog::Absent => None,
+        BootLog::Whole { content, sha256 } => {
+            Some(BootLogRef::Content { sha256: *sha256, bytes: content.clone() })
+        }
+        BootLog::Known { sha256 } => Some(BootLogRef::Known(*sha256)),
+    }
+}
+
+/// What the core needs of a record, to parse it again.
+pub(super) fn record(record: GatewayRecord) -> Result<exchange::GatewayRecord, Refusal> {
+    Ok(exchange::GatewayRecord {
+        id: record.id,
+        class: class(&record.class)?,
+        ak_public: record.keys.ak_public,
+        ak_qualified_name: record.keys.ak_qualified_name,
+        ldevid_public: record.keys.ldevid_public,
+        tpm: record.tpm.facts,
+        clock: Some(record.tpm.clock),
+        boot_log_sha256: record.boot_log_sha256,
+    })
+}
+
+/// A gateway as the owner sees it.
+pub(super) fn gateway(record: GatewayRecord) -> v1::Gateway {
+    let (serial, not_after) = record
+        .certificate
+        .map_or_else(Default::default, |CertificateRecord { serial, not_after, .. }| {
+            (serial, not_after)
+        });
+    v1::Gateway {
+        gateway_id: record.id.to_string(),
+        class: record.class,
+        state: record.lifecycle.name().to_owned(),
+        state_reason: match record.lifecycle {
+            crate::store::Lifecycle::Suspended(kind) => format!("{kind}: {}", record.state_reason),
+            _ => record.state_reason,
+        },
+        enrolled_at: record.enrolled_at,
+        last_affirmed: record.last_affirmed,
+        ldevid_not_after: not_after,
+        ldevid_serial: serial,
+        tpm_manufacturer: record.tpm.facts.manufacturer,
+        tpm_model: record.tpm.facts.model,
+        last_reasons: record
+            .last_reasons
+            .into_iter()
+            .map(|r| v1::Reason { code: r.code, detail: r.detail, next_step: r.next_step })
+            .collect(),
+    }
+}

@@ -1,0 +1,167 @@
+//! What a peer may cost: rates before public-key work, and a pool that bounds
+//! the public-key work itself.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use governor::{
+    Quota, RateLimiter, clock::DefaultClock, state::keyed::DashMapStateStore,
+};
+use holdfast_proto::binding::Ueid;
+use tokio::sync::Semaphore;
+
+use super::{addresses::AddressKey, error::Refusal};
+
+/// Longest wait for a place in the crypto pool. Beyond it the peer is better
+/// told to come again than kept.
+const POOL_WAIT: Duration = Duration::from_secs(5);
+/// Entries of a rate table before new keys are refused until the next sweep.
+/// An entry is some 100 bytes: 10 MiB for a full table (A21: memory bounded).
+const KEYS_MAX: usize = 100_000;
+
+/// Numbers for [`Limits`].
+#[derive(Debug, Clone, Copy)]
+pub struct LimitSettings {
+    /// Requests per minute from one address.
+    pub requests_per_minute_per_address: NonZeroU32,
+    /// Challenges per minute for one EK or gateway.
+    pub challenges_per_minute_per_ek: NonZeroU32,
+    /// Public-key jobs at once.
+    pub crypto_threads: usize,
+}
+
+type Keyed<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock>;
+
+/// Which step is counted. Each has a bucket of its own, so that step 1 cannot
+/// starve step 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Step {
+    /// RequestChallenge, after the join token was found.
+    Challenge,
+    /// RequestRecoveryChallenge. There is no admission before it, and an EK
+    /// certificate is no secret: counted by EK *and* address, or anybody could
+    /// use up the share of a gateway that wants to recover.
+    RecoveryChallenge(AddressKey),
+    /// Enroll and Recover, after the activated secret was found right.
+    Enrol,
+    /// RequestAttestationChallenge.
+    AttestationChallenge,
+    /// Attest.
+    Attest,
+}
+
+/// Rates by key, and the crypto pool.
+pub struct Limits {
+    addresses: Keyed<AddressKey>,
+    gateways: Keyed<(Ueid, Step)>,
+    pool: Arc<Semaphore>,
+}
+
+impl Limits {
+    /// From numbers.
+    #[must_use]
+    pub fn new(settings: LimitSettings) -> Self {
+        let per_minute = Quota::per_minute;
+        Self {
+            addresses: RateLimiter::keyed(per_minute(settings.requests_per_minute_per_address)),
+            gateways: RateLimiter::keyed(per_minute(settings.challenges_per_minute_per_ek)),
+            pool: Arc::new(Semaphore::new(settings.crypto_threads.max(1))),
+        }
+    }
+
+    /// Counts one request of an address.
+    pub(super) fn address(&self, key: AddressKey) -> Result<(), Refusal> {
+        count(&self.addresses, &key, "requests of the address")
+    }
+
+    /// Counts one step of a gateway.
+    pub(super) fn gateway(&self, id: &Ueid, step: Step) -> Result<(), Refusal> {
+        count(&self.gateways, &(*id, step), "exchanges of the EK")
+    }
+
+    /// Runs public-key work on a blocking thread, when there is a place. The
+    /// place is held until the work ends, even where its caller has gone.
+    pub(super) async fn crypto<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let place = tokio::time::timeout(POOL_WAIT, Arc::clone(&self.pool).acquire_owned())
+            .await
+            .map_err(|_| Refusal::Overloaded("no place in the crypto pool"))?
+            .map_err(|_| Refusal::Overloaded("shutting down"))?;
+        let span = tracing::Span::current();
+        tokio::task::spawn_blocking(move || {
+            let _place = place;
+            span.in_scope(work)
+        })
+        .await
+        .map_err(|e| Refusal::Internal(format!("public-key work: {e}")))?
+    }
+
+    /// Forgets keys whose buckets are full again.
+    pub(super) fn sweep(&self) {
+        self.addresses.retain_recent();
+        self.gateways.retain_recent();
+    }
+}
+
+fn count<K: Eq + std::hash::Hash + Clone>(
+    limiter: &Keyed<K>,
+    key: &K,
+    what: &'static str,
+) -> Result<(), Refusal> {
+    if limiter.len() >= KEYS_MAX {
+        limiter.retain_recent();
+        if limiter.len() >= KEYS_MAX {
+            return Err(Refusal::Overloaded("rate table is full"));
+        }
+    }
+    limiter.check_key(key).map_err(|_| Refusal::RateLimited(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(per_minute: u32) -> Limits {
+        let per_minute = NonZeroU32::new(per_minute).unwrap();
+        Limits::new(LimitSettings {
+            requests_per_minute_per_address: per_minute,
+            challenges_per_minute_per_ek: per_minute,
+            crypto_threads: 1,
+        })
+    }
+
+    fn address(last: u8) -> AddressKey {
+        AddressKey::from(std::net::IpAddr::from([192, 0, 2, last]))
+    }
+
+    #[test]
+    fn rates_are_kept_by_key() {
+        let limits = limits(2);
+        limits.address(address(1)).unwrap();
+        limits.address(address(1)).unwrap();
+        assert!(matches!(limits.address(address(1)), Err(Refusal::RateLimited(_))));
+        limits.address(address(2)).unwrap();
+    }
+
+    #[test]
+    fn a_stranger_cannot_use_up_the_recovery_share_of_a_gateway() {
+        let limits = limits(1);
+        let id = Ueid::parse(&[&[1][..], &[7; 32]].concat()).unwrap();
+        limits.gateway(&id, Step::RecoveryChallenge(address(1))).unwrap();
+        assert!(matches!(
+            limits.gateway(&id, Step::RecoveryChallenge(address(1))),
+            Err(Refusal::RateLimited(_))
+        ));
+        limits.gateway(&id, Step::RecoveryChallenge(address(2))).unwrap();
+        limits.gateway(&id, Step::Enrol).unwrap();
+    }
+
+    #[tokio::test]
+    async fn panicking_work_is_an_error_and_gives_its_place_back() {
+        let limits = limits(1);
+        let result = limits.crypto::<()>(|| panic!("a fault of ours")).await;
+        assert!(matches!(result, Err(Refusal::Internal(_))));
+        assert_eq!(limits.crypto(|| Ok(1)).await.unwrap(), 1);
+    }
+}

@@ -1,0 +1,288 @@
+//! Putting it together: listener, acceptor, gate, handlers, admin socket,
+//! health, and an orderly end.
+
+use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use holdfast_proto::grpc::{
+    FILE_DESCRIPTOR_SET,
+    v1::{
+        admin_server::AdminServer, attestation_server::AttestationServer,
+        enrollment_server::EnrollmentServer,
+    },
+};
+use rustls::ServerConfig;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::transport;
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tracing::{error, info, warn};
+
+use super::{
+    Shared,
+    acceptor::{self, Places},
+    addresses::Addresses,
+    admin::AdminService,
+    admin_socket::{self, AdminSocket, SocketError},
+    attestation::AttestationService,
+    enrollment::EnrollmentService,
+    gate::{Gate, RequestIds},
+};
+
+/// A boot log is at most 1 MiB, everything else together some tens of KiB.
+const MESSAGE_MAX: usize = 2 * 1024 * 1024;
+/// Vendors' certificates come by the hundred, from the owner.
+const ADMIN_MESSAGE_MAX: usize = 16 * 1024 * 1024;
+/// A gateway has one exchange under way at a time; a proxy may have a few.
+const STREAMS_MAX: u32 = 16;
+/// HTTP/2 flow-control window: bounds what a stream can make us hold unread.
+const WINDOW: u32 = 256 * 1024;
+/// Header lists of gRPC are some hundred bytes.
+const HEADERS_MAX: u32 = 16 * 1024;
+/// Pings on a quiet connection; one without answer ends it.
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection is asked to end after this time, so that places go round.
+const CONNECTION_AGE: Duration = Duration::from_secs(3600);
+const CONNECTION_AGE_GRACE: Duration = Duration::from_secs(60);
+/// Connections whose handshake is done and that wait to be served.
+const READY_QUEUE: usize = 64;
+/// Expired rows and full rate buckets are removed this often.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Health is looked at this often.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// One address gets at most this share of the requests under way.
+const ADDRESS_SHARE: usize = 4;
+/// The store's connections are given this long to come back at the end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+const ENROLLMENT: &str = "holdfast.v1.Enrollment";
+const ATTESTATION: &str = "holdfast.v1.Attestation";
+
+/// What a server needs to know beside what its handlers share.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Where to listen; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// TLS, from [`super::server_config`].
+    pub tls: Arc<ServerConfig>,
+    /// Where the admin socket goes; the caller holds the directory's lock.
+    pub admin_socket: PathBuf,
+    /// Connections in all.
+    pub connections: u32,
+    /// Connections from one address.
+    pub connections_per_address: u32,
+    /// Handshakes under way.
+    pub handshakes: u32,
+    /// Requests under way.
+    pub requests: u32,
+    /// When a request is given up.
+    pub request_timeout: Duration,
+    /// How long the end waits for requests under way.
+    pub drain: Duration,
+}
+
+/// Why the server did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The admin socket cannot be made.
+    #[error("admin socket: {0}")]
+    AdminSocket(#[from] SocketError),
+    /// Reflection data is not what it should be: a fault of the build.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A server ended though nobody asked it to.
+    #[error("the {which} server ended by itself")]
+    Ended {
+        /// "gRPC" or "admin".
+        which: &'static str,
+        /// Why, if it said so.
+        #[source]
+        source: Option<transport::Error>,
+    },
+}
+
+/// Makes a [`Listening`].
+#[derive(Debug)]
+pub struct Server;
+
+/// A server whose sockets are bound; nothing is accepted before
+/// [`Listening::run`].
+pub struct Listening {
+    shared: Arc<Shared>,
+    settings: ServerSettings,
+    listener: TcpListener,
+    address: SocketAddr,
+    admin: AdminSocket,
+}
+
+impl Server {
+    /// Binds both sockets.
+    ///
+    /// # Errors
+    /// [`ServeError`] names the socket.
+    pub async fn bind(
+        shared: Arc<Shared>,
+        settings: ServerSettings,
+    ) -> Result<Listening, ServeError> {
+        let listen = |source| ServeError::Listen { address: settings.listen, source };
+        let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let admin = admin_socket::bind(&settings.admin_socket)?;
+        Ok(Listening { shared, settings, listener, address, admin })
+    }
+}
+
+impl Listening {
+    /// The address that gateways dial.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, then drains.
+    ///
+    /// # Errors
+    /// [`ServeError::Ended`] where a server ends before that.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
+        let Self { shared, settings, listener, address, admin } = self;
+        let AdminSocket { listener: admin_listener, file: _admin_file } = admin;
+        let stop = CancellationToken::new();
+        let ids = Arc::new(RequestIds::new(&shared.rng));
+
+        let (ready, incoming) = mpsc::channel(READY_QUEUE);
+        let requests = usize::try_from(settings.requests).unwrap_or(usize::MAX);
+        let places = Places {
+            connections: semaphore(settings.connections),
+            handshakes: semaphore(settings.handshakes),
+            addresses: Addresses::new(
+                settings.connections_per_address,
+                (requests / ADDRESS_SHARE).max(1),
+            ),
+        };
+        tokio::spawn(acceptor::accept(listener, Arc::clone(&settings.tls), places, ready));
+
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .with_service_name(ENROLLMENT)
+            .with_service_name(ATTESTATION)
+            .build_v1()?;
+        let enrollment = EnrollmentServer::new(EnrollmentService::new(Arc::clone(&shared)))
+            .max_decoding_message_size(MESSAGE_MAX);
+        let attestation = AttestationServer::new(AttestationService::new(Arc::clone(&shared)))
+            .max_decoding_message_size(MESSAGE_MAX);
+        let public = transport::Server::builder()
+            .timeout(settings.request_timeout)
+            .max_concurrent_streams(STREAMS_MAX)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(2 * WINDOW)
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .http2_max_header_list_size(HEADERS_MAX)
+            .max_connection_age(CONNECTION_AGE)
+            .max_connection_age_grace(CONNECTION_AGE_GRACE)
+            .layer(Gate::network(Arc::clone(&ids), Arc::clone(&shared), requests))
+            .add_service(health)
+            .add_service(reflection)
+            .add_service(enrollment)
+            .add_service(attestation)
+            .serve_with_incoming_shutdown(
+                ReceiverStream::new(incoming),
+                stop.clone().cancelled_owned(),
+            );
+        let admin = transport::Server::builder()
+            .timeout(settings.request_timeout)
+            .layer(Gate::local(ids))
+            .add_service(
+                AdminServer::new(AdminService::new(Arc::clone(&shared), address))
+                    .max_decoding_message_size(ADMIN_MESSAGE_MAX),
+            )
+            .serve_with_incoming_shutdown(
+                UnixListenerStream::new(admin_listener),
+                stop.clone().cancelled_owned(),
+            );
+        let mut public = Box::pin(public);
+        let mut admin = Box::pin(admin);
+
+        let keeper = keep_house(Arc::clone(&shared), reporter.clone());
+        info!(%address, "serving");
+        tokio::select! {
+            ended = &mut public => return Err(ended_early("gRPC", ended)),
+            ended = &mut admin => return Err(ended_early("admin", ended)),
+            () = shutdown => {}
+        }
+
+        info!("shutting down");
+        keeper.abort();
+        set_health(&reporter, ServingStatus::NotServing).await;
+        stop.cancel();
+        let drained = async { tokio::join!(public, admin) };
+        if tokio::time::timeout(settings.drain, drained).await.is_err() {
+            warn!("requests still under way are cut off");
+        }
+        if tokio::time::timeout(CLOSE_TIMEOUT, shared.store.close()).await.is_err() {
+            warn!("the store was busy to the end");
+        }
+        info!("ended");
+        Ok(())
+    }
+}
+
+fn semaphore(places: u32) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS)))
+}
+
+fn ended_early(which: &'static str, ended: Result<(), transport::Error>) -> ServeError {
+    ServeError::Ended { which, source: ended.err() }
+}
+
+async fn set_health(reporter: &HealthReporter, status: ServingStatus) {
+    for service in ["", ENROLLMENT, ATTESTATION] {
+        reporter.set_service_status(service, status).await;
+    }
+}
+
+/// Sweeps, and tells health by whether the store can record.
+fn keep_house(shared: Arc<Shared>, reporter: HealthReporter) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        let mut probe = tokio::time::interval(PROBE_EVERY);
+        loop {
+            tokio::select! {
+                _ = sweep.tick() => {
+                    shared.limits.sweep();
+                    match shared.store.sweep(shared.clock.now().seconds()).await {
+                        Ok(0) => {}
+                        Ok(rows) => info!(rows, "swept"),
+                        Err(error) => error!(%error, "cannot sweep the store"),
+                    }
+                }
+                _ = probe.tick() => {
+                    let status = match shared.store.probe().await {
+                        Ok(()) => ServingStatus::Serving,
+                        Err(error) => {
+                            error!(%error, "the store cannot record");
+                            ServingStatus::NotServing
+                        }
+                    };
+                    set_health(&reporter, status).await;
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,92 @@
+//! TLS 1.3, and nothing below it: the server's certificate, and client
+//! certificates that chain to the owner's root where one is offered.
+//!
+//! A client certificate proves a key and a chain here; whether it is still
+//! good is asked of the store at every call (`attestation`).
+
+use std::sync::Arc;
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::ring::default_provider,
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
+    version::TLS13,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+
+/// ALPN protocol id of HTTP/2 (RFC 9113 §3.2).
+pub(super) const ALPN_H2: &[u8] = b"h2";
+
+/// Why TLS cannot be set up from the files there are.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// Not PEM, or not what it should be.
+    #[error("{file} is not readable as PEM: {source}")]
+    Pem {
+        /// Which file.
+        file: &'static str,
+        /// Why.
+        #[source]
+        source: rustls_pki_types::pem::Error,
+    },
+    /// Certificate and key do not belong together, or are of a kind that
+    /// rustls does not take.
+    #[error("server certificate and key cannot be used: {0}")]
+    Server(#[source] rustls::Error),
+    /// The root for client certificates cannot be used.
+    #[error("the root CA cannot be used to verify client certificates: {0}")]
+    ClientRoot(String),
+}
+
+/// The texts of the PEM files that TLS needs.
+pub struct TlsFiles<'a> {
+    /// Server certificate, then intermediates if any.
+    pub server: &'a str,
+    /// Its key.
+    pub server_key: &'a str,
+    /// Root that LDevIDs chain to.
+    pub client_root: &'a str,
+}
+
+/// The server's side of TLS.
+///
+/// Sessions are never resumed: a resumed session would skip the client
+/// certificate, and every connection is to have an exporter of its own
+/// handshake. 0-RTT is off (rustls' default) for it can be replayed.
+///
+/// # Errors
+/// [`TlsError`] names the file.
+pub fn server_config(files: &TlsFiles<'_>) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(default_provider());
+    let chain = certificates("server.pem", files.server)?;
+    let key = PrivateKeyDer::from_pem_slice(files.server_key.as_bytes())
+        .map_err(|source| TlsError::Pem { file: "server.key.pem", source })?;
+    let mut roots = RootCertStore::empty();
+    for root in certificates("root-ca.pem", files.client_root)? {
+        roots.add(root).map_err(|e| TlsError::ClientRoot(e.to_string()))?;
+    }
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()
+        .map_err(|e| TlsError::ClientRoot(e.to_string()))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(TlsError::Server)?
+        .with_client_cert_verifier(clients)
+        .with_single_cert(chain, key)
+        .map_err(TlsError::Server)?;
+    config.alpn_protocols = vec![ALPN_H2.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+fn certificates(
+    file: &'static str,
+    pem: &str,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| TlsError::Pem { file, source })
+}

@@ -1,0 +1,358 @@
+//! What the owner changes: anchors, join tokens, reference values, the state
+//! of gateways; and the audit log.
+
+use holdfast_proto::binding::Ueid;
+use sqlx::{Row, SqliteConnection};
+
+use super::rows;
+use crate::store::{
+    Anchor, AuditEntry, Blocked, GatewayRecord, Imported, JoinToken, Lifecycle, ReferenceRecord,
+    Seconds, Sha256, StoreError, SuspensionKind,
+};
+
+/// Answers stay this much longer than their challenge could be used, in case
+/// the clock steps back a little: a challenge that is fresh again must still be
+/// known as spent.
+const ANSWER_GRACE_SECONDS: Seconds = 600;
+/// Join tokens stay for a month after their end, so that whoever comes late
+/// learns that it expired rather than that it never was.
+const TOKEN_GRACE_SECONDS: Seconds = 30 * 86_400;
+
+/// One line of the audit log, to be written.
+pub(super) struct AuditWrite<'a> {
+    pub(super) at: Seconds,
+    pub(super) actor: &'a str,
+    pub(super) action: &'a str,
+    pub(super) subject: &'a str,
+    pub(super) detail: &'a str,
+}
+
+pub(super) async fn audit(
+    conn: &mut SqliteConnection,
+    entry: AuditWrite<'_>,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO audit (at, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)")
+        .bind(entry.at)
+        .bind(entry.actor)
+        .bind(entry.action)
+        .bind(entry.subject)
+        .bind(entry.detail)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn audit_entries(
+    conn: &mut SqliteConnection,
+    limit: u32,
+) -> Result<Vec<AuditEntry>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM audit ORDER BY id DESC LIMIT ?")
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(AuditEntry {
+                at: row.try_get("at")?,
+                actor: row.try_get("actor")?,
+                action: row.try_get("action")?,
+                subject: row.try_get("subject")?,
+                detail: row.try_get("detail")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn anchors(conn: &mut SqliteConnection) -> Result<Vec<Anchor>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM anchors ORDER BY subject, sha256")
+        .fetch_all(conn)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Anchor {
+                sha256: rows::sha256(row, "anchors", "sha256")?,
+                der: row.try_get("der")?,
+                subject: row.try_get("subject")?,
+                root: row.try_get("root")?,
+                not_after: row.try_get("not_after")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn import_anchors(
+    conn: &mut SqliteConnection,
+    anchors: Vec<Anchor>,
+    by: &str,
+    now: Seconds,
+) -> Result<Imported, StoreError> {
+    let mut imported = Imported::default();
+    for anchor in anchors {
+        let done = sqlx::query(
+            "INSERT INTO anchors (sha256, der, subject, root, not_after, imported_at) \
+             VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO NOTHING",
+        )
+        .bind(anchor.sha256.as_slice())
+        .bind(anchor.der.as_slice())
+        .bind(&anchor.subject)
+        .bind(anchor.root)
+        .bind(anchor.not_after)
+        .bind(now)
+        .execute(&mut *conn)
+        .await?;
+        if done.rows_affected() == 0 {
+            imported.already_known += 1;
+            continue;
+        }
+        if anchor.root {
+            imported.roots += 1;
+        } else {
+            imported.intermediates += 1;
+        }
+        let entry = AuditWrite {
+            at: now,
+            actor: by,
+            action: "endorsement-imported",
+            subject: &hex::encode(anchor.sha256),
+            detail: &anchor.subject,
+        };
+        audit(conn, entry).await?;
+    }
+    Ok(imported)
+}
+
+pub(super) async fn create_join_token(
+    conn: &mut SqliteConnection,
+    token: JoinToken,
+    by: &str,
+    now: Seconds,
+) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "INSERT INTO join_tokens (secret_sha256, class, uses_left, expires, created_at) \
+         VALUES (?, ?, ?, ?, ?) ON CONFLICT (secret_sha256) DO NOTHING",
+    )
+    .bind(token.secret_sha256.as_slice())
+    .bind(&token.class)
+    .bind(token.uses_left)
+    .bind(token.expires)
+    .bind(now)
+    .execute(&mut *conn)
+    .await?;
+    if done.rows_affected() == 0 {
+        return Err(StoreError::JoinTokenExists);
+    }
+    let entry = AuditWrite {
+        at: now,
+        actor: by,
+        action: "token-created",
+        subject: &hex::encode(token.secret_sha256),
+        detail: &format!(
+            "class {}, {} uses, expires {}",
+            token.class, token.uses_left, token.expires
+        ),
+    };
+    audit(conn, entry).await
+}
+
+pub(super) async fn reference_values(
+    conn: &mut SqliteConnection,
+    class: &str,
+) -> Result<Option<ReferenceRecord>, StoreError> {
+    let row = sqlx::query(
+        "SELECT v.version, v.sha256, d.content FROM reference_values v \
+         JOIN reference_documents d ON d.sha256 = v.sha256 \
+         WHERE v.class = ? ORDER BY v.version DESC LIMIT 1",
+    )
+    .bind(class)
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| {
+        Ok(ReferenceRecord {
+            class: class.to_owned(),
+            version: u64::try_from(row.try_get::<i64, _>("version")?)
+                .map_err(|_| rows::corrupt("reference_values", "version"))?,
+            sha256: rows::sha256(&row, "reference_values", "sha256")?,
+            document: row.try_get("content")?,
+        })
+    })
+    .transpose()
+}
+
+pub(super) async fn import_reference_values(
+    conn: &mut SqliteConnection,
+    class: &str,
+    document: &str,
+    by: &str,
+    now: Seconds,
+) -> Result<ReferenceRecord, StoreError> {
+    let sha256: Sha256 = sha256_of(document.as_bytes());
+    let newest = reference_values(conn, class).await?;
+    if let Some(newest) = newest.as_ref().filter(|n| n.sha256 == sha256) {
+        return Ok(newest.clone());
+    }
+    let version = newest.map_or(1, |n| n.version + 1);
+    sqlx::query(
+        "INSERT INTO reference_documents (sha256, content) VALUES (?, ?) \
+         ON CONFLICT (sha256) DO NOTHING",
+    )
+    .bind(sha256.as_slice())
+    .bind(document)
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query(
+        "INSERT INTO reference_values (class, version, sha256, imported_at) VALUES (?, ?, ?, ?)",
+    )
+    .bind(class)
+    .bind(version.cast_signed())
+    .bind(sha256.as_slice())
+    .bind(now)
+    .execute(&mut *conn)
+    .await?;
+    let entry = AuditWrite {
+        at: now,
+        actor: by,
+        action: "reference-imported",
+        subject: class,
+        detail: &format!("version {version}, SHA-256 {}", hex::encode(sha256)),
+    };
+    audit(conn, entry).await?;
+    Ok(ReferenceRecord { class: class.to_owned(), version, sha256, document: document.to_owned() })
+}
+
+pub(super) async fn suspend(
+    conn: &mut SqliteConnection,
+    id: &Ueid,
+    kind: SuspensionKind,
+    reason: &str,
+    by: &str,
+    now: Seconds,
+) -> Result<(), StoreError> {
+    let gateway = not_revoked(conn, id).await?;
+    set_suspended(conn, &gateway, kind, reason).await?;
+    revoke_certificates(conn, id, kind.as_str(), now).await?;
+    let entry = AuditWrite {
+        at: now,
+        actor: by,
+        action: "suspended",
+        subject: &id.to_string(),
+        detail: &format!("{kind}: {reason}"),
+    };
+    audit(conn, entry).await
+}
+
+pub(super) async fn resume(
+    conn: &mut SqliteConnection,
+    id: &Ueid,
+    reason: &str,
+    by: &str,
+    now: Seconds,
+) -> Result<(), StoreError> {
+    not_revoked(conn, id).await?;
+    set_state(conn, id, Lifecycle::Active, "").await?;
+    let entry = AuditWrite {
+        at: now,
+        actor: by,
+        action: "resumed",
+        subject: &id.to_string(),
+        detail: reason,
+    };
+    audit(conn, entry).await
+}
+
+pub(super) async fn revoke(
+    conn: &mut SqliteConnection,
+    id: &Ueid,
+    reason: &str,
+    by: &str,
+    now: Seconds,
+) -> Result<(), StoreError> {
+    not_revoked(conn, id).await?;
+    set_state(conn, id, Lifecycle::Revoked, reason).await?;
+    revoke_certificates(conn, id, "operator", now).await?;
+    let entry = AuditWrite {
+        at: now,
+        actor: by,
+        action: "revoked",
+        subject: &id.to_string(),
+        detail: reason,
+    };
+    audit(conn, entry).await
+}
+
+/// Suspends, unless the gateway is suspended for something graver.
+pub(super) async fn set_suspended(
+    conn: &mut SqliteConnection,
+    gateway: &GatewayRecord,
+    kind: SuspensionKind,
+    reason: &str,
+) -> Result<(), StoreError> {
+    match gateway.lifecycle {
+        Lifecycle::Suspended(graver) if graver > kind => Ok(()),
+        _ => set_state(conn, &gateway.id, Lifecycle::Suspended(kind), reason).await,
+    }
+}
+
+/// Revokes every certificate of a gateway that is not revoked yet.
+pub(super) async fn revoke_certificates(
+    conn: &mut SqliteConnection,
+    id: &Ueid,
+    reason: &str,
+    now: Seconds,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE certificates SET revoked_at = ?, revocation_reason = ? \
+         WHERE gateway = ? AND revoked_at IS NULL",
+    )
+    .bind(now)
+    .bind(reason)
+    .bind(id.as_bytes().as_slice())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn sweep(conn: &mut SqliteConnection, now: Seconds) -> Result<u64, StoreError> {
+    let answers = sqlx::query("DELETE FROM answers WHERE expires < ?")
+        .bind(now.saturating_sub(ANSWER_GRACE_SECONDS))
+        .execute(&mut *conn)
+        .await?;
+    let tokens = sqlx::query("DELETE FROM join_tokens WHERE expires < ?")
+        .bind(now.saturating_sub(TOKEN_GRACE_SECONDS))
+        .execute(&mut *conn)
+        .await?;
+    Ok(answers.rows_affected() + tokens.rows_affected())
+}
+
+async fn not_revoked(conn: &mut SqliteConnection, id: &Ueid) -> Result<GatewayRecord, StoreError> {
+    let gateway = rows::known_gateway(conn, id).await?;
+    if gateway.lifecycle == Lifecycle::Revoked {
+        return Err(StoreError::Blocked { id: *id, blocked: Blocked::Revoked });
+    }
+    Ok(gateway)
+}
+
+async fn set_state(
+    conn: &mut SqliteConnection,
+    id: &Ueid,
+    state: Lifecycle,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let kind = match state {
+        Lifecycle::Active => None,
+        Lifecycle::Suspended(kind) => Some(kind),
+        Lifecycle::Revoked => Some(SuspensionKind::Operator),
+    };
+    sqlx::query("UPDATE gateways SET state = ?, state_kind = ?, state_reason = ? WHERE id = ?")
+        .bind(state.name())
+        .bind(kind.map(SuspensionKind::as_str))
+        .bind(reason)
+        .bind(id.as_bytes().as_slice())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+fn sha256_of(bytes: &[u8]) -> Sha256 {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).into()
+}

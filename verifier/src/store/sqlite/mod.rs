@@ -1,0 +1,276 @@
+//! [`Store`] on SQLite.
+//!
+//! One connection writes, in `BEGIN IMMEDIATE` transactions one after another;
+//! a small pool reads. The journal is a WAL with `synchronous = FULL`: a commit
+//! returns after fsync of the WAL.
+
+mod admin;
+mod record;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use std::{path::Path, time::Duration};
+
+use async_trait::async_trait;
+use holdfast_proto::binding::Ueid;
+use sqlx::{
+    Sqlite, SqlitePool, Transaction,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{
+    Affirmed, Anchor, AuditEntry, CertificateRecord, Contraindicated, Enrolled, GatewayRecord,
+    Imported, JoinToken, Recorded, ReferenceRecord, Refused, Seconds, Sha256, Store, StoreError,
+    SuspensionKind,
+};
+
+/// Readers beside the writer. Reads are point look-ups of some tens of
+/// microseconds; more connections only cost memory.
+const READERS: u32 = 4;
+/// How long a request waits for its turn to write before it is told to come
+/// again. A transaction takes one fsync, milliseconds.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Another process (a backup tool) may hold the write lock for this long.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A store in one SQLite file.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens, or makes, the database at `path` and brings it to this version's
+    /// schema. The caller has made sure that the file's mode is 0600; the WAL
+    /// takes it over.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] where the file is no database, is of a later
+    /// version, or cannot be read.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .pragma("trusted_schema", "OFF");
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .min_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options.clone())
+            .await
+            .map_err(|e| StoreError::Open(Box::new(e)))?;
+        sqlx::migrate!("./migrations")
+            .run(&writer)
+            .await
+            .map_err(|e| StoreError::Open(Box::new(e)))?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options.pragma("query_only", "ON"))
+            .await
+            .map_err(|e| StoreError::Open(Box::new(e)))?;
+        Ok(Self { writer, readers })
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn anchors(&self) -> Result<Vec<Anchor>, StoreError> {
+        admin::anchors(&mut *self.readers.acquire().await?).await
+    }
+
+    async fn import_anchors(
+        &self,
+        anchors: Vec<Anchor>,
+        by: &str,
+        now: Seconds,
+    ) -> Result<Imported, StoreError> {
+        let mut tx = self.begin().await?;
+        let imported = admin::import_anchors(&mut tx, anchors, by, now).await?;
+        tx.commit().await?;
+        Ok(imported)
+    }
+
+    async fn create_join_token(
+        &self,
+        token: JoinToken,
+        by: &str,
+        now: Seconds,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        admin::create_join_token(&mut tx, token, by, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn join_token(&self, secret: &Sha256) -> Result<Option<JoinToken>, StoreError> {
+        rows::join_token(&mut *self.readers.acquire().await?, secret).await
+    }
+
+    async fn gateway(&self, id: &Ueid) -> Result<Option<GatewayRecord>, StoreError> {
+        rows::gateway(&mut *self.readers.acquire().await?, id).await
+    }
+
+    async fn gateways(
+        &self,
+        after: Option<&Ueid>,
+        limit: u32,
+    ) -> Result<Vec<GatewayRecord>, StoreError> {
+        rows::gateways(&mut *self.readers.acquire().await?, after, limit).await
+    }
+
+    async fn certificate(
+        &self,
+        sha256: &Sha256,
+    ) -> Result<Option<(CertificateRecord, GatewayRecord)>, StoreError> {
+        // One transaction, so that both rows are of one moment.
+        let mut tx = self.readers.begin().await?;
+        let Some((certificate, id)) = rows::certificate(&mut tx, sha256).await? else {
+            return Ok(None);
+        };
+        let gateway = rows::gateway(&mut tx, &id).await?;
+        Ok(gateway.map(|gateway| (certificate, gateway)))
+    }
+
+    async fn answer(&self, request: &Sha256, now: Seconds) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut tx = self.readers.begin().await?;
+        record::answer(&mut tx, request, now).await
+    }
+
+    async fn boot_log(&self, sha256: &Sha256) -> Result<Option<Vec<u8>>, StoreError> {
+        rows::boot_log(&mut *self.readers.acquire().await?, sha256).await
+    }
+
+    async fn record_enrolment(
+        &self,
+        enrolled: Enrolled,
+        now: Seconds,
+    ) -> Result<Recorded, StoreError> {
+        let mut tx = self.begin().await?;
+        let recorded = record::enrolment(&mut tx, enrolled, now).await?;
+        tx.commit().await?;
+        Ok(recorded)
+    }
+
+    async fn record_refusal(&self, refused: Refused, now: Seconds) -> Result<Recorded, StoreError> {
+        let mut tx = self.begin().await?;
+        let recorded = record::refusal(&mut tx, refused, now).await?;
+        tx.commit().await?;
+        Ok(recorded)
+    }
+
+    async fn record_affirmation(
+        &self,
+        affirmed: Affirmed,
+        now: Seconds,
+    ) -> Result<Recorded, StoreError> {
+        let mut tx = self.begin().await?;
+        let recorded = record::affirmation(&mut tx, affirmed, now).await?;
+        tx.commit().await?;
+        Ok(recorded)
+    }
+
+    async fn record_contraindication(
+        &self,
+        contraindicated: Contraindicated,
+        now: Seconds,
+    ) -> Result<Recorded, StoreError> {
+        let mut tx = self.begin().await?;
+        let recorded = record::contraindication(&mut tx, contraindicated, now).await?;
+        tx.commit().await?;
+        Ok(recorded)
+    }
+
+    async fn reference_values(&self, class: &str) -> Result<Option<ReferenceRecord>, StoreError> {
+        admin::reference_values(&mut *self.readers.acquire().await?, class).await
+    }
+
+    async fn import_reference_values(
+        &self,
+        class: &str,
+        document: &str,
+        by: &str,
+        now: Seconds,
+    ) -> Result<ReferenceRecord, StoreError> {
+        let mut tx = self.begin().await?;
+        let record = admin::import_reference_values(&mut tx, class, document, by, now).await?;
+        tx.commit().await?;
+        Ok(record)
+    }
+
+    async fn suspend(
+        &self,
+        id: &Ueid,
+        kind: SuspensionKind,
+        reason: &str,
+        by: &str,
+        now: Seconds,
+    ) -> Result<GatewayRecord, StoreError> {
+        let mut tx = self.begin().await?;
+        admin::suspend(&mut tx, id, kind, reason, by, now).await?;
+        let gateway = rows::known_gateway(&mut tx, id).await?;
+        tx.commit().await?;
+        Ok(gateway)
+    }
+
+    async fn resume(
+        &self,
+        id: &Ueid,
+        reason: &str,
+        by: &str,
+        now: Seconds,
+    ) -> Result<GatewayRecord, StoreError> {
+        let mut tx = self.begin().await?;
+        admin::resume(&mut tx, id, reason, by, now).await?;
+        let gateway = rows::known_gateway(&mut tx, id).await?;
+        tx.commit().await?;
+        Ok(gateway)
+    }
+
+    async fn revoke(
+        &self,
+        id: &Ueid,
+        reason: &str,
+        by: &str,
+        now: Seconds,
+    ) -> Result<GatewayRecord, StoreError> {
+        let mut tx = self.begin().await?;
+        admin::revoke(&mut tx, id, reason, by, now).await?;
+        let gateway = rows::known_gateway(&mut tx, id).await?;
+        tx.commit().await?;
+        Ok(gateway)
+    }
+
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        admin::audit_entries(&mut *self.readers.acquire().await?, limit).await
+    }
+
+    async fn sweep(&self, now: Seconds) -> Result<u64, StoreError> {
+        let mut tx = self.begin().await?;
+        let removed = admin::sweep(&mut tx, now).await?;
+        tx.commit().await?;
+        Ok(removed)
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.begin().await?.rollback().await?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
