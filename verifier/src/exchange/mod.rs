@@ -99,10 +99,6 @@ impl Verifier {
         &self.policy
     }
 
-    fn policy_sha256(&self) -> [u8; 32] {
-        *self.policy.id()
-    }
-
     fn anchors(&self) -> Arc<Anchors> {
         // A poisoned lock only says that another thread panicked while it
         // held it; an `Arc` is replaced in one step, so the value is whole.

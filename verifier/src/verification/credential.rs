@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{
     error::VerificationError,
-    kdf::{hmac_alg, kdf_a, kdf_e},
+    kdf::{digest_bits, hmac_alg, kdf_a, kdf_e},
 };
 use crate::endorsement::EkPublic;
 
@@ -176,7 +176,7 @@ fn ecc_seed(
 
 /// The seed from the shared x-coordinate. All three padded to the curve.
 pub(super) fn ecdh_seed(hash: HashAlg, z: &[u8], eph_x: &[u8], ek_x: &[u8]) -> Zeroizing<Vec<u8>> {
-    kdf_e(hash, z, b"IDENTITY", eph_x, ek_x, hash.digest_len())
+    kdf_e(hash, z, b"IDENTITY", eph_x, ek_x, digest_bits(hash))
 }
 
 /// TPMS_ECC_POINT: TPM2B x ‖ TPM2B y.
@@ -195,18 +195,11 @@ pub(super) fn id_object(
     let Symmetric::Aes { key_bits } = symmetric else {
         return Err(VerificationError::EkUnfit);
     };
-    let key = kdf_a(
-        hash,
-        seed,
-        b"STORAGE",
-        name.as_bytes(),
-        &[],
-        usize::from(key_bits / 8),
-    );
+    let key = kdf_a(hash, seed, b"STORAGE", name.as_bytes(), &[], *key_bits);
     let mut identity = tpm2b(secret);
     aes_cfb(&key, &mut identity)?;
 
-    let key = kdf_a(hash, seed, b"INTEGRITY", &[], &[], hash.digest_len());
+    let key = kdf_a(hash, seed, b"INTEGRITY", &[], &[], digest_bits(hash));
     let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac_alg(hash), &key));
     mac.update(&identity);
     mac.update(name.as_bytes());
