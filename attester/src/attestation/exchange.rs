@@ -1,0 +1,181 @@
+//! The conversation of a re-attestation, and asking the Verifier what it
+//! thinks of us. All over one mutual TLS connection.
+
+use std::path::PathBuf;
+
+use holdfast_proto::grpc::v1;
+
+use super::Reattestation;
+use crate::AttesterError;
+use crate::client::{Backoff, ClientError, Connection, Identity, Verdict, connect_to};
+use crate::enrolment::exchange::check_grant;
+use crate::enrolment::parse_selection;
+use crate::evidence::{Platform, write_files};
+use crate::state::{Enrolled, StateDir};
+use crate::tpm::Tpm;
+
+/// Further attempts to reach a Verifier that does not answer.
+const RETRIES: u32 = 4;
+
+/// What to attest.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Whether to ask for a new LDevID.
+    pub renew: bool,
+    /// Where the boot log is.
+    pub boot_log: PathBuf,
+    /// Where to write what is sent, if anywhere.
+    pub evidence_dir: Option<PathBuf>,
+}
+
+/// A step taken, for whoever watches.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Step<'a> {
+    /// Mutual TLS stands, by the key in the TPM.
+    Connected,
+    /// The Verifier challenges.
+    Challenged(&'a v1::RequestAttestationChallengeResponse),
+    /// The challenge is met; this will be sent.
+    EvidenceReady(&'a v1::AttestRequest),
+    /// The connection broke or the Verifier is busy: once more, from the start.
+    Retrying(&'a ClientError),
+}
+
+/// How it ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Still trusted. With the new enrolment where it was renewed.
+    Affirmed(Verdict, Option<Box<Enrolled>>),
+    /// Appraised and refused: the Verifier has suspended this gateway.
+    Refused(Verdict),
+}
+
+/// Attests once, and records a renewed LDevID.
+///
+/// # Errors
+/// [`AttesterError`] where no verdict was reached.
+pub async fn attest(
+    tpm: &Tpm,
+    state: &StateDir,
+    plan: &Plan,
+    watch: &mut dyn FnMut(Step<'_>),
+) -> Result<Outcome, AttesterError> {
+    let enrolled = state.require_enrolled()?;
+    let reattestation = {
+        let (enrolled, renew) = (enrolled.clone(), plan.renew);
+        tpm.offload(move |tpm| Reattestation::new(tpm, &enrolled, renew)).await?
+    };
+    let mut backoff = Backoff::new(RETRIES);
+    let answer = loop {
+        match attempt(&reattestation, plan, watch).await {
+            Ok(answer) => break answer,
+            // A new challenge, new evidence: nothing is sent twice.
+            Err(AttesterError::Client(error)) if error.is_passing() => {
+                if !backoff.wait().await {
+                    return Err(error.into());
+                }
+                watch(Step::Retrying(&error));
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    conclude(state, enrolled, plan.renew, answer)
+}
+
+/// What the Verifier holds about this gateway.
+///
+/// # Errors
+/// [`AttesterError`] where it does not say.
+pub async fn remote_status(
+    tpm: &Tpm,
+    enrolled: &Enrolled,
+) -> Result<v1::GetStatusResponse, AttesterError> {
+    let pinned = enrolled.keys.srk_name.clone();
+    tpm.offload(move |tpm| tpm.storage_root(Some(&pinned))).await?;
+    let connection = connect(tpm, enrolled).await?;
+    let answer = connection
+        .attestation()
+        .get_status(v1::GetStatusRequest {})
+        .await
+        .map_err(ClientError::refused("GetStatus"))?;
+    Ok(answer.into_inner())
+}
+
+/// Mutual TLS to the Verifier of the enrolment, by the LDevID key in the TPM.
+///
+/// # Errors
+/// As [`crate::client::connect`].
+pub async fn connect(tpm: &Tpm, enrolled: &Enrolled) -> Result<Connection, ClientError> {
+    let identity = Identity::new(tpm, &enrolled.keys.ldevid, &enrolled.ldevid_chain);
+    connect_to(&enrolled.server, Some(&identity)).await
+}
+
+async fn attempt(
+    reattestation: &Reattestation,
+    plan: &Plan,
+    watch: &mut dyn FnMut(Step<'_>),
+) -> Result<v1::AttestResponse, AttesterError> {
+    let enrolled = &reattestation.enrolled;
+    let connection = connect(&reattestation.tpm, enrolled).await?;
+    watch(Step::Connected);
+    let mut client = connection.attestation();
+    let challenge = client
+        .request_attestation_challenge(v1::RequestAttestationChallengeRequest {})
+        .await
+        .map_err(ClientError::refused("RequestAttestationChallenge"))?
+        .into_inner();
+    watch(Step::Challenged(&challenge));
+    let platform = Platform::observe(&plan.boot_log)?;
+    let evidence_dir = plan.evidence_dir.clone();
+    let request = {
+        let (this, exporter) = (reattestation.clone(), connection.exporter);
+        reattestation
+            .tpm
+            .offload(move |tpm| {
+                let request = this.complete(&challenge, &exporter, &platform)?;
+                if let (Some(dir), Some(evidence)) = (&evidence_dir, &request.evidence) {
+                    let bank = parse_selection(challenge.pcr_selection.as_ref())?.hash;
+                    let ak = tpm.attestation_key(&this.enrolled.keys.ak)?;
+                    let log = platform.boot_log.as_deref();
+                    write_files(dir, &ak, bank, &challenge.nonce, evidence, log)?;
+                }
+                Ok::<_, AttesterError>(request)
+            })
+            .await?
+    };
+    watch(Step::EvidenceReady(&request));
+    let answer = client.attest(request).await.map_err(ClientError::refused("Attest"))?;
+    Ok(answer.into_inner())
+}
+
+fn conclude(
+    state: &StateDir,
+    mut enrolled: Enrolled,
+    renew: bool,
+    answer: v1::AttestResponse,
+) -> Result<Outcome, AttesterError> {
+    const CALL: &str = "Attest";
+    let verdict = Verdict::from_answer(CALL, answer.verdict)?;
+    if !verdict.affirming {
+        state.write_ear(&verdict.ear_jwt)?;
+        return Ok(Outcome::Refused(verdict));
+    }
+    let renewed = match (renew, answer.grant) {
+        (true, Some(grant)) => {
+            check_grant(CALL, &enrolled.keys, &grant)?;
+            enrolled.ldevid_chain = grant.ldevid_chain;
+            enrolled.renew_after = grant.renew_after;
+            enrolled.not_after = grant.not_after;
+            state.promote(&enrolled)?;
+            Some(Box::new(enrolled))
+        }
+        (true, None) => {
+            let problem = "affirms and grants nothing";
+            return Err(ClientError::BadAnswer { call: CALL, problem }.into());
+        }
+        (false, _) => None,
+    };
+    state.write_ear(&verdict.ear_jwt)?;
+    Ok(Outcome::Affirmed(verdict, renewed))
+}

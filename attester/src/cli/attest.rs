@@ -1,0 +1,68 @@
+//! `attest`.
+
+use serde_json::json;
+
+use super::Attest;
+use super::config::Config;
+use super::report::{DONE, Failure, REFUSED, Report, date, reasons_json};
+use crate::attestation::exchange::{Outcome, Plan, Step, attest};
+use crate::state::StateDir;
+
+pub(super) async fn run(config: &Config, args: Attest, report: &Report) -> Result<u8, Failure> {
+    let state = StateDir::open(&config.state_dir)?;
+    let plan = Plan {
+        renew: args.renew,
+        boot_log: args.sending.boot_log.path(config),
+        evidence_dir: args.sending.evidence_dir,
+    };
+    state.require_enrolled()?;
+    report.say(format_args!("TPM: {}", config.tcti));
+    let tpm = config.open_tpm_for(&state)?;
+    let outcome = attest(&tpm, &state, &plan, &mut |step| tell(report, &step)).await?;
+    Ok(match outcome {
+        Outcome::Affirmed(verdict, renewed) => {
+            report.say("Affirmed: the verifier still trusts this gateway.");
+            report.reasons(&verdict);
+            if let Some(enrolled) = &renewed {
+                report.say(format_args!("  new LDevID valid until {}", date(enrolled.not_after)));
+            }
+            report.result(&json!({
+                "outcome": "affirmed",
+                "renewed": renewed.is_some(),
+                "not_after": renewed.as_ref().map(|e| e.not_after),
+                "renew_after": renewed.as_ref().map(|e| e.renew_after),
+                "reasons": reasons_json(&verdict.reasons),
+                "ear_jwt": verdict.ear_jwt,
+            }));
+            DONE
+        }
+        Outcome::Refused(verdict) => {
+            report.say("Refused: the verifier no longer trusts this gateway, and has suspended it:");
+            report.reasons(&verdict);
+            report.result(&json!({
+                "outcome": "refused",
+                "reasons": reasons_json(&verdict.reasons),
+                "ear_jwt": verdict.ear_jwt,
+            }));
+            REFUSED
+        }
+    })
+}
+
+fn tell(report: &Report, step: &Step<'_>) {
+    match step {
+        Step::Connected => report.say("Connected: mutual TLS 1.3 by the LDevID, signed for by its key in the TPM."),
+        Step::Challenged(challenge) => {
+            let pcrs = challenge.pcr_selection.as_ref().map(|s| s.pcr_indices.as_slice());
+            report.say(format_args!(
+                "Challenged: a fresh nonce, PCRs {:?} to quote.",
+                pcrs.unwrap_or_default()
+            ));
+        }
+        Step::EvidenceReady(request) => report.say(format_args!(
+            "Evidence: quoted by the AK, claims bound to this TLS connection{}.",
+            if request.ldevid_certification.is_some() { ", LDevID key certified anew" } else { "" }
+        )),
+        Step::Retrying(error) => report.say(format_args!("{error}: trying again …")),
+    }
+}

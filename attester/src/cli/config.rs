@@ -1,0 +1,155 @@
+//! Settings: flags and environment (by clap), then the TOML file, then the
+//! defaults.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use holdfast_proto::tpm::templates::AkAlg;
+use serde::Deserialize;
+
+use super::report::Failure;
+use super::{Global, KeyArgs};
+use crate::enrolment::KeyChoice;
+use crate::evidence::BOOT_LOG_PATH;
+use crate::names::parse_ak_alg;
+use crate::state::{DEFAULT_DIR, StateDir};
+use crate::tpm::{AuthValue, DEFAULT_SRK_HANDLE, EkChoice, Settings, TctiName, Tpm, TpmError};
+
+const DEFAULT_FILE: &str = "/etc/holdfast/attester.toml";
+
+/// `attester.toml`. Everything is optional; an unknown key is an error.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    /// As `--tcti`.
+    tcti: Option<String>,
+    /// As `--state-dir`.
+    state_dir: Option<PathBuf>,
+    /// As `--srk-handle`, e.g. "0x81000001".
+    srk_handle: Option<String>,
+    /// As `--endorsement-auth-file`.
+    endorsement_auth_file: Option<PathBuf>,
+    /// As `--owner-auth-file`.
+    owner_auth_file: Option<PathBuf>,
+    /// As `--boot-log`.
+    boot_log: Option<PathBuf>,
+    /// As `--ek`.
+    ek: Option<String>,
+    /// As `--ak`.
+    ak: Option<String>,
+}
+
+/// What is in force.
+#[derive(Debug)]
+pub(super) struct Config {
+    pub(super) tcti: TctiName,
+    pub(super) state_dir: PathBuf,
+    pub(super) settings: Settings,
+    pub(super) boot_log: PathBuf,
+    ek: EkChoice,
+    ak: AkAlg,
+}
+
+impl Config {
+    pub(super) fn resolve(global: &Global) -> Result<Self, Failure> {
+        let file = read_file(global.config.as_deref())?;
+        let wrong = |key: &str, why: String| Failure::bad_input(format!("{key}: {why}"), "correct the settings file");
+        let tcti = file.tcti.map(|t| t.parse::<TctiName>()).transpose();
+        let handle = file.srk_handle.map(|h| parse_handle(&h)).transpose();
+        let ek = file.ek.map(|ek| ek.parse()).transpose();
+        let ak = file.ak.map(|ak| parse_ak_alg(&ak)).transpose();
+        let endorsement = global.endorsement_auth_file.clone().or(file.endorsement_auth_file);
+        let owner = global.owner_auth_file.clone().or(file.owner_auth_file);
+        Ok(Self {
+            tcti: match &global.tcti {
+                Some(tcti) => tcti.clone(),
+                None => tcti.map_err(|e| wrong("tcti", e.to_string()))?.unwrap_or_default(),
+            },
+            state_dir: global
+                .state_dir
+                .clone()
+                .or(file.state_dir)
+                .unwrap_or_else(|| PathBuf::from(DEFAULT_DIR)),
+            settings: Settings {
+                srk_handle: match global.srk_handle {
+                    Some(handle) => handle,
+                    None => handle.map_err(|e| wrong("srk_handle", e))?.unwrap_or(DEFAULT_SRK_HANDLE),
+                },
+                endorsement_auth: auth(endorsement.as_deref())?,
+                owner_auth: auth(owner.as_deref())?,
+            },
+            boot_log: file.boot_log.unwrap_or_else(|| PathBuf::from(BOOT_LOG_PATH)),
+            ek: ek.map_err(|e| wrong("ek", e))?.unwrap_or_default(),
+            ak: ak.map_err(|e| wrong("ak", e))?.unwrap_or_default(),
+        })
+    }
+
+    pub(super) fn open_tpm(&self) -> Result<Tpm, TpmError> {
+        Tpm::open_with(&self.tcti, self.settings.clone())
+    }
+
+    /// The storage root's handle that the state was made with wins over the
+    /// default: nobody should have to remember `--srk-handle`.
+    pub(super) fn open_tpm_for(&self, state: &StateDir) -> Result<Tpm, Failure> {
+        let mut settings = self.settings.clone();
+        if settings.srk_handle == DEFAULT_SRK_HANDLE
+            && let Some(enrolled) = state.enrolled()?
+        {
+            settings.srk_handle = enrolled.keys.srk_handle;
+        }
+        Ok(Tpm::open_with(&self.tcti, settings)?)
+    }
+
+    pub(super) fn keys(&self, args: &KeyArgs) -> KeyChoice {
+        KeyChoice { ek: args.ek.unwrap_or(self.ek), ak: args.ak.unwrap_or(self.ak) }
+    }
+}
+
+/// A persistent handle in hex (0x81…).
+pub(super) fn parse_handle(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    match u32::from_str_radix(digits, 16) {
+        // TPM_HT_PERSISTENT; from 0x81800000 on they are the platform's.
+        Ok(handle @ 0x8100_0000..=0x817F_FFFF) => Ok(handle),
+        _ => Err(format!("{text:?} is not a persistent handle from 0x81000000 to 0x817fffff")),
+    }
+}
+
+fn auth(path: Option<&Path>) -> Result<Option<AuthValue>, Failure> {
+    path.map(AuthValue::from_file)
+        .transpose()
+        .map_err(|e| Failure::bad_input(e, "correct the file, or leave the flag out where the hierarchy has no auth value"))
+}
+
+fn read_file(path: Option<&Path>) -> Result<File, Failure> {
+    let named = path.is_some();
+    let path = path.unwrap_or_else(|| Path::new(DEFAULT_FILE));
+    let bad = |e: &dyn std::fmt::Display| {
+        Failure::bad_input(format!("{}: {e}", path.display()), "correct the settings file")
+    };
+    match std::fs::read_to_string(path) {
+        Ok(text) => toml::from_str(&text).map_err(|e| bad(&e)),
+        Err(e) if e.kind() == ErrorKind::NotFound && !named => Ok(File::default()),
+        Err(e) => Err(bad(&e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handles_are_the_owners() {
+        assert_eq!(parse_handle("0x81000001"), Ok(0x8100_0001));
+        assert_eq!(parse_handle("81000002"), Ok(0x8100_0002));
+        for bad in ["0x81800000", "0x80000000", "1", "x"] {
+            assert!(parse_handle(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn unknown_settings_are_refused() {
+        assert!(toml::from_str::<File>("tcti = \"tabrmd:\"").is_ok());
+        assert!(toml::from_str::<File>("tctl = \"tabrmd:\"").is_err());
+    }
+}

@@ -1,0 +1,230 @@
+//! `enroll` and `recover`.
+
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use holdfast_proto::bundle::Bundle;
+use holdfast_proto::tpm::templates::EkTemplate;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::config::Config;
+use super::report::{DONE, Failure, REFUSED, Report, date, reasons_json};
+use super::{Enroll, Sending};
+use crate::client::Verdict;
+use crate::enrolment::Enrolment;
+use crate::enrolment::exchange::{Outcome, Plan, Step, enrol};
+use crate::evidence::{Platform, now};
+use crate::names;
+use crate::state::{Enrolled, StateDir, certificates_to_pem};
+use crate::tpm::Tpm;
+
+/// More than a bundle has; what is longer is not read.
+const MAX_BUNDLE: u64 = 64 * 1024;
+
+pub(super) async fn enroll(config: &Config, args: Enroll, report: &Report) -> Result<u8, Failure> {
+    let bundle = read_bundle(&args.bundle, report)?;
+    let boot_log = args.sending.boot_log.path(config);
+    let mut plan = Plan::from_bundle(&bundle, config.keys(&args.keys), boot_log);
+    plan.evidence_dir = args.sending.evidence_dir;
+    let state = StateDir::open(&config.state_dir)?;
+    if let Some(enrolled) = state.enrolled()?
+        && !args.replace
+    {
+        return already_enrolled(&enrolled, &plan, report);
+    }
+    run(config, &state, &plan, report).await
+}
+
+pub(super) async fn recover(config: &Config, args: Sending, report: &Report) -> Result<u8, Failure> {
+    let state = StateDir::open(&config.state_dir)?;
+    let mut plan = Plan::recovery(&state.require_enrolled()?, args.boot_log.path(config));
+    plan.evidence_dir = args.evidence_dir;
+    run(config, &state, &plan, report).await
+}
+
+/// Running `enroll` twice does no harm.
+fn already_enrolled(enrolled: &Enrolled, plan: &Plan, report: &Report) -> Result<u8, Failure> {
+    if enrolled.server != plan.server {
+        return Err(Failure::refused(
+            format!("this gateway is enrolled with another verifier, {}", enrolled.server.address),
+            "use another --state-dir, or --replace to give that enrolment up",
+        ));
+    }
+    if enrolled.not_after <= now() {
+        return Err(Failure::refused(
+            format!("this gateway is enrolled and its LDevID expired at {}", date(enrolled.not_after)),
+            "holdfast-attester recover (or enroll --replace with a new bundle)",
+        ));
+    }
+    report.say(format_args!(
+        "Already enrolled as {}, LDevID valid until {}: nothing to do (--replace enrols anew).",
+        enrolled.gateway_id,
+        date(enrolled.not_after)
+    ));
+    report.result(&granted_json("already-enrolled", enrolled, &[]));
+    Ok(DONE)
+}
+
+async fn run(
+    config: &Config,
+    state: &StateDir,
+    plan: &Plan,
+    report: &Report,
+) -> Result<u8, Failure> {
+    report.say(format_args!("TPM: {}", config.tcti));
+    let tpm = config.open_tpm_for(state)?;
+    let outcome = enrol(&tpm, state, plan, &mut |step| tell(report, &step)).await?;
+    report.say(format_args!(
+        "TPM time: {} ms in {} commands",
+        tpm.command_time().as_millis(),
+        tpm.command_count()
+    ));
+    Ok(match outcome {
+        Outcome::Granted(enrolled, verdict) => {
+            granted(&tpm, state, &enrolled, &verdict, report);
+            DONE
+        }
+        Outcome::Refused(verdict) => {
+            report.say("The verifier verified the evidence, appraised it, and refuses:");
+            report.reasons(&verdict);
+            report.result(&json!({
+                "outcome": "refused",
+                "reasons": reasons_json(&verdict.reasons),
+                "ear_jwt": verdict.ear_jwt,
+            }));
+            REFUSED
+        }
+    })
+}
+
+fn granted(tpm: &Tpm, state: &StateDir, enrolled: &Enrolled, verdict: &Verdict, report: &Report) {
+    report.say(format_args!("Affirmed and granted. Gateway {}", enrolled.gateway_id));
+    report.reasons(verdict);
+    report.say(format_args!("  LDevID valid until {}", date(enrolled.not_after)));
+    report.say(format_args!("  renew after {}", date(enrolled.renew_after)));
+    report.say(format_args!(
+        "  certificate: {}; its key never leaves the TPM",
+        state.path().join("ldevid.pem").display()
+    ));
+    let mut value = granted_json("granted", enrolled, &verdict.reasons);
+    if let Some(object) = value.as_object_mut() {
+        object.insert("ear_jwt".into(), verdict.ear_jwt.clone().into());
+        object.insert("tpm_time_ms".into(), json!(tpm.command_time().as_secs_f64() * 1000.0));
+        object.insert("tpm_commands".into(), tpm.command_count().into());
+    }
+    report.result(&value);
+}
+
+fn granted_json(
+    outcome: &str,
+    enrolled: &Enrolled,
+    reasons: &[holdfast_proto::grpc::v1::Reason],
+) -> serde_json::Value {
+    json!({
+        "outcome": outcome,
+        "gateway_id": enrolled.gateway_id.to_string(),
+        "class": enrolled.class,
+        "server": enrolled.server.address,
+        "ldevid": certificates_to_pem(&enrolled.ldevid_chain),
+        "not_after": enrolled.not_after,
+        "renew_after": enrolled.renew_after,
+        "reasons": reasons_json(reasons),
+    })
+}
+
+fn tell(report: &Report, step: &Step<'_>) {
+    match step {
+        Step::Resuming => {
+            report.say("An earlier enrolment was sent and not answered: sending the same bytes again.");
+        }
+        Step::PendingRefused(error) => {
+            report.say(format_args!("That one is void ({error}): beginning anew."));
+        }
+        Step::KeysReady(enrolment) => tell_keys(report, enrolment),
+        Step::Connected(server) => report.say(format_args!(
+            "Connected to {}: TLS 1.3, certified as {:?} by the CA that the bundle pins.",
+            server.address, server.name
+        )),
+        Step::Challenged(challenge) => {
+            let pcrs = challenge.pcr_selection.as_ref().map(|s| s.pcr_indices.as_slice());
+            report.say(format_args!(
+                "The verifier accepts endorsement and keys, and challenges: a fresh nonce, PCRs {:?} to quote, a secret that only this EK opens for this AK.",
+                pcrs.unwrap_or_default()
+            ));
+        }
+        Step::EvidenceReady { request, platform } => {
+            report.say("Secret opened by TPM2_ActivateCredential: EK and AK are in one TPM.");
+            report.say("LDevID key certified by the AK (TPM2_Certify): made in this TPM, cannot leave it.");
+            if let Some(evidence) = &request.evidence {
+                report.say(format_args!(
+                    "Evidence: {} PCR values quoted by the AK; claims signed by the LDevID key, bound to this TLS connection; {}.",
+                    evidence.pcr_values.len(),
+                    boot_log_words(platform)
+                ));
+            }
+            report.say("Waiting for the verdict …");
+        }
+        Step::Retrying(error) => report.say(format_args!("{error}: trying again …")),
+    }
+}
+
+fn tell_keys(report: &Report, enrolment: &Enrolment) {
+    let keys = enrolment.keys();
+    let ek = enrolment.endorsement_key();
+    let template = EkTemplate::matching(&ek.public).map_or("vendor's own", EkTemplate::label);
+    report.say(format_args!("Storage root key at {:#010x}, Name {}", keys.srk_handle, keys.srk_name));
+    match ek.certificate_chain.split_first() {
+        Some((_, chain)) => report.say(format_args!(
+            "Endorsement key by template {template}, with its vendor certificate from NV and {} more of the chain",
+            chain.len()
+        )),
+        None => report.say(format_args!(
+            "Endorsement key by template {template}, WITHOUT a vendor certificate: the owner must have admitted it"
+        )),
+    }
+    report.say(format_args!("Gateway id {} (from the endorsement key)", enrolment.gateway_id()));
+    report.say(format_args!(
+        "Fresh attestation key ({}), Name {}",
+        names::ak_alg(keys.ak.alg),
+        keys.ak_name
+    ));
+    report.say(format_args!("Fresh LDevID key, Name {}", keys.ldevid.name()));
+}
+
+pub(super) fn boot_log_words(platform: &Platform) -> String {
+    match &platform.boot_log {
+        Some(log) => format!("boot log of {} bytes", log.len()),
+        None => "no boot log on this machine".to_owned(),
+    }
+}
+
+fn read_bundle(path: &Path, report: &Report) -> Result<Bundle, Failure> {
+    let advice = "get a bundle from the verifier's owner: holdfast-verifier token create";
+    let unreadable =
+        |e: std::io::Error| Failure::bad_input(format!("{}: {e}", path.display()), advice);
+    let mut text = Zeroizing::new(String::new());
+    if path == Path::new("-") {
+        std::io::stdin().take(MAX_BUNDLE).read_to_string(&mut text).map_err(unreadable)?;
+    } else {
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            report.say(format_args!(
+                "warning: {} has mode {mode:04o}; it holds a secret: chmod 600 it",
+                path.display()
+            ));
+        }
+        file.take(MAX_BUNDLE).read_to_string(&mut text).map_err(unreadable)?;
+    }
+    let bundle = Bundle::parse(text.trim())
+        .map_err(|e| Failure::bad_input(format!("{}: {e}", path.display()), advice))?;
+    if bundle.expires <= now() {
+        return Err(Failure::refused(
+            format!("the bundle's join token expired at {}", date(bundle.expires)),
+            advice,
+        ));
+    }
+    Ok(bundle)
+}

@@ -1,0 +1,128 @@
+//! What the operator sees: words as things happen, or one JSON object at the
+//! end.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use holdfast_proto::grpc::v1;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::AttesterError;
+use crate::client::{ClientError, Verdict};
+use crate::state::StateError;
+use crate::tpm::TpmError;
+
+/// Done.
+pub(super) const DONE: u8 = 0;
+/// Refused, with the reason.
+pub(super) const REFUSED: u8 = 1;
+/// Bad input or usage.
+const BAD_INPUT: u8 = 2;
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: u8,
+    problem: String,
+    next_step: String,
+}
+
+impl Failure {
+    pub(super) fn refused(problem: impl Display, next_step: impl Display) -> Self {
+        Self { code: REFUSED, problem: problem.to_string(), next_step: next_step.to_string() }
+    }
+
+    pub(super) fn bad_input(problem: impl Display, next_step: impl Display) -> Self {
+        Self { code: BAD_INPUT, problem: problem.to_string(), next_step: next_step.to_string() }
+    }
+}
+
+impl From<AttesterError> for Failure {
+    fn from(error: AttesterError) -> Self {
+        Self::refused(&error, error.next_step())
+    }
+}
+
+impl From<TpmError> for Failure {
+    fn from(error: TpmError) -> Self {
+        Self::refused(&error, error.next_step())
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        Self::refused(&error, error.next_step())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::refused(&error, error.next_step())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Report {
+    json: bool,
+}
+
+impl Report {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// A line for people.
+    pub(super) fn say(&self, line: impl Display) {
+        if !self.json {
+            println!("{line}");
+        }
+    }
+
+    /// The result for programs.
+    pub(super) fn result(&self, value: &Value) {
+        if self.json {
+            println!("{value:#}");
+        }
+    }
+
+    pub(super) fn failure(&self, failure: &Failure) -> ExitCode {
+        if self.json {
+            let value = json!({
+                "outcome": "error",
+                "error": failure.problem,
+                "next_step": failure.next_step,
+            });
+            println!("{value:#}");
+        } else {
+            eprintln!("error: {}\n  next step: {}", failure.problem, failure.next_step);
+        }
+        ExitCode::from(failure.code)
+    }
+
+    /// The reasons of a verdict.
+    pub(super) fn reasons(&self, verdict: &Verdict) {
+        for reason in &verdict.reasons {
+            self.say(format_args!("  {}: {}", reason.code, reason.detail));
+            if !reason.next_step.is_empty() {
+                self.say(format_args!("    next step: {}", reason.next_step));
+            }
+        }
+    }
+}
+
+pub(super) fn reasons_json(reasons: &[v1::Reason]) -> Value {
+    reasons
+        .iter()
+        .map(|r| json!({ "code": r.code, "detail": r.detail, "next_step": r.next_step }))
+        .collect()
+}
+
+/// RFC 3339, or the number where it is none that a calendar has.
+pub(super) fn date(seconds: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| seconds.to_string())
+}

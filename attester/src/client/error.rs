@@ -1,0 +1,236 @@
+//! What the Verifier, or the road to it, said no to, in words for the
+//! operator.
+
+use std::time::Duration;
+
+use holdfast_proto::grpc::v1;
+use thiserror::Error;
+use tonic::{Code, Status};
+
+/// Why a conversation failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Nothing answers there.
+    #[error("cannot reach {server}: {source}")]
+    Unreachable {
+        /// `host:port`.
+        server: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No connection within the limit.
+    #[error("{server} did not finish the TLS handshake within {} s", limit.as_secs())]
+    Timeout {
+        /// `host:port`.
+        server: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The server is not the one that the bundle pins.
+    #[error("{server} is not the pinned verifier {name}: {reason}")]
+    Untrusted {
+        /// `host:port`.
+        server: String,
+        /// The expected name.
+        name: String,
+        /// rustls' reason.
+        reason: String,
+    },
+    /// TLS failed in another way.
+    #[error("TLS with {server} failed: {reason}")]
+    Handshake {
+        /// `host:port`.
+        server: String,
+        /// rustls' reason.
+        reason: String,
+    },
+    /// The pinned CA certificate cannot be a trust anchor.
+    #[error("the pinned CA certificate is unusable: {0}")]
+    PinnedCa(rustls::Error),
+    /// rustls refused its settings.
+    #[error("TLS set-up: {0}")]
+    Tls(rustls::Error),
+    /// rustls gave no exporter.
+    #[error("TLS exporter: {0}")]
+    Exporter(rustls::Error),
+    /// Neither a DNS name nor an address.
+    #[error("{0:?} is not a server name")]
+    ServerName(String),
+    /// HTTP/2 did not start.
+    #[error("HTTP/2: {0}")]
+    Transport(tonic::transport::Error),
+    /// The Verifier refused the call, or the connection broke under it.
+    #[error("{call}: {}", describe(status))]
+    Refused {
+        /// The gRPC method.
+        call: &'static str,
+        /// Its status.
+        status: Box<Status>,
+    },
+    /// The answer is not what the contract says.
+    #[error("{call}: the verifier's answer {problem}")]
+    BadAnswer {
+        /// The gRPC method.
+        call: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+/// What the Verifier concluded, free of characters that a terminal obeys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it is affirming.
+    pub affirming: bool,
+    /// Why, and what to do.
+    pub reasons: Vec<v1::Reason>,
+    /// The attestation result, signed by the Verifier.
+    pub ear_jwt: String,
+}
+
+impl Verdict {
+    pub(crate) fn from_answer(
+        call: &'static str,
+        verdict: Option<v1::Verdict>,
+    ) -> Result<Self, ClientError> {
+        let verdict = verdict
+            .ok_or(ClientError::BadAnswer { call, problem: "holds no verdict" })?;
+        let reasons = verdict
+            .reasons
+            .into_iter()
+            .map(|reason| v1::Reason {
+                code: inert(&reason.code),
+                detail: inert(&reason.detail),
+                next_step: inert(&reason.next_step),
+            })
+            .collect();
+        Ok(Self { affirming: verdict.affirming, reasons, ear_jwt: inert(&verdict.ear_jwt) })
+    }
+}
+
+impl ClientError {
+    pub(crate) fn refused(call: &'static str) -> impl FnOnce(Status) -> Self {
+        move |status| Self::Refused { call, status: Box::new(status) }
+    }
+
+    pub(super) fn from_handshake(server: &str, name: &str, error: std::io::Error) -> Self {
+        let server = server.to_owned();
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match tls {
+            Some(rustls::Error::InvalidCertificate(reason)) => {
+                Self::Untrusted { server, name: name.to_owned(), reason: reason.to_string() }
+            }
+            Some(other) => Self::Handshake { server, reason: other.to_string() },
+            None => Self::Handshake { server, reason: error.to_string() },
+        }
+    }
+
+    /// Whether the connection broke, or the server was busy: the same call may
+    /// do better later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Transport(_) => true,
+            // A server that restarts closes in the middle of a handshake.
+            Self::Handshake { reason, .. } => reason.contains("eof") || reason.contains("reset"),
+            Self::Refused { status, .. } => {
+                matches!(
+                    status.code(),
+                    Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded
+                ) || is_broken_connection(status)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the server closed the connection over the client certificate
+    /// (in TLS 1.3 that shows in the first call).
+    #[must_use]
+    pub fn is_identity_refused(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => {
+                status.code() == Code::Unauthenticated || chain(status.as_ref()).contains("received fatal alert")
+            }
+            Self::Handshake { reason, .. } => reason.contains("received fatal alert"),
+            _ => false,
+        }
+    }
+
+    /// What the operator can do.
+    #[must_use]
+    pub fn next_step(&self) -> &'static str {
+        if self.is_identity_refused() {
+            return "the LDevID is expired, revoked or suspended: holdfast-attester status shows it; after silence or expiry use recover, otherwise ask the verifier's owner (gateway show ID)";
+        }
+        match self {
+            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Transport(_) => {
+                "check that the verifier is running and that a firewall lets this gateway reach it"
+            }
+            Self::Untrusted { .. } => {
+                "somebody else answers at this address, or the server's certificate was replaced: get a new bundle from the verifier's owner"
+            }
+            Self::Handshake { .. } | Self::Tls(_) | Self::Exporter(_) => {
+                "check that the address leads to holdfast-verifier itself: TLS must end there, not in a proxy"
+            }
+            Self::PinnedCa(_) | Self::ServerName(_) => "get a new bundle: holdfast-verifier token create",
+            Self::BadAnswer { .. } => "check that verifier and attester are of the same release",
+            Self::Refused { status, .. } => next_step_of(status.code()),
+        }
+    }
+}
+
+fn next_step_of(code: Code) -> &'static str {
+    match code {
+        Code::PermissionDenied | Code::Unauthenticated => {
+            "ask the verifier's owner: is the join token spent or expired, the gateway revoked or suspended? (gateway show ID, token create)"
+        }
+        Code::InvalidArgument => {
+            "the verifier could not use what the TPM gave: run holdfast-attester doctor; the verifier's log names the cause"
+        }
+        Code::FailedPrecondition | Code::Aborted => {
+            "run the command again: the challenge was stale or spent"
+        }
+        Code::NotFound => "this gateway is not on record there: enrol it with a join token",
+        Code::ResourceExhausted => "wait a minute, then run again: the verifier limits how often a gateway may ask",
+        Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled => {
+            "run the command again; if it stays, see the verifier's log"
+        }
+        _ => "see the verifier's log: it has the cause under this request's id",
+    }
+}
+
+/// tonic reports a connection that broke under a call as Unknown, Cancelled or
+/// Unavailable, with the cause as source; a server's own status has no source.
+fn is_broken_connection(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
+        && matches!(status.code(), Code::Unknown | Code::Cancelled | Code::Unavailable | Code::Internal)
+}
+
+fn describe(status: &Status) -> String {
+    let message = inert(status.message());
+    match std::error::Error::source(status) {
+        Some(_) => format!("connection broke: {}", inert(&chain(status))),
+        None if message.is_empty() => status.code().description().to_owned(),
+        None => format!("{message} ({:?})", status.code()),
+    }
+}
+
+/// An error with all its causes.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = error.source();
+    while let Some(error) = next {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
+}
+
+/// The peer's text without control characters: no terminal escapes.
+fn inert(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
+}

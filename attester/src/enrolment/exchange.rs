@@ -1,0 +1,366 @@
+//! The conversation of an enrolment, so that a run killed at any point, on
+//! either side, can be repeated: keys are on disk before `Enroll` is sent, and
+//! an unanswered `Enroll` is sent again as the same bytes, which the Verifier
+//! recognises.
+
+use std::path::PathBuf;
+
+use holdfast_proto::bundle::Bundle;
+use holdfast_proto::claims::Purpose;
+use holdfast_proto::grpc::v1;
+use holdfast_proto::tpm::Name;
+use zeroize::Zeroizing;
+
+use super::{Enrolment, KeyChoice, parse_selection};
+use crate::AttesterError;
+use crate::client::{Backoff, ClientError, Connection, Verdict, connect_to};
+use crate::evidence::{Platform, write_files};
+use crate::state::{Enrolled, Pending, Server, StateDir};
+use crate::tpm::Tpm;
+
+/// Further attempts to reach a Verifier that does not answer.
+const RETRIES: u32 = 4;
+/// How often to begin again with a new challenge, after an `Enroll` that got
+/// lost on its way.
+const CHALLENGES: u32 = 3;
+
+/// What to enrol with.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The Verifier.
+    pub server: Server,
+    /// Enrol or recover.
+    pub purpose: Purpose,
+    /// Secret of the join token; empty in a Recover.
+    pub join_token: Zeroizing<Vec<u8>>,
+    /// The bundle's class.
+    pub class: String,
+    /// Name of the policy root, from the bundle.
+    pub policy_root_name: Name,
+    /// Keys for a first enrolment.
+    pub choice: KeyChoice,
+    /// Where the boot log is.
+    pub boot_log: PathBuf,
+    /// Where to write what is sent, if anywhere.
+    pub evidence_dir: Option<PathBuf>,
+}
+
+impl Plan {
+    /// A first enrolment by a bundle.
+    #[must_use]
+    pub fn from_bundle(bundle: &Bundle, choice: KeyChoice, boot_log: PathBuf) -> Self {
+        Self {
+            server: Server {
+                address: bundle.server.clone(),
+                name: bundle.server_name.clone(),
+                ca_der: bundle.server_ca_der.clone(),
+            },
+            purpose: Purpose::Enrol,
+            join_token: Zeroizing::new(bundle.join_token.expose().to_vec()),
+            class: bundle.class.clone(),
+            policy_root_name: bundle.policy_root_name.clone(),
+            choice,
+            boot_log,
+            evidence_dir: None,
+        }
+    }
+
+    /// A Recover of what is enrolled.
+    #[must_use]
+    pub fn recovery(enrolled: &Enrolled, boot_log: PathBuf) -> Self {
+        Self {
+            server: enrolled.server.clone(),
+            purpose: Purpose::Recover,
+            join_token: Zeroizing::default(),
+            class: enrolled.class.clone(),
+            policy_root_name: enrolled.policy_root_name.clone(),
+            choice: KeyChoice::default(),
+            boot_log,
+            evidence_dir: None,
+        }
+    }
+}
+
+/// A step taken, for whoever watches.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Step<'a> {
+    /// An unanswered `Enroll` of an earlier run is sent again.
+    Resuming,
+    /// Its answer is no more to be had.
+    PendingRefused(&'a ClientError),
+    /// EK, AK and LDevID key are there.
+    KeysReady(&'a Enrolment),
+    /// TLS stands, and the server is the pinned one.
+    Connected(&'a Server),
+    /// The Verifier has checked endorsement and keys, and challenges.
+    Challenged(&'a v1::RequestChallengeResponse),
+    /// The challenge is met; this will be sent.
+    EvidenceReady {
+        /// What will be sent.
+        request: &'a v1::EnrollRequest,
+        /// What the platform added.
+        platform: &'a Platform,
+    },
+    /// The connection broke or the Verifier is busy: once more.
+    Retrying(&'a ClientError),
+}
+
+/// How it ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Enrolled; the state directory has it.
+    Granted(Box<Enrolled>, Verdict),
+    /// Verified, appraised, and refused.
+    Refused(Verdict),
+}
+
+/// Enrols, or recovers, and records the outcome in `state`.
+///
+/// # Errors
+/// [`AttesterError`] where no verdict was reached. It can be run again.
+pub async fn enrol(
+    tpm: &Tpm,
+    state: &StateDir,
+    plan: &Plan,
+    watch: &mut dyn FnMut(Step<'_>),
+) -> Result<Outcome, AttesterError> {
+    if let Some(outcome) = resume(state, plan, watch).await? {
+        return Ok(outcome);
+    }
+    let enrolment = prepare(tpm, state, plan).await?;
+    watch(Step::KeysReady(&enrolment));
+    let mut left = CHALLENGES;
+    loop {
+        left -= 1;
+        let pending = challenge(&enrolment, state, plan, watch).await?;
+        let (connection, pending) = pending;
+        match send(&pending, Some(connection), watch).await {
+            Ok(answer) => return conclude(state, &pending, answer),
+            // Nobody answered: the pending request stays, for the next run.
+            Err(Lost::Unanswered(error)) => return Err(error.into()),
+            Err(Lost::Refused { error, repeated }) => {
+                state.clear_pending()?;
+                // The first copy got lost before it was granted, and the
+                // second came over another connection than its claims say.
+                if !repeated || left == 0 {
+                    return Err(error.into());
+                }
+                watch(Step::PendingRefused(&error));
+            }
+        }
+    }
+}
+
+/// Sends an unanswered `Enroll` of an earlier run again. `None` where there is
+/// none, or it is refused by now.
+async fn resume(
+    state: &StateDir,
+    plan: &Plan,
+    watch: &mut dyn FnMut(Step<'_>),
+) -> Result<Option<Outcome>, AttesterError> {
+    let Some(pending) = state.pending()? else { return Ok(None) };
+    if pending.server != plan.server || pending.purpose != plan.purpose {
+        state.clear_pending()?;
+        return Ok(None);
+    }
+    watch(Step::Resuming);
+    match send(&pending, None, watch).await {
+        Ok(answer) => conclude(state, &pending, answer).map(Some),
+        Err(Lost::Unanswered(error)) => Err(error.into()),
+        Err(Lost::Refused { error, .. }) => {
+            watch(Step::PendingRefused(&error));
+            state.clear_pending()?;
+            Ok(None)
+        }
+    }
+}
+
+async fn prepare(tpm: &Tpm, state: &StateDir, plan: &Plan) -> Result<Enrolment, AttesterError> {
+    match plan.purpose {
+        Purpose::Recover => {
+            let enrolled = state.require_enrolled()?;
+            tpm.offload(move |tpm| Enrolment::recovery(tpm, &enrolled)).await
+        }
+        _ => {
+            let (choice, pinned) = (plan.choice, state.pinned_root()?);
+            tpm.offload(move |tpm| Enrolment::new(tpm, choice, pinned.as_ref())).await
+        }
+    }
+}
+
+/// Step 1, and the answer to it, on disk.
+async fn challenge(
+    enrolment: &Enrolment,
+    state: &StateDir,
+    plan: &Plan,
+    watch: &mut dyn FnMut(Step<'_>),
+) -> Result<(Connection, Pending), AttesterError> {
+    let request = enrolment.challenge_request(&plan.join_token);
+    let (connection, challenge) = request_challenge(plan, &request, watch).await?;
+    watch(Step::Challenged(&challenge));
+    let bank = parse_selection(challenge.pcr_selection.as_ref())?.hash;
+    let platform = Platform::observe(&plan.boot_log)?;
+    let (request, platform, nonce) = {
+        let (enrolment, exporter) = (enrolment.clone(), connection.exporter);
+        let tpm = enrolment.tpm.clone();
+        tpm.offload(move |_| {
+            enrolment
+                .complete(&challenge, &exporter, &platform)
+                .map(|request| (request, platform, challenge.nonce))
+        })
+        .await?
+    };
+    watch(Step::EvidenceReady { request: &request, platform: &platform });
+    if let (Some(dir), Some(evidence)) = (&plan.evidence_dir, &request.evidence) {
+        let log = platform.boot_log.as_deref();
+        write_files(dir, enrolment.ak_public(), bank, &nonce, evidence, log)?;
+    }
+    let pending = Pending {
+        server: plan.server.clone(),
+        purpose: plan.purpose,
+        class: plan.class.clone(),
+        policy_root_name: plan.policy_root_name.clone(),
+        keys: enrolment.keys().clone(),
+        request,
+    };
+    state.set_pending(&pending)?;
+    Ok((connection, pending))
+}
+
+/// Nothing is stored for a challenge: it may be asked for again.
+async fn request_challenge(
+    plan: &Plan,
+    request: &v1::RequestChallengeRequest,
+    watch: &mut dyn FnMut(Step<'_>),
+) -> Result<(Connection, v1::RequestChallengeResponse), ClientError> {
+    let mut backoff = Backoff::new(RETRIES);
+    loop {
+        let attempt = async {
+            let connection = connect_to(&plan.server, None).await?;
+            watch(Step::Connected(&plan.server));
+            let mut client = connection.enrollment();
+            let answer = match plan.purpose {
+                Purpose::Recover => client
+                    .request_recovery_challenge(request.clone())
+                    .await
+                    .map_err(ClientError::refused("RequestRecoveryChallenge")),
+                _ => client
+                    .request_challenge(request.clone())
+                    .await
+                    .map_err(ClientError::refused("RequestChallenge")),
+            };
+            answer.map(|answer| (connection, answer.into_inner()))
+        };
+        let error = match attempt.await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        if !error.is_passing() || !backoff.wait().await {
+            return Err(error);
+        }
+        watch(Step::Retrying(&error));
+    }
+}
+
+/// How a sent `Enroll` can fail.
+enum Lost {
+    /// No answer: it may have been granted.
+    Unanswered(ClientError),
+    /// A refusal; `repeated` where an earlier copy went unanswered.
+    Refused { error: ClientError, repeated: bool },
+}
+
+async fn send(
+    pending: &Pending,
+    mut connection: Option<Connection>,
+    watch: &mut dyn FnMut(Step<'_>),
+) -> Result<v1::EnrollResponse, Lost> {
+    let mut repeated = connection.is_none();
+    let mut backoff = Backoff::new(RETRIES);
+    loop {
+        let attempt = async {
+            let connection = match connection.take() {
+                Some(connection) => connection,
+                None => connect_to(&pending.server, None).await?,
+            };
+            let mut client = connection.enrollment();
+            let request = pending.request.clone();
+            match pending.purpose {
+                Purpose::Recover => {
+                    client.recover(request).await.map_err(ClientError::refused("Recover"))
+                }
+                _ => client.enroll(request).await.map_err(ClientError::refused("Enroll")),
+            }
+        };
+        let error = match attempt.await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(error) => error,
+        };
+        if !error.is_passing() {
+            return Err(Lost::Refused { error, repeated });
+        }
+        if !backoff.wait().await {
+            return Err(Lost::Unanswered(error));
+        }
+        repeated = true;
+        watch(Step::Retrying(&error));
+    }
+}
+
+fn conclude(
+    state: &StateDir,
+    pending: &Pending,
+    answer: v1::EnrollResponse,
+) -> Result<Outcome, AttesterError> {
+    const CALL: &str = "Enroll";
+    let bad = |problem| ClientError::BadAnswer { call: CALL, problem };
+    let verdict = Verdict::from_answer(CALL, answer.verdict)?;
+    if !verdict.affirming {
+        state.clear_pending()?;
+        state.write_ear(&verdict.ear_jwt)?;
+        return Ok(Outcome::Refused(verdict));
+    }
+    let grant = answer.grant.ok_or_else(|| bad("affirms and grants nothing"))?;
+    check_grant(CALL, &pending.keys, &grant)?;
+    let ek = holdfast_proto::tpm::Public::parse(&pending.request.ek_public)
+        .map_err(AttesterError::EkPublic)?;
+    let gateway_id = holdfast_proto::binding::gateway_id(&ek).map_err(AttesterError::EkPublic)?;
+    if answer.gateway_id != gateway_id.as_bytes() {
+        return Err(bad("names another gateway").into());
+    }
+    let enrolled = Enrolled {
+        server: pending.server.clone(),
+        gateway_id,
+        class: pending.class.clone(),
+        policy_root_name: pending.policy_root_name.clone(),
+        keys: pending.keys.clone(),
+        ldevid_chain: grant.ldevid_chain,
+        renew_after: grant.renew_after,
+        not_after: grant.not_after,
+    };
+    state.promote(&enrolled)?;
+    state.write_ear(&verdict.ear_jwt)?;
+    Ok(Outcome::Granted(Box::new(enrolled), verdict))
+}
+
+/// Whether the granted LDevID is for our key: a certificate for another one
+/// would fail at the first handshake, long after the old one is gone.
+pub(crate) fn check_grant(
+    call: &'static str,
+    keys: &crate::state::Keys,
+    grant: &v1::Grant,
+) -> Result<(), ClientError> {
+    let bad = |problem| ClientError::BadAnswer { call, problem };
+    let leaf = grant.ldevid_chain.first().ok_or_else(|| bad("grants no certificate"))?;
+    let spki = keys
+        .ldevid
+        .public()
+        .to_spki_der()
+        .map_err(|_| bad("cannot be compared with the LDevID key"))?;
+    if leaf.windows(spki.len()).any(|window| window == spki) {
+        Ok(())
+    } else {
+        Err(bad("grants a certificate for another key"))
+    }
+}

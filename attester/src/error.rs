@@ -1,0 +1,85 @@
+//! The library's one error, for whoever runs a whole conversation.
+
+use holdfast_proto::claims::Ueid;
+use holdfast_proto::tpm::ParseError;
+use thiserror::Error;
+
+use crate::client::ClientError;
+use crate::evidence::{BootLogError, EvidenceError, EvidenceFileError};
+use crate::state::StateError;
+use crate::tpm::TpmError;
+
+/// Why an enrolment or attestation did not come to a verdict.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AttesterError {
+    /// The TPM.
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The conversation.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The boot log.
+    #[error(transparent)]
+    BootLog(#[from] BootLogError),
+    /// A quote that is not what was asked for.
+    #[error("the TPM's quote does not cover what was asked for")]
+    QuoteMismatch,
+    /// Evidence files.
+    #[error(transparent)]
+    EvidenceFile(#[from] EvidenceFileError),
+    /// A challenge that cannot be met.
+    #[error("the verifier's challenge: {field} {problem}")]
+    Challenge {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The EK's area holds no sound public key.
+    #[error("the EK has no usable public key: {0}")]
+    EkPublic(ParseError),
+    /// The TPM's EK is no longer the one that enrolled.
+    #[error("the TPM's EK makes gateway {found}, this state belongs to gateway {enrolled}")]
+    OtherGateway {
+        /// By the TPM now.
+        found: Ueid,
+        /// By the state.
+        enrolled: Ueid,
+    },
+    /// The system gave no randomness.
+    #[error("no randomness from the system")]
+    Randomness,
+}
+
+impl AttesterError {
+    /// What the operator can do.
+    #[must_use]
+    pub fn next_step(&self) -> &'static str {
+        match self {
+            Self::Tpm(e) => e.next_step(),
+            Self::State(e) => e.next_step(),
+            Self::Client(e) => e.next_step(),
+            Self::BootLog(_) => "run as root, or give another file by --boot-log",
+            Self::EvidenceFile(_) => "give a writable directory by --evidence-dir",
+            Self::Challenge { .. } => "check that verifier and attester are of the same release",
+            Self::OtherGateway { .. } => {
+                "the TPM was replaced or its endorsement seed changed: enrol anew with an empty --state-dir"
+            }
+            Self::EkPublic(_) | Self::QuoteMismatch => "run holdfast-attester doctor, and report this with its output",
+            Self::Randomness => "see whether /dev/urandom works",
+        }
+    }
+}
+
+impl From<EvidenceError> for AttesterError {
+    fn from(error: EvidenceError) -> Self {
+        match error {
+            EvidenceError::Tpm(error) => Self::Tpm(error),
+            EvidenceError::QuoteMismatch => Self::QuoteMismatch,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! PEM (RFC 7468), written only: what is read back is the JSON beside it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// RFC 7468 §2: lines of 64 characters.
+const LINE: usize = 64;
+
+pub(super) fn certificates<C: AsRef<[u8]>>(chain: impl IntoIterator<Item = C>) -> String {
+    let mut pem = String::new();
+    for der in chain {
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        let mut text = STANDARD.encode(der);
+        while !text.is_empty() {
+            let rest = text.split_off(text.len().min(LINE));
+            pem.push_str(&text);
+            pem.push('\n');
+            text = rest;
+        }
+        pem.push_str("-----END CERTIFICATE-----\n");
+    }
+    pem
+}
