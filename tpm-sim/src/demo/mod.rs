@@ -1,7 +1,9 @@
 //! `holdfast-sim demo`: the whole story, played by the real programs.
 
 mod artefacts;
+mod machine;
 mod narrator;
+mod owner;
 mod program;
 mod stage;
 mod story;
@@ -36,7 +38,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let stage = Stage::set(&arguments.out)?;
     let verifier = Program::find(&bin_dir, "holdfast-verifier", stage.logs())?;
     let attester = Program::find(&bin_dir, "holdfast-attester", stage.logs())?;
-    let mut story = Story::new(Narrator::new(), stage, verifier, attester);
+    let narrator = Narrator::new(stage.out(), &arguments.out);
+    let mut story = Story::new(narrator, stage, verifier, attester);
     story.play()?;
     story.end(began.elapsed());
     Ok(())
