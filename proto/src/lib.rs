@@ -6,6 +6,7 @@
 //! types says how the bytes read, never that anybody vouches for them.
 
 pub mod binding;
+pub mod boot_log;
 pub mod bundle;
 pub mod cbor;
 pub mod claims;

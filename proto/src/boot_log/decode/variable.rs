@@ -1,0 +1,121 @@
+//! `UEFI_VARIABLE_DATA` (PC Client Platform Firmware Profile §10.2.6): a UEFI
+//! variable, and the authority that let an image run.
+
+use super::{Guid, SignatureLists, Utf16};
+use crate::boot_log::{Cursor, Flaw};
+
+/// A UEFI variable as it was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Variable<'a> {
+    /// Vendor GUID.
+    pub vendor: Guid,
+    /// Name.
+    pub name: Utf16<'a>,
+    /// Value.
+    pub data: &'a [u8],
+}
+
+impl<'a> Variable<'a> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Flaw> {
+        let mut cursor = Cursor::new(bytes);
+        let vendor = Guid(cursor.array("UEFI_VARIABLE_DATA.VariableName")?);
+        // In code units, so that half of the input is the most there can be.
+        let units = cursor.size64("UEFI_VARIABLE_DATA.UnicodeNameLength", bytes.len() / 2)?;
+        let len = cursor.size64("UEFI_VARIABLE_DATA.VariableDataLength", bytes.len())?;
+        let name = Utf16::until_nul(cursor.take("UEFI_VARIABLE_DATA.UnicodeName", units * 2)?);
+        let data = cursor.take("UEFI_VARIABLE_DATA.VariableData", len)?;
+        cursor.finish("UEFI_VARIABLE_DATA")?;
+        Ok(Self { vendor, name, data })
+    }
+
+    /// Whether it is the variable `name` of `vendor`.
+    #[must_use]
+    pub fn is(&self, vendor: Guid, name: &str) -> bool {
+        self.vendor == vendor && self.name.is(name)
+    }
+
+    /// For the variable SecureBoot of UEFI: whether it is on. None for other
+    /// variables, and for a value that is neither 0 nor 1.
+    #[must_use]
+    pub fn secure_boot(&self) -> Option<bool> {
+        match self.data {
+            [value @ (0 | 1)] if self.is(Guid::GLOBAL_VARIABLE, "SecureBoot") => Some(*value == 1),
+            _ => None,
+        }
+    }
+
+    /// For PK, KEK, db, dbx and shim's MokList kind: what they hold. None for
+    /// other variables.
+    ///
+    /// # Errors
+    /// [`Flaw`] where the value is not well-formed signature lists.
+    pub fn signatures(&self) -> Option<Result<SignatureLists<'a>, Flaw>> {
+        let holds = ["PK", "KEK"].map(|name| (Guid::GLOBAL_VARIABLE, name));
+        let databases = ["db", "dbx", "dbt", "dbr"].map(|name| (Guid::SECURITY_DATABASE, name));
+        let mok =
+            ["MokList", "MokListX", "MokListRT", "MokListXRT"].map(|name| (Guid::SHIM_LOCK, name));
+        holds
+            .iter()
+            .chain(&databases)
+            .chain(&mok)
+            .any(|(vendor, name)| self.is(*vendor, name))
+            .then(|| SignatureLists::parse(self.data))
+    }
+}
+
+/// What let an image run (`EV_EFI_VARIABLE_AUTHORITY`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authority<'a> {
+    /// The variable that the entry is from: db, MokList, Shim, SbatLevel…
+    pub variable: Variable<'a>,
+    /// `SignatureOwner`, where the entry is an `EFI_SIGNATURE_DATA`.
+    pub owner: Option<Guid>,
+    /// The entry itself.
+    pub entry: AuthorityEntry<'a>,
+}
+
+/// The entry of a database that an image was verified by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthorityEntry<'a> {
+    /// A DER certificate: reads as one SEQUENCE that spans the entry.
+    Certificate(&'a [u8]),
+    /// SHA-256 of the image.
+    Hash(&'a [u8]),
+    /// Anything else: shim's SBAT level, policy and flags among it.
+    Other(&'a [u8]),
+}
+
+impl<'a> Authority<'a> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Flaw> {
+        let variable = Variable::parse(bytes)?;
+        let (owner, entry) = match variable.data.split_first_chunk::<16>() {
+            // shim measures its built-in certificate without an owner.
+            _ if is_certificate(variable.data) => {
+                (None, AuthorityEntry::Certificate(variable.data))
+            }
+            Some((owner, entry)) if is_certificate(entry) => {
+                (Some(Guid(*owner)), AuthorityEntry::Certificate(entry))
+            }
+            Some((owner, hash)) if hash.len() == 32 => {
+                (Some(Guid(*owner)), AuthorityEntry::Hash(hash))
+            }
+            _ => (None, AuthorityEntry::Other(variable.data)),
+        };
+        Ok(Self {
+            variable,
+            owner,
+            entry,
+        })
+    }
+}
+
+/// Whether `der` is one SEQUENCE with a two-octet length, as every certificate
+/// of a usual size is. No more is asked of it here.
+fn is_certificate(der: &[u8]) -> bool {
+    match der {
+        [0x30, 0x82, high, low, content @ ..] => {
+            content.len() == usize::from(u16::from_be_bytes([*high, *low]))
+        }
+        _ => false,
+    }
+}

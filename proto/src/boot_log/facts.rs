@@ -1,0 +1,346 @@
+//! What a log says, event by event, and whether the digests prove it.
+//!
+//! An event's type is in no digest, and its data only where it hashes to the
+//! digest. So a fact is proven by the digest, the PCR and the place in that
+//! PCR, which a quote does vouch for; the type can only take proof away:
+//!
+//! | fact | proven where |
+//! |---|---|
+//! | separator | the digest is that of a separator, PCR 0–7 |
+//! | secure boot variable | data covered, PCR 7, before its separator, first of its name |
+//! | authority | data covered, PCR 7, after its separator; before it, where its database was measured already |
+//! | other variable | data covered, PCR 1, 3 or 5; not where only the value is covered |
+//! | partition table | data covered, PCR 5, first one |
+//! | action | data covered, PCR 4 to 7, a known text |
+//! | firmware version | data covered, first measurement of PCR 0 (after an H-CRTM) |
+//! | GRUB text | text covered, PCR 8; its label (command or command line) never |
+//! | UKI section name | name covered, PCR 11 |
+//! | command line (systemd) | data covered, PCR 12 or 8 |
+//! | everything else | never |
+//!
+//! From the moment that a loader runs it can extend what it likes: a fact says
+//! what was measured, by firmware or by whatever firmware measured before it.
+
+use std::collections::HashSet;
+
+use super::decode::{AuthorityEntry, Guid, NoAction, SectionPart, Separator, Value, measured_name};
+use super::{BootLog, DataProof, Event, EventType, Finding};
+use crate::tpm::{Digest, HashAlg};
+
+/// What of an event its digest covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Coverage {
+    /// The whole event data.
+    Event,
+    /// The text without its label, as GRUB and systemd-stub measure.
+    Text,
+    /// The value of a UEFI variable without its name, as older firmware
+    /// measures boot variables.
+    VariableData,
+    /// The digest alone tells it, whatever the data is: a separator.
+    Digest,
+    /// None of it.
+    Nothing,
+}
+
+/// What one event says, and whether that is proven.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Fact<'l> {
+    /// The event.
+    pub event: Event<'l>,
+    /// What it says.
+    pub value: Value<'l>,
+    /// What of its data the digest covers.
+    pub coverage: Coverage,
+    /// Whether the value is proven, given that the log replays to a quoted PCR
+    /// of the bank that was asked for. See the module's table.
+    pub proven: bool,
+}
+
+/// The facts of a log, in order.
+#[derive(Debug)]
+pub struct Facts<'l> {
+    log: &'l BootLog<'l>,
+    next: usize,
+    scan: Scan<'l>,
+}
+
+impl<'l> Facts<'l> {
+    pub(super) fn new(log: &'l BootLog<'l>, bank: HashAlg) -> Self {
+        Self {
+            log,
+            next: 0,
+            scan: Scan::new(bank),
+        }
+    }
+}
+
+impl<'l> Iterator for Facts<'l> {
+    type Item = Fact<'l>;
+
+    fn next(&mut self) -> Option<Fact<'l>> {
+        let event = self.log.event(self.next)?;
+        self.next += 1;
+        Some(self.scan.step(event, &mut |_| ()))
+    }
+}
+
+/// Going through a log once: what earlier events of a PCR say about the next.
+#[derive(Debug)]
+pub(super) struct Scan<'l> {
+    bank: HashAlg,
+    separators: [(Separator, Digest); 3],
+    /// Bit n: PCR n had its separator.
+    pub(super) separated: u32,
+    /// Bit n: PCR n was extended, H-CRTM aside.
+    extended: u32,
+    /// Variables of PCR 7.
+    variables: HashSet<(Guid, &'l [u8])>,
+    /// A partition table was measured to PCR 5.
+    partition_table: bool,
+}
+
+impl<'l> Scan<'l> {
+    pub(super) fn new(bank: HashAlg) -> Self {
+        // §10.4.1: 0 or FFFFFFFF, and 1 for an error, as UINT32.
+        let separators = [
+            (Separator::Ready, 0u32),
+            (Separator::Ready, u32::MAX),
+            (Separator::Error, 1),
+        ];
+        Self {
+            bank,
+            separators: separators
+                .map(|(separator, value)| (separator, bank.digest(&[&value.to_le_bytes()]))),
+            separated: 0,
+            extended: 0,
+            variables: HashSet::new(),
+            partition_table: false,
+        }
+    }
+
+    /// The next event's fact; what is odd about it goes to `note`.
+    pub(super) fn step(&mut self, event: Event<'l>, note: &mut dyn FnMut(Finding)) -> Fact<'l> {
+        let fact = self.fact(event, note);
+        if event.is_extended() && event.claimed_type() != EventType::EV_EFI_HCRTM_EVENT {
+            self.extended |= bit(event.pcr());
+        }
+        fact
+    }
+
+    fn fact(&mut self, event: Event<'l>, note: &mut dyn FnMut(Finding)) -> Fact<'l> {
+        let index = event.index();
+        if !event.is_extended() {
+            if event
+                .digests()
+                .any(|(_, digest)| digest.iter().any(|byte| *byte != 0))
+            {
+                note(Finding::InformativeDigest { event: index });
+            }
+            return Fact {
+                event,
+                value: Value::of(event),
+                coverage: Coverage::Nothing,
+                proven: false,
+            };
+        }
+        if let Some(separator) = self.separator(event) {
+            return self.separator_fact(event, separator, note);
+        }
+
+        let mut value = Value::of(event);
+        let coverage = self.coverage(event, &mut value);
+        if event.claimed_type() == EventType::EV_SEPARATOR && event.pcr() <= 7 {
+            note(Finding::SeparatorForged {
+                event: index,
+                pcr: event.pcr(),
+            });
+        } else if event.claimed_type().covers_its_data()
+            && coverage != Coverage::Event
+            && event.digest(self.bank).is_some()
+        {
+            note(Finding::DataNotCovered {
+                event: index,
+                claimed: event.claimed_type(),
+            });
+        }
+        if let Value::Malformed(flaw) = value {
+            note(Finding::Malformed {
+                event: index,
+                claimed: event.claimed_type(),
+                flaw,
+            });
+        }
+        let in_place = self.is_in_place(event, &value, note);
+        let covered = match value {
+            Value::LoaderText(_) | Value::UkiSection(_) => coverage == Coverage::Text,
+            _ => coverage == Coverage::Event,
+        };
+        Fact {
+            event,
+            value,
+            coverage,
+            proven: covered && in_place,
+        }
+    }
+
+    fn separator(&self, event: Event<'l>) -> Option<Separator> {
+        let digest = event.digest(self.bank).filter(|_| event.pcr() <= 7)?;
+        self.separators
+            .iter()
+            .find_map(|(separator, known)| (known.as_bytes() == digest).then_some(*separator))
+    }
+
+    fn separator_fact(
+        &mut self,
+        event: Event<'l>,
+        separator: Separator,
+        note: &mut dyn FnMut(Finding),
+    ) -> Fact<'l> {
+        let (index, pcr) = (event.index(), event.pcr());
+        if event.claimed_type() != EventType::EV_SEPARATOR {
+            let claimed = event.claimed_type();
+            note(Finding::SeparatorRelabelled {
+                event: index,
+                pcr,
+                claimed,
+            });
+        }
+        if separator == Separator::Error {
+            note(Finding::SeparatorError { event: index, pcr });
+        }
+        if self.separated & bit(pcr) != 0 {
+            note(Finding::SeparatorRepeated { event: index, pcr });
+        }
+        self.separated |= bit(pcr);
+        Fact {
+            event,
+            value: Value::Separator(separator),
+            coverage: Coverage::Digest,
+            proven: true,
+        }
+    }
+
+    /// What the digest covers; settles which part of a UKI section it is.
+    fn coverage(&self, event: Event<'l>, value: &mut Value<'l>) -> Coverage {
+        if event.data_proof(self.bank) == DataProof::Proven {
+            return Coverage::Event;
+        }
+        match value {
+            Value::Variable(variable) if event.measures(self.bank, &[variable.data]) => {
+                Coverage::VariableData
+            }
+            // GRUB measures the text, the GRUB of RHEL 8 with its terminator.
+            Value::LoaderText(loader)
+                if event.measures(self.bank, &[loader.text.as_bytes()])
+                    || event.measures(self.bank, &[loader.text.as_bytes(), b"\0"]) =>
+            {
+                Coverage::Text
+            }
+            Value::UkiSection(section)
+                if event.measures(self.bank, &[measured_name(section.name).as_bytes()]) =>
+            {
+                section.part = SectionPart::Name;
+                Coverage::Text
+            }
+            _ => Coverage::Nothing,
+        }
+    }
+
+    /// Whether the event is where only such a measurement can be.
+    fn is_in_place(
+        &mut self,
+        event: Event<'l>,
+        value: &Value<'l>,
+        note: &mut dyn FnMut(Finding),
+    ) -> bool {
+        let (index, pcr) = (event.index(), event.pcr());
+        let separated = self.separated & bit(pcr) != 0;
+        match value {
+            Value::SecureBootVariable(variable) => {
+                let first = self
+                    .variables
+                    .insert((variable.vendor, variable.name.as_bytes()));
+                if separated {
+                    note(Finding::ConfigurationAfterSeparator { event: index });
+                } else if !first {
+                    note(Finding::ConfigurationRepeated { event: index });
+                }
+                !separated && first
+            }
+            Value::Authority(authority) => {
+                let variable = &authority.variable;
+                // Whatever is first of its name before the separator is the
+                // variable itself, under a changed label.
+                let first = self
+                    .variables
+                    .insert((variable.vendor, variable.name.as_bytes()));
+                let is_entry = !matches!(authority.entry, AuthorityEntry::Other(_));
+                separated || (!first && is_entry)
+            }
+            Value::Variable(_) => matches!(pcr, 1 | 3 | 5),
+            Value::PartitionTable(_) => {
+                pcr == 5 && !std::mem::replace(&mut self.partition_table, true)
+            }
+            Value::Action(action) => matches!(pcr, 4..=7) && action.known.is_some(),
+            Value::FirmwareVersion(_) => pcr == 0 && self.extended & bit(0) == 0,
+            Value::LoaderText(_) => pcr == 8,
+            Value::UkiSection(_) => pcr == 11,
+            Value::CommandLine(_) => matches!(pcr, 8 | 12),
+            _ => false,
+        }
+    }
+}
+
+/// How PCR 0 started.
+pub(super) struct Startup {
+    /// Last byte of its first value.
+    pub(super) locality: u8,
+    /// What is odd about how the log says so.
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Startup locality and H-CRTM (§10.4.5.3; TPM 2.0 Library Part 1 §"H-CRTM").
+/// A claim, like all that is not in a digest; a false one breaks the replay of
+/// PCR 0. A claim out of place is not followed.
+pub(super) fn startup(log: &BootLog<'_>) -> Startup {
+    let mut findings = Vec::new();
+    let mut stated = None;
+    let mut hcrtm = false;
+    let mut extended = false;
+    for event in log.events() {
+        let (index, pcr) = (event.index(), event.pcr());
+        if event.claimed_type() == EventType::EV_NO_ACTION {
+            if !event.data().starts_with(NoAction::STARTUP_LOCALITY) {
+                continue;
+            }
+            match NoAction::of(event.data()) {
+                _ if pcr != 0 || extended => {
+                    findings.push(Finding::LocalityMisplaced { event: index });
+                }
+                _ if stated.is_some() => findings.push(Finding::LocalityRepeated { event: index }),
+                NoAction::StartupLocality(locality @ (0 | 3 | 4)) => stated = Some(locality),
+                _ => findings.push(Finding::LocalityInvalid { event: index }),
+            }
+            continue;
+        }
+        if event.claimed_type() == EventType::EV_EFI_HCRTM_EVENT {
+            if pcr != 0 || extended {
+                findings.push(Finding::HcrtmMisplaced { event: index });
+            } else {
+                hcrtm = true;
+                if matches!(stated, Some(0 | 3)) {
+                    findings.push(Finding::LocalityAgainstHcrtm { event: index });
+                }
+            }
+        }
+        extended |= pcr == 0;
+    }
+    let locality = if hcrtm { 4 } else { stated.unwrap_or(0) };
+    Startup { locality, findings }
+}
+
+fn bit(pcr: u32) -> u32 {
+    1u32.checked_shl(pcr).unwrap_or(0)
+}
