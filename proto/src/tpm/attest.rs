@@ -139,12 +139,7 @@ impl ClockInfo {
             safe: match reader.u8(SAFE)? {
                 0 => false,
                 1 => true,
-                other => {
-                    return Err(ParseError::Unsupported {
-                        field: SAFE,
-                        value: other.into(),
-                    });
-                }
+                other => return Err(ParseError::unsupported(SAFE, other)),
             },
         })
     }
@@ -195,12 +190,7 @@ impl Attested {
                 clock_info: ClockInfo::read(reader)?,
                 firmware_version: reader.u64("TPMS_TIME_ATTEST_INFO.firmwareVersion")?,
             },
-            other => {
-                return Err(ParseError::Unsupported {
-                    field: "TPMS_ATTEST.type",
-                    value: other.into(),
-                });
-            }
+            other => return Err(ParseError::unsupported("TPMS_ATTEST.type", other)),
         })
     }
 

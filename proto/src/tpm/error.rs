@@ -71,3 +71,12 @@ pub enum ParseError {
         field: &'static str,
     },
 }
+
+impl ParseError {
+    pub(super) fn unsupported(field: &'static str, value: impl Into<u64>) -> Self {
+        Self::Unsupported {
+            field,
+            value: value.into(),
+        }
+    }
+}

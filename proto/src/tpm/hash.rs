@@ -46,10 +46,7 @@ impl HashAlg {
         Self::ALL
             .into_iter()
             .find(|alg| alg.id() == id)
-            .ok_or(ParseError::Unsupported {
-                field,
-                value: id.into(),
-            })
+            .ok_or(ParseError::unsupported(field, id))
     }
 
     /// Length of a digest, in bytes.

@@ -31,10 +31,7 @@ impl PcrSet {
         let mut previous = None;
         for index in indices {
             if index >= PCRS {
-                return Err(ParseError::Unsupported {
-                    field: "PCR index",
-                    value: index.into(),
-                });
+                return Err(ParseError::unsupported("PCR index", index));
             }
             if let Some(previous) = previous.filter(|previous| *previous >= index) {
                 return Err(ParseError::PcrOrder { index, previous });
@@ -132,10 +129,7 @@ impl PcrSelection {
         let size = reader.u8(SIZE)?;
         // Another size would be a second encoding of the same selection.
         if size != SIZEOF_SELECT {
-            return Err(ParseError::Unsupported {
-                field: SIZE,
-                value: size.into(),
-            });
+            return Err(ParseError::unsupported(SIZE, size));
         }
         let bitmap = reader.take("TPMS_PCR_SELECTION.pcrSelect", SIZEOF_SELECT.into())?;
         // PCR n is bit n%8 of octet n/8: little-endian.

@@ -56,10 +56,7 @@ impl Signature {
         let mut reader = Reader::new(bytes);
         let alg = reader.u16(ALG)?;
         if !matches!(alg, ALG_HMAC | ALG_RSASSA | ALG_RSAPSS | ALG_ECDSA) {
-            return Err(ParseError::Unsupported {
-                field: ALG,
-                value: alg.into(),
-            });
+            return Err(ParseError::unsupported(ALG, alg));
         }
         let hash = HashAlg::from_field(HASH, reader.u16(HASH)?)?;
         let signature = match alg {
@@ -94,12 +91,7 @@ impl Signature {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::default();
-        writer.u16(match self {
-            Self::RsaSsa { .. } => ALG_RSASSA,
-            Self::RsaPss { .. } => ALG_RSAPSS,
-            Self::Ecdsa { .. } => ALG_ECDSA,
-            Self::Hmac { .. } => ALG_HMAC,
-        });
+        writer.u16(self.alg());
         writer.u16(self.hash().id());
         match self {
             Self::RsaSsa { sig, .. } | Self::RsaPss { sig, .. } => writer.buffer(sig),
@@ -123,6 +115,16 @@ impl Signature {
         }
     }
 
+    /// `sigAlg`
+    const fn alg(&self) -> u16 {
+        match self {
+            Self::RsaSsa { .. } => ALG_RSASSA,
+            Self::RsaPss { .. } => ALG_RSAPSS,
+            Self::Ecdsa { .. } => ALG_ECDSA,
+            Self::Hmac { .. } => ALG_HMAC,
+        }
+    }
+
     /// r ‖ s, each left-padded to the length of a scalar of `curve`: what COSE
     /// (RFC 9053 §2.1) and `ring`'s `_FIXED` algorithms take.
     ///
@@ -131,16 +133,7 @@ impl Signature {
     /// both are below the group order is for the verification.
     pub fn ecdsa_fixed(&self, curve: EccCurve) -> Result<Vec<u8>, ParseError> {
         let Self::Ecdsa { r, s, .. } = self else {
-            let value = match self {
-                Self::RsaSsa { .. } => ALG_RSASSA,
-                Self::RsaPss { .. } => ALG_RSAPSS,
-                Self::Ecdsa { .. } => ALG_ECDSA,
-                Self::Hmac { .. } => ALG_HMAC,
-            };
-            return Err(ParseError::Unsupported {
-                field: "TPMT_SIGNATURE.sigAlg",
-                value: value.into(),
-            });
+            return Err(ParseError::unsupported("TPMT_SIGNATURE.sigAlg", self.alg()));
         };
         Ok([
             scalar("TPMT_SIGNATURE.signatureR", r, curve)?,
@@ -152,7 +145,7 @@ impl Signature {
 
 fn scalar(field: &'static str, bytes: &[u8], curve: EccCurve) -> Result<Vec<u8>, ParseError> {
     if bytes.iter().all(|byte| *byte == 0) {
-        return Err(ParseError::Unsupported { field, value: 0 });
+        return Err(ParseError::unsupported(field, 0u8));
     }
     left_pad(field, bytes, curve.coordinate_len())
 }

@@ -137,10 +137,7 @@ fn rsa_public_key(key_bits: u16, exponent: u32, modulus: &[u8]) -> Result<Vec<u8
         exponent
     };
     if exponent < 3 || exponent % 2 == 0 {
-        return Err(ParseError::Unsupported {
-            field: "TPMS_RSA_PARMS.exponent",
-            value: exponent.into(),
-        });
+        return Err(ParseError::unsupported("TPMS_RSA_PARMS.exponent", exponent));
     }
     let numbers = [unsigned(modulus), unsigned(&exponent.to_be_bytes())].concat();
     Ok(tlv(SEQUENCE, &numbers))
