@@ -5,7 +5,8 @@ use std::fmt;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
-    RevocationOptionsBuilder, UnknownStatusPolicy, anchor_from_trusted_cert, ring as algs,
+    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath, anchor_from_trusted_cert,
+    ring as algs,
 };
 
 use super::{
@@ -144,7 +145,7 @@ impl Anchors {
             at.to_pki(),
             KeyUsage::required_if_present(oid::EK_CERTIFICATE),
             revocation,
-            None,
+            Some(&expect_issuers),
         )
         .map(|_| ())
         .map_err(|error| match error {
@@ -179,6 +180,20 @@ fn expect_ek_certificate(leaf: &Certificate<'_>, ek: &EkPublic) -> Result<(), En
         return Err(EndorsementError::ExtendedKeyUsage);
     }
     Ok(())
+}
+
+/// Every issuer between leaf and root may issue. Called for each path that
+/// webpki finds, so that a worse path does not hide a good one.
+fn expect_issuers(path: &VerifiedPath<'_>) -> Result<(), webpki::Error> {
+    let may_issue = |der: &[u8]| Certificate::parse(der, 0).is_ok_and(|c| c.may_issue());
+    if path
+        .intermediate_certificates()
+        .all(|c| may_issue(&c.der()))
+    {
+        Ok(())
+    } else {
+        Err(webpki::Error::EndEntityUsedAsCa)
+    }
 }
 
 /// Follows issuers by name from the leaf and says which one is missing: the
@@ -246,7 +261,7 @@ impl CertificateFacts {
         } else {
             certificate.expect_strong(0)?;
         }
-        if !certificate.is_ca() {
+        if !certificate.may_issue() {
             return Err(EndorsementError::IssuerNotCa);
         }
         Ok(Self {

@@ -159,6 +159,14 @@ impl<'a> Certificate<'a> {
         ca(value).map_or(true, |b| b.is_some_and(|b| b.content != [0]))
     }
 
+    /// A CA whose keyUsage, where it has one, allows signing certificates
+    /// (RFC 5280 §6.1.4 k and n). webpki leaves the latter to us.
+    pub(super) fn may_issue(&self) -> bool {
+        const KEY_CERT_SIGN: u8 = 0x04;
+        let has_usage = self.extension(oid::KEY_USAGE).is_some();
+        self.is_ca() && (!has_usage || self.key_usage() & KEY_CERT_SIGN != 0)
+    }
+
     /// First octet of keyUsage: digitalSignature is 0x80 … keyAgreement 0x08.
     pub(super) fn key_usage(&self) -> u8 {
         self.extension(oid::KEY_USAGE)

@@ -1,0 +1,12 @@
+//! An AK is activated by an answered challenge, or not at all.
+use holdfast_verifier::{
+    endorsement::EndorsedEk,
+    freshness::AnsweredChallenge,
+    verification::{ActivatedAk, AkPublic},
+};
+
+fn forge(endorsed: EndorsedEk, ak: AkPublic, answered: AnsweredChallenge) -> ActivatedAk {
+    ActivatedAk { endorsed, ak, answered }
+}
+
+fn main() {}

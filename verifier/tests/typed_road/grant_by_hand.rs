@@ -1,0 +1,8 @@
+//! A grant comes from an affirming result.
+use holdfast_verifier::{appraisal::IssuanceGrant, verification::CertifiedNow};
+
+fn forge(key: CertifiedNow) -> IssuanceGrant {
+    IssuanceGrant { key, ..todo!() }
+}
+
+fn main() {}
