@@ -50,7 +50,11 @@ impl Facts {
             ak: evidence.ak().name().to_string(),
             ldevid: evidence.ldevid_name().to_string(),
             bank: evidence.pcrs().bank(),
-            pcrs: evidence.pcrs().iter().map(|(index, value)| (index, value.to_vec())).collect(),
+            pcrs: evidence
+                .pcrs()
+                .iter()
+                .map(|(index, value)| (index, value.to_vec()))
+                .collect(),
             reset_count: clock.reset_count,
             restart_count: clock.restart_count,
             clock_safe: clock.safe,
@@ -74,7 +78,10 @@ impl Facts {
         });
         let input = Input {
             format: FORMAT,
-            gateway: Gateway { id: self.gateway.to_string(), class: &self.class },
+            gateway: Gateway {
+                id: self.gateway.to_string(),
+                class: &self.class,
+            },
             endorsement: Endorsement {
                 known_by: "ek-certificate",
                 manufacturer: &self.tpm.manufacturer,
@@ -84,8 +91,14 @@ impl Facts {
                 ek_template: &self.tpm.ek_template,
                 ek_certificate_sha256: &self.tpm.ek_certificate_sha256,
             },
-            ak: Key { known_by: "credential-activation", name: &self.ak },
-            ldevid: Key { known_by: "tpm2-certify", name: &self.ldevid },
+            ak: Key {
+                known_by: "credential-activation",
+                name: &self.ak,
+            },
+            ldevid: Key {
+                known_by: "tpm2-certify",
+                name: &self.ldevid,
+            },
             quote: Quote {
                 known_by: "ak-signature",
                 bank: self.bank.name(),

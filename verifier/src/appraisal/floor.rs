@@ -18,8 +18,12 @@ use super::{
 use crate::reference_values::ReferenceValues;
 
 /// Claims without which no status is affirming.
-pub const MANDATORY: [Claim; 4] =
-    [Claim::InstanceIdentity, Claim::Hardware, Claim::Executables, Claim::Configuration];
+pub const MANDATORY: [Claim; 4] = [
+    Claim::InstanceIdentity,
+    Claim::Hardware,
+    Claim::Executables,
+    Claim::Configuration,
+];
 
 /// AR4SI: the Verifier malfunctioned.
 const MALFUNCTION: i8 = -1;
@@ -43,7 +47,10 @@ pub(super) fn verdict(
     facts: &Facts,
     references: Option<&ReferenceValues>,
 ) -> Verdict {
-    let Opinion { mut vector, mut reasons } = match opinion {
+    let Opinion {
+        mut vector,
+        mut reasons,
+    } = match opinion {
         Ok(opinion) => opinion,
         Err(fault) => return malfunction(&fault),
     };
@@ -62,7 +69,9 @@ pub(super) fn verdict(
     for claim in MANDATORY {
         if Tier::of(vector.get(claim)) != Tier::Affirming {
             ceiling = Tier::None;
-            if vector.get(claim) == 0 && !reasons.iter().any(|reason| reason.claims.contains(&claim)) {
+            if vector.get(claim) == 0
+                && !reasons.iter().any(|reason| reason.claims.contains(&claim))
+            {
                 reasons.push(not_made(claim));
             }
         }
@@ -77,7 +86,11 @@ pub(super) fn verdict(
         ceiling = Tier::None;
         reasons.push(unexplained_by_policy(unexplained));
     }
-    Verdict { vector, status: vector.tier().worse(ceiling), reasons }
+    Verdict {
+        vector,
+        status: vector.tier().worse(ceiling),
+        reasons,
+    }
 }
 
 /// Why a policy gave no opinion.
@@ -100,11 +113,16 @@ fn malfunction(fault: &PolicyFault) -> Verdict {
         code: "policy-error".to_owned(),
         claims: MANDATORY.to_vec(),
         detail: fault.to_string(),
-        next_step: "Correct the appraisal policy (docs/policy.md) and restart the Verifier; no gateway is \
+        next_step:
+            "Correct the appraisal policy (docs/policy.md) and restart the Verifier; no gateway is \
                     affirmed until then."
-            .to_owned(),
+                .to_owned(),
     };
-    Verdict { vector, status: Tier::None, reasons: vec![reason] }
+    Verdict {
+        vector,
+        status: Tier::None,
+        reasons: vec![reason],
+    }
 }
 
 /// Our own comparison of quoted PCRs with reference values.
@@ -125,14 +143,20 @@ fn compare(facts: &Facts, references: Option<&ReferenceValues>) -> Vec<Reason> {
         let (code, detail, next_step) = match references.accepted(facts.bank, *index) {
             None => (
                 "pcr-not-covered",
-                format!("PCR {index} ({measures}): the reference values of class {class:?} say nothing of it"),
+                format!(
+                    "PCR {index} ({measures}): the reference values of class {class:?} say nothing of it"
+                ),
                 "Add this PCR to the class's reference values and import them, or take it out of `pcr_selection` \
                  in config.toml.",
             ),
             Some(accepted) if accepted.contains(value) => return None,
             Some(accepted) => (
                 "pcr-mismatch",
-                format!("PCR {index} ({measures}): expected {}, got {}", expected(accepted), hex::encode(value)),
+                format!(
+                    "PCR {index} ({measures}): expected {}, got {}",
+                    expected(accepted),
+                    hex::encode(value)
+                ),
                 "If this change was meant, import new reference values for the class; if not, keep the gateway \
                  out and find out what was started on it.",
             ),
@@ -159,9 +183,19 @@ fn expected(accepted: &std::collections::BTreeSet<Vec<u8>>) -> String {
 /// Whether a reason of the policy already says what a finding says: the same
 /// code about the same PCR (details begin with "PCR n ").
 fn says(given: &Reason, finding: &Reason) -> bool {
-    let subject = |reason: &Reason| reason.detail.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    let subject = |reason: &Reason| {
+        reason
+            .detail
+            .split_whitespace()
+            .take(2)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     given.code == finding.code
-        && finding.claims.iter().all(|claim| given.claims.contains(claim))
+        && finding
+            .claims
+            .iter()
+            .all(|claim| given.claims.contains(claim))
         && (finding.code == "no-reference-values" || subject(given) == subject(finding))
 }
 
@@ -176,8 +210,13 @@ fn not_made(claim: Claim) -> Reason {
     Reason {
         code: "claim-not-made".to_owned(),
         claims: vec![claim],
-        detail: format!("the policy says nothing of {}, without which no gateway is affirmed", claim.name()),
-        next_step: "Let the policy give a value for this claim (docs/policy.md) and restart the Verifier.".to_owned(),
+        detail: format!(
+            "the policy says nothing of {}, without which no gateway is affirmed",
+            claim.name()
+        ),
+        next_step:
+            "Let the policy give a value for this claim (docs/policy.md) and restart the Verifier."
+                .to_owned(),
     }
 }
 

@@ -51,8 +51,18 @@ impl Memo {
         let verdict = Arc::new(make());
         // A policy error may be the machine's (a time limit under load):
         // the next exchange is to try again.
-        if !verdict.reasons.iter().any(|reason| reason.code == "policy-error") {
-            self.insert(key, Entry { verdict: Arc::clone(&verdict), made: now });
+        if !verdict
+            .reasons
+            .iter()
+            .any(|reason| reason.code == "policy-error")
+        {
+            self.insert(
+                key,
+                Entry {
+                    verdict: Arc::clone(&verdict),
+                    made: now,
+                },
+            );
         }
         verdict
     }

@@ -16,6 +16,7 @@ mod memo;
 mod opinion;
 mod pcr;
 mod policy;
+mod rego;
 #[cfg(test)]
 mod tests;
 
@@ -73,7 +74,13 @@ impl<K: KeyProof> AttestationResult<K> {
             tpm: evidence.tpm().clone(),
             nonce: *evidence.nonce(),
         };
-        Self { key: evidence.into_key(), subject, verdict, policy_id, reference_id }
+        Self {
+            key: evidence.into_key(),
+            subject,
+            verdict,
+            policy_id,
+            reference_id,
+        }
     }
 }
 
@@ -101,7 +108,10 @@ impl<K> AttestationResult<K> {
     /// away from it either.
     #[must_use]
     pub fn is_malfunction(&self) -> bool {
-        self.verdict.reasons.iter().any(|reason| reason.code == "policy-error")
+        self.verdict
+            .reasons
+            .iter()
+            .any(|reason| reason.code == "policy-error")
     }
 
     /// Why. Never empty where the status is not affirming.
@@ -137,8 +147,11 @@ impl<K> AttestationResult<K> {
     /// The result as an EAR, to be signed with the result key.
     #[must_use]
     pub fn to_ear(&self, verifier: VerifierId, issued_at: UnixTime, expires: UnixTime) -> Ear {
-        let mut appraisal =
-            Appraisal::new(self.verdict.vector, self.verdict.status, *self.subject.gateway.as_bytes());
+        let mut appraisal = Appraisal::new(
+            self.verdict.vector,
+            self.verdict.status,
+            *self.subject.gateway.as_bytes(),
+        );
         appraisal.policy_ids = vec![format!("sha-256:{}", hex::encode(self.policy_id))];
         appraisal.reference_id = self.reference_id;
         appraisal.reason_codes = codes(&self.verdict.reasons);
@@ -191,8 +204,13 @@ impl AttestationResult<CertifiedNow> {
 /// serial number>` (TCG DevID profile as HPE's specification has it), hex in
 /// lower case.
 fn hardware_serial(tpm: &TpmFacts) -> String {
-    let vendor = tpm.manufacturer_text().unwrap_or_else(|| tpm.manufacturer.clone());
-    format!("{vendor}:{}:{}", tpm.ek_certificate_aki, tpm.ek_certificate_serial)
+    let vendor = tpm
+        .manufacturer_text()
+        .unwrap_or_else(|| tpm.manufacturer.clone());
+    format!(
+        "{vendor}:{}:{}",
+        tpm.ek_certificate_aki, tpm.ek_certificate_serial
+    )
 }
 
 impl<K> fmt::Debug for AttestationResult<K> {
@@ -250,7 +268,9 @@ impl IssuanceGrant {
 
 impl fmt::Debug for IssuanceGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IssuanceGrant").field("gateway", &self.gateway).finish_non_exhaustive()
+        f.debug_struct("IssuanceGrant")
+            .field("gateway", &self.gateway)
+            .finish_non_exhaustive()
     }
 }
 

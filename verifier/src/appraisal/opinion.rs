@@ -81,17 +81,30 @@ impl Opinion {
         if count > MAX_REASONS {
             return Err(OpinionError::TooManyReasons(count));
         }
-        let reasons = written.reasons.into_iter().enumerate().map(|(at, reason)| parse_reason(at, reason));
-        Ok(Self { vector, reasons: reasons.collect::<Result<_, _>>()? })
+        let reasons = written
+            .reasons
+            .into_iter()
+            .enumerate()
+            .map(|(at, reason)| parse_reason(at, reason));
+        Ok(Self {
+            vector,
+            reasons: reasons.collect::<Result<_, _>>()?,
+        })
     }
 }
 
 fn claim(name: &str) -> Result<Claim, OpinionError> {
-    Claim::from_name(name).ok_or_else(|| OpinionError::UnknownClaim(name.escape_debug().to_string()))
+    Claim::from_name(name)
+        .ok_or_else(|| OpinionError::UnknownClaim(name.escape_debug().to_string()))
 }
 
 fn parse_reason(at: usize, written: WrittenReason) -> Result<Reason, OpinionError> {
-    let WrittenReason { code, claims, detail, next_step } = written;
+    let WrittenReason {
+        code,
+        claims,
+        detail,
+        next_step,
+    } = written;
     let kebab = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if code.is_empty() || code.len() > MAX_CODE || !code.chars().all(kebab) {
         return Err(OpinionError::BadCode(at));
@@ -104,6 +117,14 @@ fn parse_reason(at: usize, written: WrittenReason) -> Result<Reason, OpinionErro
     if claims.is_empty() {
         return Err(OpinionError::NoClaim(at));
     }
-    let claims = claims.iter().map(|name| claim(name)).collect::<Result<_, _>>()?;
-    Ok(Reason { code, claims, detail, next_step })
+    let claims = claims
+        .iter()
+        .map(|name| claim(name))
+        .collect::<Result<_, _>>()?;
+    Ok(Reason {
+        code,
+        claims,
+        detail,
+        next_step,
+    })
 }

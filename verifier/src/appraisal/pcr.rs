@@ -21,11 +21,20 @@ pub(super) fn meaning(index: u32) -> Meaning {
         2 => ("option ROM code", Claim::Executables),
         3 => ("option ROM configuration", Claim::Configuration),
         4 => ("boot manager code", Claim::Executables),
-        5 => ("boot manager configuration and partition table", Claim::Configuration),
+        5 => (
+            "boot manager configuration and partition table",
+            Claim::Configuration,
+        ),
         6 => ("platform maker's use", Claim::Configuration),
         7 => ("Secure Boot policy", Claim::Configuration),
-        8 => ("boot loader commands and kernel command line", Claim::Configuration),
-        9 => ("files that the boot loader read: kernel, initrd", Claim::Executables),
+        8 => (
+            "boot loader commands and kernel command line",
+            Claim::Configuration,
+        ),
+        9 => (
+            "files that the boot loader read: kernel, initrd",
+            Claim::Executables,
+        ),
         10 => ("IMA measurement list", Claim::Executables),
         11 => ("unified kernel image", Claim::Executables),
         12 => ("kernel command line and credentials", Claim::Configuration),

@@ -138,7 +138,10 @@ impl Authority {
         if facts.spki != x509::p256_spki(signer.public_point()) {
             return Err(IdentityError::KeyMismatch);
         }
-        Ok(Self { facts, signer: Arc::new(signer) })
+        Ok(Self {
+            facts,
+            signer: Arc::new(signer),
+        })
     }
 
     /// The CA's certificate, DER.
@@ -234,9 +237,17 @@ impl Authority {
         now: UnixTime,
         rng: &dyn SecureRandom,
     ) -> Result<Vec<u8>, IdentityError> {
-        let CaFacts { not_before, not_after, .. } = self.facts;
+        let CaFacts {
+            not_before,
+            not_after,
+            ..
+        } = self.facts;
         if now < not_before || now >= not_after {
-            return Err(IdentityError::CaNotValid { not_before, not_after, now });
+            return Err(IdentityError::CaNotValid {
+                not_before,
+                not_after,
+                now,
+            });
         }
         let template = Template {
             serial: &x509::random_serial(rng)?,
@@ -265,12 +276,17 @@ fn ca_extensions(path_len: u8, subject_key_id: &[u8], authority_key_id: &[u8]) -
 fn ca_name(organization: &str, role: &str, key_id: &[u8]) -> Result<Vec<u8>, IdentityError> {
     let length = organization.chars().count();
     if !(1..=MAX_NAME_CHARS).contains(&length) || organization.chars().any(char::is_control) {
-        return Err(IdentityError::BadOrganization(organization.escape_debug().to_string()));
+        return Err(IdentityError::BadOrganization(
+            organization.escape_debug().to_string(),
+        ));
     }
     let tag = hex::encode(key_id.get(..4).unwrap_or(key_id));
     Ok(x509::name(&[
         (oid::ORGANIZATION, der::utf8_string(organization)),
-        (oid::COMMON_NAME, der::utf8_string(&format!("Holdfast {role} {tag}"))),
+        (
+            oid::COMMON_NAME,
+            der::utf8_string(&format!("Holdfast {role} {tag}")),
+        ),
     ]))
 }
 
@@ -312,9 +328,17 @@ pub fn ca_init(
     let organization = settings.organization.as_str();
     let (root_ca, root) = Authority::new_root(organization, "Root CA", 1, now, rng)?;
     let issuing = root_ca.issue_ca(organization, "Issuing CA", now, rng)?;
-    let (server_authority, server_ca) = Authority::new_root(organization, "Server CA", 0, now, rng)?;
+    let (server_authority, server_ca) =
+        Authority::new_root(organization, "Server CA", 0, now, rng)?;
     let server = server_authority.issue_server(&settings.server_names, now, rng)?;
     let result_key = SecretKey::generate(rng)?;
     let result_public_pem = ResultKey::from_pkcs8(result_key.expose_der())?.public_pem();
-    Ok(Initial { root, issuing, server_ca, server, result_key, result_public_pem })
+    Ok(Initial {
+        root,
+        issuing,
+        server_ca,
+        server,
+        result_key,
+        result_public_pem,
+    })
 }

@@ -25,7 +25,8 @@ pub(super) fn signature_algorithm() -> Vec<u8> {
 /// A random, positive serial number, big-endian.
 pub(super) fn random_serial(rng: &dyn SecureRandom) -> Result<[u8; SERIAL_OCTETS], IdentityError> {
     let mut serial = [0; SERIAL_OCTETS];
-    rng.fill(&mut serial).map_err(|ring::error::Unspecified| IdentityError::NoRandomness)?;
+    rng.fill(&mut serial)
+        .map_err(|ring::error::Unspecified| IdentityError::NoRandomness)?;
     Ok(serial)
 }
 
@@ -85,7 +86,11 @@ pub(super) fn key_usage(bits: u8) -> Vec<u8> {
 /// extKeyUsage with one purpose. Not critical: relying parties that do not
 /// read it still hold to keyUsage.
 pub(super) fn extended_key_usage(purpose: &[u32]) -> Vec<u8> {
-    extension(oid::EXTENDED_KEY_USAGE, false, &der::sequence(&[&der::oid(purpose)]))
+    extension(
+        oid::EXTENDED_KEY_USAGE,
+        false,
+        &der::sequence(&[&der::oid(purpose)]),
+    )
 }
 
 /// basicConstraints of a CA, critical.
@@ -96,7 +101,11 @@ pub(super) fn ca_constraints(path_len: u8) -> Vec<u8> {
 
 /// authorityKeyIdentifier, keyIdentifier only.
 pub(super) fn authority_key_identifier(id: &[u8]) -> Vec<u8> {
-    extension(oid::AUTHORITY_KEY_IDENTIFIER, false, &der::sequence(&[&der::implicit(0, id)]))
+    extension(
+        oid::AUTHORITY_KEY_IDENTIFIER,
+        false,
+        &der::sequence(&[&der::implicit(0, id)]),
+    )
 }
 
 /// subjectKeyIdentifier.
@@ -132,12 +141,21 @@ pub(super) fn ip_address(address: IpAddr) -> Vec<u8> {
 /// `GeneralName` of a HardwareModuleName (RFC 4108 §5) for a TPM 2.0.
 pub(super) fn hardware_module_name(serial: &[u8]) -> Vec<u8> {
     let value = der::sequence(&[&der::oid(oid::TPM_2_0), &der::octet_string(serial)]);
-    der::implicit_sequence(0, &[&der::oid(oid::HARDWARE_MODULE_NAME), &der::explicit(0, &value)])
+    der::implicit_sequence(
+        0,
+        &[
+            &der::oid(oid::HARDWARE_MODULE_NAME),
+            &der::explicit(0, &value),
+        ],
+    )
 }
 
 /// certificatePolicies without qualifiers.
 pub(super) fn certificate_policies(policies: &[&[u32]]) -> Vec<u8> {
-    let infos: Vec<Vec<u8>> = policies.iter().map(|policy| der::sequence(&[&der::oid(policy)])).collect();
+    let infos: Vec<Vec<u8>> = policies
+        .iter()
+        .map(|policy| der::sequence(&[&der::oid(policy)]))
+        .collect();
     let infos: Vec<&[u8]> = infos.iter().map(Vec::as_slice).collect();
     extension(oid::CERTIFICATE_POLICIES, false, &der::sequence(&infos))
 }
@@ -176,7 +194,11 @@ impl Template<'_> {
 /// DER `Certificate` from its two parts; `signature` is a DER
 /// `Ecdsa-Sig-Value`.
 pub(super) fn assemble(to_be_signed: &[u8], signature: &[u8]) -> Vec<u8> {
-    der::sequence(&[to_be_signed, &signature_algorithm(), &der::bit_string(signature)])
+    der::sequence(&[
+        to_be_signed,
+        &signature_algorithm(),
+        &der::bit_string(signature),
+    ])
 }
 
 /// Signs and assembles.

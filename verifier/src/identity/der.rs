@@ -24,7 +24,10 @@ const CONSTRUCTED: u8 = 0x20;
 pub(super) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
     let length = content.len().to_be_bytes();
-    let first = length.iter().position(|&byte| byte != 0).unwrap_or(length.len());
+    let first = length
+        .iter()
+        .position(|&byte| byte != 0)
+        .unwrap_or(length.len());
     let significant = length.get(first..).unwrap_or_default();
     match significant {
         [] => out.push(0),
@@ -92,7 +95,10 @@ fn low_seven(value: u32) -> u8 {
 
 /// Non-negative `INTEGER` from its big-endian magnitude.
 pub(super) fn unsigned(magnitude: &[u8]) -> Vec<u8> {
-    let first = magnitude.iter().position(|&byte| byte != 0).unwrap_or(magnitude.len());
+    let first = magnitude
+        .iter()
+        .position(|&byte| byte != 0)
+        .unwrap_or(magnitude.len());
     let stripped = magnitude.get(first..).unwrap_or_default();
     let mut content = Vec::with_capacity(stripped.len().saturating_add(1));
     if stripped.first().is_none_or(|&byte| byte >= 0x80) {
@@ -117,7 +123,10 @@ pub(super) fn bit_string(bytes: &[u8]) -> Vec<u8> {
 pub(super) fn named_bits(first_octet: u8) -> Vec<u8> {
     match first_octet.trailing_zeros() {
         8 => element(BIT_STRING, &[0]),
-        unused => element(BIT_STRING, &[u8::try_from(unused).unwrap_or_default(), first_octet]),
+        unused => element(
+            BIT_STRING,
+            &[u8::try_from(unused).unwrap_or_default(), first_octet],
+        ),
     }
 }
 
@@ -149,10 +158,14 @@ pub(super) fn time(at: UnixTime) -> Option<Vec<u8>> {
         at.second()
     );
     match at.year() {
-        year @ 1950..=2049 => {
-            Some(element(UTC_TIME, format!("{:02}{rest}", year.rem_euclid(100)).as_bytes()))
-        }
-        year @ 2050..=9999 => Some(element(GENERALIZED_TIME, format!("{year:04}{rest}").as_bytes())),
+        year @ 1950..=2049 => Some(element(
+            UTC_TIME,
+            format!("{:02}{rest}", year.rem_euclid(100)).as_bytes(),
+        )),
+        year @ 2050..=9999 => Some(element(
+            GENERALIZED_TIME,
+            format!("{year:04}{rest}").as_bytes(),
+        )),
         _ => None,
     }
 }
@@ -176,7 +189,10 @@ mod tests {
     fn identifiers_of_two_and_more_octets_for_an_arc() {
         assert_eq!(oid(&[2, 5, 4, 5]), [6, 3, 0x55, 4, 5]);
         assert_eq!(oid(&[2, 23, 133, 1, 2]), [6, 5, 0x67, 0x81, 0x05, 1, 2]);
-        assert_eq!(oid(&[1, 2, 840, 10045, 4, 3, 2]), [6, 8, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 4, 3, 2]);
+        assert_eq!(
+            oid(&[1, 2, 840, 10045, 4, 3, 2]),
+            [6, 8, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 4, 3, 2]
+        );
     }
 
     #[test]
@@ -199,7 +215,10 @@ mod tests {
         let utc = time(UnixTime::from_seconds(2_524_607_999)).unwrap();
         assert_eq!(utc, [&[0x17, 13], b"491231235959Z".as_slice()].concat());
         let general = time(UnixTime::from_seconds(2_524_608_000)).unwrap();
-        assert_eq!(general, [&[0x18, 15], b"20500101000000Z".as_slice()].concat());
+        assert_eq!(
+            general,
+            [&[0x18, 15], b"20500101000000Z".as_slice()].concat()
+        );
         assert_eq!(time(UnixTime::from_seconds(253_402_300_800)), None);
         assert_eq!(time(UnixTime::from_seconds(-631_152_001)), None);
     }

@@ -41,7 +41,11 @@ impl Issuer {
         if ca.spki != x509::p256_spki(signer.public_point()) {
             return Err(IdentityError::KeyMismatch);
         }
-        Ok(Self { ca: Arc::new(ca), signer, profile })
+        Ok(Self {
+            ca: Arc::new(ca),
+            signer,
+            profile,
+        })
     }
 
     /// The issuing CA's certificate, DER.
@@ -75,7 +79,14 @@ impl Issuer {
         now: UnixTime,
         rng: &dyn SecureRandom,
     ) -> Result<LintedCertificate, IdentityError> {
-        let expected = self.expect(&grant, now)?;
+        self.write(self.expect(&grant, now)?, rng)
+    }
+
+    pub(super) fn write(
+        &self,
+        expected: Expectation,
+        rng: &dyn SecureRandom,
+    ) -> Result<LintedCertificate, IdentityError> {
         let serial = x509::random_serial(rng)?;
         let extensions = self.profile.extensions(
             &expected.gateway,
@@ -102,22 +113,40 @@ impl Issuer {
         })
     }
 
-    /// What the certificate for this grant must say. Bounded by the CA's own
-    /// validity, so that a path never ends before its leaf.
+    /// What the certificate for this grant must say.
     fn expect(&self, grant: &IssuanceGrant, now: UnixTime) -> Result<Expectation, IdentityError> {
-        let CaFacts { not_before, not_after, .. } = *self.ca;
-        if now < not_before || now >= not_after {
-            return Err(IdentityError::CaNotValid { not_before, not_after, now });
-        }
+        let (not_before, not_after) = self.validity(now)?;
         Ok(Expectation {
             gateway: *grant.gateway_id(),
             hardware_serial: grant.hardware_serial().to_owned(),
             spiffe_id: self.profile.spiffe_id(grant.gateway_id()),
             subject_spki: grant.ldevid_spki().to_vec(),
             now,
-            not_before: now.plus(-BACKDATE_SECONDS).max(not_before),
-            not_after: now.plus(self.profile.validity_seconds()).min(not_after),
+            not_before,
+            not_after,
         })
+    }
+
+    /// Bounded by the CA's own validity, so that a path never ends before its
+    /// leaf.
+    pub(super) fn validity(&self, now: UnixTime) -> Result<(UnixTime, UnixTime), IdentityError> {
+        let CaFacts {
+            not_before,
+            not_after,
+            ..
+        } = *self.ca;
+        if now < not_before || now >= not_after {
+            return Err(IdentityError::CaNotValid {
+                not_before,
+                not_after,
+                now,
+            });
+        }
+        let until = now.plus(self.profile.validity_seconds());
+        Ok((
+            now.plus(-BACKDATE_SECONDS).max(not_before),
+            until.min(not_after),
+        ))
     }
 }
 
@@ -189,7 +218,10 @@ impl Ldevid {
     /// last third for retries.
     #[must_use]
     pub fn renew_after(&self) -> UnixTime {
-        let lifetime = self.not_after.seconds().saturating_sub(self.issued_at.seconds());
+        let lifetime = self
+            .not_after
+            .seconds()
+            .saturating_sub(self.issued_at.seconds());
         self.issued_at.plus(lifetime / 3 * 2)
     }
 

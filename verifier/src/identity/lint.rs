@@ -19,7 +19,9 @@ use super::{
     IdentityError,
     certificate::{self as x509, SERIAL_OCTETS},
     der, oid,
-    profile::{BACKDATE_SECONDS, MAX_NAME_CHARS, MAX_VALIDITY_SECONDS, common_name, subject_serial_number},
+    profile::{
+        BACKDATE_SECONDS, MAX_NAME_CHARS, MAX_VALIDITY_SECONDS, common_name, subject_serial_number,
+    },
     signer::{CaSigner as _, FileSigner, generate_pkcs8},
 };
 use crate::time::UnixTime;
@@ -117,8 +119,11 @@ impl CaFacts {
         // webpki refuses trailing bytes, which picky does not see, and hands
         // out the subject as it is written.
         let whole = CertificateDer::from(der);
-        let anchor = webpki::anchor_from_trusted_cert(&whole).map_err(|_| bad("it does not decode"))?;
-        let constraints = certificate.basic_constraints().ok_or(bad("no basicConstraints"))?;
+        let anchor =
+            webpki::anchor_from_trusted_cert(&whole).map_err(|_| bad("it does not decode"))?;
+        let constraints = certificate
+            .basic_constraints()
+            .ok_or(bad("no basicConstraints"))?;
         if constraints.ca() != Some(true) {
             return Err(bad("basicConstraints does not say CA"));
         }
@@ -128,8 +133,10 @@ impl CaFacts {
         if !may_sign {
             return Err(bad("keyUsage does not allow keyCertSign"));
         }
-        let key_identifier =
-            certificate.subject_key_identifier().ok_or(bad("no subjectKeyIdentifier"))?.to_vec();
+        let key_identifier = certificate
+            .subject_key_identifier()
+            .ok_or(bad("no subjectKeyIdentifier"))?
+            .to_vec();
         let validity = &certificate.tbs_certificate.validity;
         let time = |time| unix_time(time).ok_or(bad("validity does not decode"));
         Ok(Self {
@@ -165,8 +172,8 @@ pub(super) fn lint(
 ) -> Result<(), IdentityError> {
     let throw_away = FileSigner::from_pkcs8(&generate_pkcs8(rng)?)?;
     let der = x509::sign(to_be_signed, &throw_away)?;
-    let certificate: Certificate =
-        picky_asn1_der::from_bytes(&der).map_err(|error| LintError::Unreadable(error.to_string()))?;
+    let certificate: Certificate = picky_asn1_der::from_bytes(&der)
+        .map_err(|error| LintError::Unreadable(error.to_string()))?;
     fields(&certificate, ca, expected)?;
     subject_key(&certificate, expected)?;
     extensions(&certificate, ca, expected)?;
@@ -174,7 +181,11 @@ pub(super) fn lint(
     Ok(())
 }
 
-fn fields(certificate: &Certificate, ca: &CaFacts, expected: &Expectation) -> Result<(), LintError> {
+fn fields(
+    certificate: &Certificate,
+    ca: &CaFacts,
+    expected: &Expectation,
+) -> Result<(), LintError> {
     let tbs = &certificate.tbs_certificate;
     if tbs.version.0 != Version::V3 {
         return Err(LintError::Version);
@@ -192,20 +203,31 @@ fn fields(certificate: &Certificate, ca: &CaFacts, expected: &Expectation) -> Re
     if !is_ours(&tbs.signature) || !is_ours(&certificate.signature_algorithm) {
         return Err(LintError::SignatureAlgorithm);
     }
-    let ca_subject: Name =
-        picky_asn1_der::from_bytes(&ca.subject).map_err(|error| LintError::Unreadable(error.to_string()))?;
+    let ca_subject: Name = picky_asn1_der::from_bytes(&ca.subject)
+        .map_err(|error| LintError::Unreadable(error.to_string()))?;
     if tbs.issuer != ca_subject {
         return Err(LintError::Issuer);
     }
     let time = |time| unix_time(time).ok_or_else(|| LintError::Unreadable("validity".to_owned()));
-    let (not_before, not_after) = (time(&tbs.validity.not_before)?, time(&tbs.validity.not_after)?);
+    let (not_before, not_after) = (
+        time(&tbs.validity.not_before)?,
+        time(&tbs.validity.not_after)?,
+    );
     let longest = not_before.plus(MAX_VALIDITY_SECONDS.saturating_add(BACKDATE_SECONDS));
     let as_asked = not_before == expected.not_before && not_after == expected.not_after;
     let in_order = not_before <= expected.now && expected.now < not_after && not_after <= longest;
     if !as_asked || !in_order || not_before < ca.not_before || not_after > ca.not_after {
-        return Err(LintError::Validity { not_before, not_after });
+        return Err(LintError::Validity {
+            not_before,
+            not_after,
+        });
     }
-    if subject_of(&tbs.subject) != Some((subject_serial_number(&expected.gateway), common_name(&expected.gateway))) {
+    if subject_of(&tbs.subject)
+        != Some((
+            subject_serial_number(&expected.gateway),
+            common_name(&expected.gateway),
+        ))
+    {
         return Err(LintError::Subject);
     }
     Ok(())
@@ -215,10 +237,18 @@ fn fields(certificate: &Certificate, ca: &CaFacts, expected: &Expectation) -> Re
 /// in its RDN and within its upper bound.
 fn subject_of(name: &Name) -> Option<(String, String)> {
     use picky_asn1_x509::AttributeTypeAndValueParameters as Value;
-    let [serial, common] = name.0.0.as_slice() else { return None };
-    let ([serial], [common]) = (serial.0.as_slice(), common.0.as_slice()) else { return None };
-    let Value::SerialNumber(DirectoryString::PrintableString(serial)) = &serial.value else { return None };
-    let Value::CommonName(DirectoryString::Utf8String(common)) = &common.value else { return None };
+    let [serial, common] = name.0.0.as_slice() else {
+        return None;
+    };
+    let ([serial], [common]) = (serial.0.as_slice(), common.0.as_slice()) else {
+        return None;
+    };
+    let Value::SerialNumber(DirectoryString::PrintableString(serial)) = &serial.value else {
+        return None;
+    };
+    let Value::CommonName(DirectoryString::Utf8String(common)) = &common.value else {
+        return None;
+    };
     let serial = String::from_utf8(serial.as_bytes().to_vec()).ok()?;
     let fits = |text: &str| (1..=MAX_NAME_CHARS).contains(&text.chars().count());
     (fits(&serial) && fits(common)).then(|| (serial, common.clone()))
@@ -244,7 +274,11 @@ fn subject_key(certificate: &Certificate, expected: &Expectation) -> Result<(), 
         }
         _ => false,
     };
-    if fits { Ok(()) } else { Err(LintError::WeakKey) }
+    if fits {
+        Ok(())
+    } else {
+        Err(LintError::WeakKey)
+    }
 }
 
 /// The extensions of the profile, and whether each is critical.
@@ -256,12 +290,20 @@ const PROFILE: [(&[u32], bool); 5] = [
     (oid::SUBJECT_ALT_NAME, false),
 ];
 
-fn extensions(certificate: &Certificate, ca: &CaFacts, expected: &Expectation) -> Result<(), LintError> {
+fn extensions(
+    certificate: &Certificate,
+    ca: &CaFacts,
+    expected: &Expectation,
+) -> Result<(), LintError> {
     let found = certificate.extensions();
     let id = |extension: &Extension| -> String { (&extension.extn_id().0).into() };
     for (position, extension) in found.iter().enumerate() {
         let name = id(extension);
-        if found.iter().take(position).any(|earlier| id(earlier) == name) {
+        if found
+            .iter()
+            .take(position)
+            .any(|earlier| id(earlier) == name)
+        {
             return Err(LintError::DuplicateExtension(name));
         }
         let Some((_, critical)) = PROFILE.iter().find(|(arcs, _)| oid::dotted(arcs) == name) else {
@@ -297,14 +339,19 @@ fn content(extension: &Extension, ca: &CaFacts, expected: &Expectation) -> Resul
             }
         }
         ExtensionView::AuthorityKeyIdentifier(id) => {
-            let bare = id.authority_cert_issuer().is_none() && id.authority_cert_serial_number().is_none();
+            let bare =
+                id.authority_cert_issuer().is_none() && id.authority_cert_serial_number().is_none();
             if !bare || id.key_identifier() != Some(ca.key_identifier.as_slice()) {
                 return Err(LintError::AuthorityKeyIdentifier);
             }
         }
         ExtensionView::SubjectAltName(names) => subject_alt_name(&names.0, expected)?,
         ExtensionView::Generic(value) => policies(&value.0)?,
-        _ => return Err(LintError::UnexpectedExtension((&extension.extn_id().0).into())),
+        _ => {
+            return Err(LintError::UnexpectedExtension(
+                (&extension.extn_id().0).into(),
+            ));
+        }
     }
     Ok(())
 }
@@ -314,10 +361,18 @@ fn content(extension: &Extension, ca: &CaFacts, expected: &Expectation) -> Resul
 fn policies(value: &[u8]) -> Result<(), LintError> {
     type Policies = Asn1SequenceOf<Asn1SequenceOf<ObjectIdentifierAsn1>>;
     let policies: Policies = picky_asn1_der::from_bytes(value).map_err(|_| LintError::Policies)?;
-    let found: Vec<Vec<String>> =
-        policies.0.iter().map(|info| info.0.iter().map(|part| (&part.0).into()).collect()).collect();
-    let wanted = [oid::VERIFIED_TPM_RESIDENCY, oid::VERIFIED_TPM_FIXED].map(|arcs| vec![oid::dotted(arcs)]);
-    if found == wanted { Ok(()) } else { Err(LintError::Policies) }
+    let found: Vec<Vec<String>> = policies
+        .0
+        .iter()
+        .map(|info| info.0.iter().map(|part| (&part.0).into()).collect())
+        .collect();
+    let wanted =
+        [oid::VERIFIED_TPM_RESIDENCY, oid::VERIFIED_TPM_FIXED].map(|arcs| vec![oid::dotted(arcs)]);
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(LintError::Policies)
+    }
 }
 
 /// HardwareModuleName (RFC 4108 §5), to be read.
@@ -330,7 +385,9 @@ struct HardwareModuleName {
 fn subject_alt_name(names: &[GeneralName], expected: &Expectation) -> Result<(), LintError> {
     let wrong = LintError::SubjectAltName;
     let (module, rest) = names.split_first().ok_or(wrong.clone())?;
-    let GeneralName::OtherName(module) = module else { return Err(wrong) };
+    let GeneralName::OtherName(module) = module else {
+        return Err(wrong);
+    };
     let kind: String = (&module.type_id.0).into();
     let value: HardwareModuleName =
         picky_asn1_der::from_bytes(&module.value.0.0).map_err(|_| wrong.clone())?;
@@ -354,12 +411,14 @@ fn subject_alt_name(names: &[GeneralName], expected: &Expectation) -> Result<(),
 /// name whose key is the throw-away one, now and not after the end.
 fn path(der: &[u8], point: &[u8], ca: &CaFacts, expected: &Expectation) -> Result<(), LintError> {
     let der = CertificateDer::from(der);
-    let leaf = EndEntityCert::try_from(&der).map_err(|error| LintError::Unreadable(error.to_string()))?;
+    let leaf =
+        EndEntityCert::try_from(&der).map_err(|error| LintError::Unreadable(error.to_string()))?;
     if leaf.subject_public_key_info().as_ref() != expected.subject_spki {
         return Err(LintError::SubjectKey);
     }
     let ca_der = CertificateDer::from(ca.der.as_slice());
-    let real = webpki::anchor_from_trusted_cert(&ca_der).map_err(|error| LintError::Path(error.to_string()))?;
+    let real = webpki::anchor_from_trusted_cert(&ca_der)
+        .map_err(|error| LintError::Path(error.to_string()))?;
     let anchor = TrustAnchor {
         subject: real.subject,
         subject_public_key_info: Der::from(x509::p256_spki_content(point)),
@@ -387,8 +446,18 @@ fn path(der: &[u8], point: &[u8], ca: &CaFacts, expected: &Expectation) -> Resul
 
 fn unix_time(time: &Time) -> Option<UnixTime> {
     let (year, month, day, clock) = match time {
-        Time::Utc(at) => (at.year(), at.month(), at.day(), (at.hour(), at.minute(), at.second())),
-        Time::Generalized(at) => (at.year(), at.month(), at.day(), (at.hour(), at.minute(), at.second())),
+        Time::Utc(at) => (
+            at.year(),
+            at.month(),
+            at.day(),
+            (at.hour(), at.minute(), at.second()),
+        ),
+        Time::Generalized(at) => (
+            at.year(),
+            at.month(),
+            at.day(),
+            (at.hour(), at.minute(), at.second()),
+        ),
     };
     let date = Date::from_calendar_date(i32::from(year), Month::try_from(month).ok()?, day).ok()?;
     let at = date.with_hms(clock.0, clock.1, clock.2).ok()?.assume_utc();

@@ -21,20 +21,18 @@ mod signer;
 #[cfg(test)]
 mod tests;
 
-pub use ca::{
-    Authority, CaSettings, Initial, KeyedCertificate, SecretKey, ServerName, ca_init,
-};
+pub use ca::{Authority, CaSettings, Initial, KeyedCertificate, SecretKey, ServerName, ca_init};
 pub use issuer::{Issuer, Ldevid, LintedCertificate};
 pub use lint::LintError;
 pub use profile::{
-    BACKDATE_SECONDS, DEFAULT_VALIDITY_SECONDS, MAX_VALIDITY_SECONDS, MIN_VALIDITY_SECONDS, Profile,
-    subject_serial_number,
+    BACKDATE_SECONDS, DEFAULT_VALIDITY_SECONDS, MAX_VALIDITY_SECONDS, MIN_VALIDITY_SECONDS,
+    Profile, subject_serial_number,
 };
 pub use signer::{CaSigner, FileSigner, ResultKey, SignError};
 
-use crate::time::UnixTime;
 #[cfg(doc)]
 use crate::appraisal::IssuanceGrant;
+use crate::time::UnixTime;
 
 /// Why no certificate was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +51,9 @@ pub enum IdentityError {
     #[error("{0:?} is not a SPIFFE trust domain: use lower-case letters, digits, '.', '-', '_'")]
     BadTrustDomain(String),
     /// Organisation name empty, too long, or with control characters.
-    #[error("{0:?} is not usable as an organisation name: 1 to 64 characters, none of them a control character")]
+    #[error(
+        "{0:?} is not usable as an organisation name: 1 to 64 characters, none of them a control character"
+    )]
     BadOrganization(String),
     /// Neither an IP address nor a DNS name (RFC 1123 §2.1).
     #[error("{0:?} is neither a DNS name nor an IP address")]

@@ -33,5 +33,8 @@ pub(super) const VERIFIED_TPM_FIXED: &[u32] = &[2, 23, 133, 11, 1, 2];
 
 /// Dotted-decimal form.
 pub(super) fn dotted(arcs: &[u32]) -> String {
-    arcs.iter().map(u32::to_string).collect::<Vec<_>>().join(".")
+    arcs.iter()
+        .map(u32::to_string)
+        .collect::<Vec<_>>()
+        .join(".")
 }

@@ -43,13 +43,19 @@ impl Profile {
             return Err(IdentityError::BadValidity(validity_seconds));
         }
         let spiffe_trust_domain = spiffe_trust_domain.map(parse_trust_domain).transpose()?;
-        Ok(Self { validity_seconds, spiffe_trust_domain })
+        Ok(Self {
+            validity_seconds,
+            spiffe_trust_domain,
+        })
     }
 
     /// One day, no SPIFFE ID.
     #[must_use]
     pub fn standard() -> Self {
-        Self { validity_seconds: DEFAULT_VALIDITY_SECONDS, spiffe_trust_domain: None }
+        Self {
+            validity_seconds: DEFAULT_VALIDITY_SECONDS,
+            spiffe_trust_domain: None,
+        }
     }
 
     /// Lifetime from issuance, in seconds.
@@ -61,7 +67,9 @@ impl Profile {
     /// The SPIFFE ID of a gateway, where there is a trust domain.
     #[must_use]
     pub fn spiffe_id(&self, gateway: &Ueid) -> Option<String> {
-        self.spiffe_trust_domain.as_ref().map(|domain| format!("spiffe://{domain}/gateway/{gateway}"))
+        self.spiffe_trust_domain
+            .as_ref()
+            .map(|domain| format!("spiffe://{domain}/gateway/{gateway}"))
     }
 
     /// The extensions of an LDevID, in the order that they are written.
@@ -89,7 +97,9 @@ fn parse_trust_domain(text: &str) -> Result<String, IdentityError> {
     let allowed =
         |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
     if text.is_empty() || text.len() > 255 || !text.chars().all(allowed) {
-        return Err(IdentityError::BadTrustDomain(text.escape_debug().to_string()));
+        return Err(IdentityError::BadTrustDomain(
+            text.escape_debug().to_string(),
+        ));
     }
     Ok(text.to_owned())
 }
@@ -111,7 +121,10 @@ pub(super) fn common_name(gateway: &Ueid) -> String {
 /// DER subject: serialNumber (PrintableString), then commonName.
 pub(super) fn subject(gateway: &Ueid) -> Vec<u8> {
     x509::name(&[
-        (oid::SERIAL_NUMBER, der::printable_string(&subject_serial_number(gateway))),
+        (
+            oid::SERIAL_NUMBER,
+            der::printable_string(&subject_serial_number(gateway)),
+        ),
         (oid::COMMON_NAME, der::utf8_string(&common_name(gateway))),
     ])
 }

@@ -48,7 +48,10 @@ impl FileSigner {
     /// [`IdentityError::BadKey`] for anything but a consistent P-256 key.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, IdentityError> {
         let rng = SystemRandom::new();
-        Ok(Self { key: key_pair(&ECDSA_P256_SHA256_ASN1_SIGNING, der, &rng)?, rng })
+        Ok(Self {
+            key: key_pair(&ECDSA_P256_SHA256_ASN1_SIGNING, der, &rng)?,
+            rng,
+        })
     }
 
     /// From the text of a PEM file whose first `PRIVATE KEY` block it is.
@@ -114,7 +117,10 @@ impl ResultKey {
     /// SubjectPublicKeyInfo in PEM, for relying parties.
     #[must_use]
     pub fn public_pem(&self) -> String {
-        pem::encode("PUBLIC KEY", &certificate::p256_spki(self.key.public_key().as_ref()))
+        pem::encode(
+            "PUBLIC KEY",
+            &certificate::p256_spki(self.key.public_key().as_ref()),
+        )
     }
 
     /// Signs `message` with ES256: `r ‖ s`, 64 bytes.
@@ -129,7 +135,9 @@ impl ResultKey {
 
 impl fmt::Debug for ResultKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResultKey").field("id", &hex::encode(self.id)).finish_non_exhaustive()
+        f.debug_struct("ResultKey")
+            .field("id", &hex::encode(self.id))
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,7 +153,8 @@ fn key_pair(
     der: &[u8],
     rng: &SystemRandom,
 ) -> Result<EcdsaKeyPair, IdentityError> {
-    EcdsaKeyPair::from_pkcs8(alg, der, rng).map_err(|rejected| IdentityError::BadKey(rejected.to_string()))
+    EcdsaKeyPair::from_pkcs8(alg, der, rng)
+        .map_err(|rejected| IdentityError::BadKey(rejected.to_string()))
 }
 
 fn pkcs8_of_pem(text: &str) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
