@@ -104,3 +104,9 @@ CREATE TABLE audit (
   subject TEXT    NOT NULL,
   detail  TEXT    NOT NULL
 ) STRICT;
+
+-- One row, written again and again to see whether the disk still takes it.
+CREATE TABLE probe (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  at INTEGER NOT NULL
+) STRICT;

@@ -22,7 +22,9 @@ pub(super) async fn connect(dir: &DirArg) -> Result<AdminClient<Channel>, Failur
     let home = Home::open(&dir.dir)?;
     let path = home.path(file::ADMIN_SOCKET);
     // Tried first by itself, for an error that says what is wrong.
-    UnixStream::connect(&path).await.map_err(|e| not_running(&dir.dir, &path, &e))?;
+    UnixStream::connect(&path)
+        .await
+        .map_err(|e| not_running(&dir.dir, &path, &e))?;
     // The URI is not used for anything but the :authority header.
     let channel = Endpoint::from_static("http://admin.holdfast.invalid")
         .connect_with_connector(tower::service_fn(move |_: Uri| {

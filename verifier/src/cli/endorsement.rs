@@ -108,7 +108,10 @@ async fn list(args: ListArgs) -> Outcome {
             vec![short, kind.to_owned(), output::when(e.not_after), e.subject]
         })
         .collect();
-    output::print(&output::table(&["SHA-256", "KIND", "VALID UNTIL", "SUBJECT"], &rows))
+    output::print(&output::table(
+        &["SHA-256", "KIND", "VALID UNTIL", "SUBJECT"],
+        &rows,
+    ))
 }
 
 fn read(path: &Path, into: &mut Vec<Vec<u8>>) -> Result<(), anyhow::Error> {
@@ -124,9 +127,11 @@ fn read(path: &Path, into: &mut Vec<Vec<u8>>) -> Result<(), anyhow::Error> {
         .with_context(|| path.display().to_string())?;
     files.sort();
     for file in files {
-        let extension = file.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-        let certificate =
-            matches!(extension.as_deref(), Some("pem" | "crt" | "cer" | "der"));
+        let extension = file
+            .extension()
+            .and_then(|e| e.to_str())
+            .map(str::to_ascii_lowercase);
+        let certificate = matches!(extension.as_deref(), Some("pem" | "crt" | "cer" | "der"));
         if certificate {
             let meta = fs::metadata(&file).with_context(|| file.display().to_string())?;
             into.push(read_file(&file, &meta)?);

@@ -59,26 +59,49 @@ pub(super) async fn run(command: GatewayCommand) -> Outcome {
         GatewayCommand::List(args) => list(args).await,
         GatewayCommand::Show(args) => {
             let mut client = client::connect(&args.dir).await?;
-            let request = GetGatewayRequest { gateway_id: args.id };
-            let answer = client.get_gateway(request).await.map_err(|s| client::refused(&s))?;
+            let request = GetGatewayRequest {
+                gateway_id: args.id,
+            };
+            let answer = client
+                .get_gateway(request)
+                .await
+                .map_err(|s| client::refused(&s))?;
             show(answer.into_inner().gateway, args.json)
         }
         GatewayCommand::Suspend(ChangeArgs { one, reason }) => {
             let mut client = client::connect(&one.dir).await?;
-            let request = SuspendGatewayRequest { gateway_id: one.id, reason };
-            let answer = client.suspend_gateway(request).await.map_err(|s| client::refused(&s))?;
+            let request = SuspendGatewayRequest {
+                gateway_id: one.id,
+                reason,
+            };
+            let answer = client
+                .suspend_gateway(request)
+                .await
+                .map_err(|s| client::refused(&s))?;
             show(answer.into_inner().gateway, one.json)
         }
         GatewayCommand::Resume(ChangeArgs { one, reason }) => {
             let mut client = client::connect(&one.dir).await?;
-            let request = ResumeGatewayRequest { gateway_id: one.id, reason };
-            let answer = client.resume_gateway(request).await.map_err(|s| client::refused(&s))?;
+            let request = ResumeGatewayRequest {
+                gateway_id: one.id,
+                reason,
+            };
+            let answer = client
+                .resume_gateway(request)
+                .await
+                .map_err(|s| client::refused(&s))?;
             show(answer.into_inner().gateway, one.json)
         }
         GatewayCommand::Revoke(ChangeArgs { one, reason }) => {
             let mut client = client::connect(&one.dir).await?;
-            let request = RevokeGatewayRequest { gateway_id: one.id, reason };
-            let answer = client.revoke_gateway(request).await.map_err(|s| client::refused(&s))?;
+            let request = RevokeGatewayRequest {
+                gateway_id: one.id,
+                reason,
+            };
+            let answer = client
+                .revoke_gateway(request)
+                .await
+                .map_err(|s| client::refused(&s))?;
             show(answer.into_inner().gateway, one.json)
         }
     }
@@ -89,9 +112,15 @@ async fn list(args: ListArgs) -> Outcome {
     let mut gateways = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = ListGatewaysRequest { page_size: PAGE, page_token };
-        let page =
-            client.list_gateways(request).await.map_err(|s| client::refused(&s))?.into_inner();
+        let request = ListGatewaysRequest {
+            page_size: PAGE,
+            page_token,
+        };
+        let page = client
+            .list_gateways(request)
+            .await
+            .map_err(|s| client::refused(&s))?
+            .into_inner();
         gateways.extend(page.gateways);
         if page.next_page_token.is_empty() {
             break;
@@ -115,7 +144,14 @@ async fn list(args: ListArgs) -> Outcome {
             ]
         })
         .collect();
-    let header = ["GATEWAY", "STATE", "CLASS", "LAST AFFIRMED", "LDEVID UNTIL", "REASON"];
+    let header = [
+        "GATEWAY",
+        "STATE",
+        "CLASS",
+        "LAST AFFIRMED",
+        "LDEVID UNTIL",
+        "REASON",
+    ];
     output::print(&output::table(&header, &rows))
 }
 
@@ -133,7 +169,10 @@ fn show(gateway: Option<Gateway>, json: JsonArg) -> Result<(), Failure> {
         ("last affirmed", output::when(gateway.last_affirmed)),
         ("LDevID serial", gateway.ldevid_serial),
         ("LDevID until", output::when(gateway.ldevid_not_after)),
-        ("TPM", format!("{} {}", gateway.tpm_manufacturer, gateway.tpm_model)),
+        (
+            "TPM",
+            format!("{} {}", gateway.tpm_manufacturer, gateway.tpm_model),
+        ),
     ];
     let mut lines: Vec<String> = fields
         .iter()

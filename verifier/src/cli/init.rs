@@ -66,7 +66,10 @@ pub(super) fn run(args: &InitArgs) -> Outcome {
         .map(|name| ServerName::parse(name))
         .collect::<Result<Vec<_>, _>>()
         .map_err(input)?;
-    let settings = CaSettings { organization: args.organization.clone(), server_names };
+    let settings = CaSettings {
+        organization: args.organization.clone(),
+        server_names,
+    };
 
     expect_absent_or_empty(&args.dir)?;
     if let Some(root) = &args.root_ca_dir {
@@ -77,7 +80,13 @@ pub(super) fn run(args: &InitArgs) -> Outcome {
 
     // Made beside DIR and then renamed: DIR is whole or it is not there.
     let staging = Staging::beside(&args.dir)?;
-    write_all(&staging.home, &config, &initial, args.root_ca_dir.is_none(), &rng)?;
+    write_all(
+        &staging.home,
+        &config,
+        &initial,
+        args.root_ca_dir.is_none(),
+        &rng,
+    )?;
     if let Some(root) = &args.root_ca_dir {
         let root_staging = Staging::beside(root)?;
         write_root(&root_staging.home, &initial)?;
@@ -111,15 +120,24 @@ fn write_all(
     rng: &SystemRandom,
 ) -> Result<(), Failure> {
     let mut token_key = Zeroizing::new([0_u8; 32]);
-    rng.fill(token_key.as_mut_slice()).map_err(|_| anyhow!("the system has no randomness"))?;
+    rng.fill(token_key.as_mut_slice())
+        .map_err(|_| anyhow!("the system has no randomness"))?;
     let token_key = Zeroizing::new(format!("{}\n", *Zeroizing::new(hex::encode(*token_key))));
     let policy_root = SecretKey::generate(rng)?;
 
     home.write_new(file::CONFIG, sample(config).as_bytes(), PUBLIC)?;
     home.write_new(file::POLICY, DEFAULT_POLICY.as_bytes(), PUBLIC)?;
-    home.write_new(file::ROOT_CA, initial.root.certificate_pem().as_bytes(), PUBLIC)?;
+    home.write_new(
+        file::ROOT_CA,
+        initial.root.certificate_pem().as_bytes(),
+        PUBLIC,
+    )?;
     if with_root_key {
-        home.write_new(file::ROOT_CA_KEY, initial.root.key.expose_pem().as_bytes(), SECRET)?;
+        home.write_new(
+            file::ROOT_CA_KEY,
+            initial.root.key.expose_pem().as_bytes(),
+            SECRET,
+        )?;
     }
     for (certificate, key, keyed) in [
         (file::ISSUING_CA, file::ISSUING_CA_KEY, &initial.issuing),
@@ -129,31 +147,58 @@ fn write_all(
         home.write_new(certificate, keyed.certificate_pem().as_bytes(), PUBLIC)?;
         home.write_new(key, keyed.key.expose_pem().as_bytes(), SECRET)?;
     }
-    home.write_new(file::RESULT_KEY, initial.result_key.expose_pem().as_bytes(), SECRET)?;
-    home.write_new(file::RESULT_PUBLIC, initial.result_public_pem.as_bytes(), PUBLIC)?;
-    home.write_new(file::POLICY_ROOT_KEY, policy_root.expose_pem().as_bytes(), SECRET)?;
+    home.write_new(
+        file::RESULT_KEY,
+        initial.result_key.expose_pem().as_bytes(),
+        SECRET,
+    )?;
+    home.write_new(
+        file::RESULT_PUBLIC,
+        initial.result_public_pem.as_bytes(),
+        PUBLIC,
+    )?;
+    home.write_new(
+        file::POLICY_ROOT_KEY,
+        policy_root.expose_pem().as_bytes(),
+        SECRET,
+    )?;
     home.write_new(file::TOKEN_KEY, token_key.as_bytes(), SECRET)?;
     Ok(())
 }
 
 fn write_root(home: &Home, initial: &Initial) -> Result<(), Failure> {
-    home.write_new(file::ROOT_CA, initial.root.certificate_pem().as_bytes(), PUBLIC)?;
-    home.write_new(file::ROOT_CA_KEY, initial.root.key.expose_pem().as_bytes(), SECRET)?;
+    home.write_new(
+        file::ROOT_CA,
+        initial.root.certificate_pem().as_bytes(),
+        PUBLIC,
+    )?;
+    home.write_new(
+        file::ROOT_CA_KEY,
+        initial.root.key.expose_pem().as_bytes(),
+        SECRET,
+    )?;
     Ok(())
 }
 
 fn expect_absent_or_empty(dir: &Path) -> Result<(), Failure> {
     match fs::symlink_metadata(dir) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(anyhow::Error::from(e).context(dir.display().to_string()).into()),
-        Ok(meta) if !meta.is_dir() => {
-            Err(HomeError::NotPlain { path: dir.to_owned(), expected: "directory" }.into())
+        Err(e) => Err(anyhow::Error::from(e)
+            .context(dir.display().to_string())
+            .into()),
+        Ok(meta) if !meta.is_dir() => Err(HomeError::NotPlain {
+            path: dir.to_owned(),
+            expected: "directory",
         }
+        .into()),
         Ok(_) => {
             let mut entries = fs::read_dir(dir).with_context(|| dir.display().to_string())?;
             match entries.next() {
                 None => Ok(()),
-                Some(_) => Err(HomeError::Exists { path: dir.to_owned() }.into()),
+                Some(_) => Err(HomeError::Exists {
+                    path: dir.to_owned(),
+                }
+                .into()),
             }
         }
     }
@@ -173,19 +218,27 @@ impl Staging {
         };
         fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
         let name = dir.file_name().ok_or_else(|| {
-            input(anyhow!("{} names no directory that could be made", dir.display()))
+            input(anyhow!(
+                "{} names no directory that could be made",
+                dir.display()
+            ))
         })?;
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
         hidden.push(format!(".init-{}", std::process::id()));
-        Ok(Self { home: Home::create(&parent.join(hidden))?, done: false })
+        Ok(Self {
+            home: Home::create(&parent.join(hidden))?,
+            done: false,
+        })
     }
 
     /// Renames to `dir`, which fails where something came there meanwhile (an
     /// empty directory is replaced).
     fn become_dir(mut self, dir: &Path) -> Result<(), Failure> {
-        fs::rename(self.home.dir(), dir)
-            .map_err(|source| HomeError::Io { path: dir.to_owned(), source })?;
+        fs::rename(self.home.dir(), dir).map_err(|source| HomeError::Io {
+            path: dir.to_owned(),
+            source,
+        })?;
         self.done = true;
         home::sync_parent(dir)?;
         Ok(())

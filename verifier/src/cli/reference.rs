@@ -37,16 +37,27 @@ pub(super) struct ImportArgs {
 pub(super) async fn run(command: ReferenceCommand) -> Outcome {
     let ReferenceCommand::Import(args) = command;
     let name = args.file.display().to_string();
-    let meta = fs::metadata(&args.file).with_context(|| name.clone()).map_err(input)?;
+    let meta = fs::metadata(&args.file)
+        .with_context(|| name.clone())
+        .map_err(input)?;
     if !meta.is_file() || meta.len() > u64::try_from(MAX_DOCUMENT_BYTES).unwrap_or(u64::MAX) {
-        return Err(input(anyhow!("{name} is not a file of at most {MAX_DOCUMENT_BYTES} bytes")));
+        return Err(input(anyhow!(
+            "{name} is not a file of at most {MAX_DOCUMENT_BYTES} bytes"
+        )));
     }
-    let document = fs::read_to_string(&args.file).with_context(|| name.clone()).map_err(input)?;
+    let document = fs::read_to_string(&args.file)
+        .with_context(|| name.clone())
+        .map_err(input)?;
     // Here already, so that the error names the file; the server looks again.
-    ReferenceValues::parse(&document).with_context(|| name.clone()).map_err(input)?;
+    ReferenceValues::parse(&document)
+        .with_context(|| name.clone())
+        .map_err(input)?;
     let mut client = client::connect(&args.dir).await?;
     let done = client
-        .import_reference_values(ImportReferenceValuesRequest { class: args.class, document })
+        .import_reference_values(ImportReferenceValuesRequest {
+            class: args.class,
+            document,
+        })
         .await
         .map_err(|s| client::refused(&s))?
         .into_inner();

@@ -1,8 +1,7 @@
 //! `serve`: reads the directory, starts the service, ends on a signal.
 
 use std::{
-    io::IsTerminal as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc,
-    time::Duration,
+    io::IsTerminal as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
@@ -99,18 +98,18 @@ pub(super) async fn run(args: &ServeArgs) -> Outcome {
 }
 
 /// Reads keys, certificates, policy and anchors.
-async fn shared(
-    home: &Home,
-    config: &Config,
-    store: Arc<dyn Store>,
-) -> Result<Shared, Failure> {
+async fn shared(home: &Home, config: &Config, store: Arc<dyn Store>) -> Result<Shared, Failure> {
     let anchors = store.anchors().await?;
     if anchors.is_empty() {
         warn!("no TPM vendor is trusted yet: run holdfast-verifier endorsement import");
     }
     let policy = Policy::compile(&home.read_trusted(file::POLICY)?)
         .with_context(|| home.path(file::POLICY).display().to_string())?;
-    info!(policy = hex::encode(policy.id()), anchors = anchors.len(), "policy and anchors read");
+    info!(
+        policy = hex::encode(policy.id()),
+        anchors = anchors.len(),
+        "policy and anchors read"
+    );
     let verifier = Verifier::new(Settings {
         anchors: build_anchors(&anchors)?,
         sealer: sealer(home, config)?,
@@ -123,8 +122,12 @@ async fn shared(
         .map_err(input)?;
     let signer = FileSigner::from_pkcs8_pem(&home.read_secret(file::ISSUING_CA_KEY)?)
         .context(file::ISSUING_CA_KEY)?;
-    let issuer = Issuer::new(&certificate(home, file::ISSUING_CA)?, Arc::new(signer), profile)
-        .context(file::ISSUING_CA)?;
+    let issuer = Issuer::new(
+        &certificate(home, file::ISSUING_CA)?,
+        Arc::new(signer),
+        profile,
+    )
+    .context(file::ISSUING_CA)?;
     let result_key = ResultKey::from_pkcs8_pem(&home.read_secret(file::RESULT_KEY)?)
         .context(file::RESULT_KEY)?;
     let limits = &config.limits;
@@ -161,7 +164,10 @@ fn sealer(home: &Home, config: &Config) -> Result<ChallengeSealer, Failure> {
     let text = home.read_secret(file::TOKEN_KEY)?;
     let mut key = Zeroizing::new([0_u8; 32]);
     hex::decode_to_slice(text.trim_end(), key.as_mut_slice()).map_err(|_| {
-        anyhow!("{} does not hold 64 hex digits", home.path(file::TOKEN_KEY).display())
+        anyhow!(
+            "{} does not hold 64 hex digits",
+            home.path(file::TOKEN_KEY).display()
+        )
     })?;
     Ok(ChallengeSealer::new(*key).with_lifetime(config.challenge_seconds))
 }
@@ -184,9 +190,13 @@ fn start_log(log: &LogConfig) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&log.filter)
         .with_context(|| format!("log.filter is {:?}", log.filter))
         .map_err(input)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = match log.format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => builder
+            .with_ansi(std::io::stderr().is_terminal())
+            .try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
     started.map_err(|e| Failure::Refused(anyhow!("cannot log: {e}")))

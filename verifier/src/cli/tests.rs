@@ -12,9 +12,18 @@ fn every_command_has_help_with_its_purpose() {
     fn walk(command: &mut clap::Command, seen: &mut usize) {
         let help = command.render_long_help().to_string();
         assert!(help.contains("Usage:"), "{}", command.get_name());
-        assert!(command.get_about().is_some(), "{} says what it does", command.get_name());
+        assert!(
+            command.get_about().is_some(),
+            "{} says what it does",
+            command.get_name()
+        );
         for argument in command.get_arguments() {
-            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            assert!(
+                argument.get_help().is_some(),
+                "{} {}",
+                command.get_name(),
+                argument.get_id()
+            );
         }
         *seen += 1;
         for sub in command.get_subcommands_mut() {
@@ -26,7 +35,12 @@ fn every_command_has_help_with_its_purpose() {
     command.build();
     walk(&mut command, &mut seen);
     assert!(seen > 15);
-    assert!(Cli::command().render_help().to_string().contains("Exit codes: 0 done"));
+    assert!(
+        Cli::command()
+            .render_help()
+            .to_string()
+            .contains("Exit codes: 0 done")
+    );
 }
 
 #[test]
@@ -56,13 +70,18 @@ fn init_makes_everything_once_and_only_once() {
     let parent = tempfile::tempdir().unwrap();
     let (dir, root) = (parent.path().join("v"), parent.path().join("offline"));
     let init = |dir: &std::path::Path| {
-        let words = ["holdfast-verifier", "init", "--server-name", "verifier.example", "--dir"];
-        let cli = Cli::try_parse_from(
-            words
-                .into_iter()
-                .map(std::ffi::OsString::from)
-                .chain([dir.into(), "--root-ca-dir".into(), root.clone().into()]),
-        )
+        let words = [
+            "holdfast-verifier",
+            "init",
+            "--server-name",
+            "verifier.example",
+            "--dir",
+        ];
+        let cli = Cli::try_parse_from(words.into_iter().map(std::ffi::OsString::from).chain([
+            dir.into(),
+            "--root-ca-dir".into(),
+            root.clone().into(),
+        ]))
         .unwrap();
         match cli.command {
             Command::Init(args) => init::run(&args),
@@ -88,15 +107,26 @@ fn init_makes_everything_once_and_only_once() {
     let before = std::fs::read(home.path(file::SERVER_KEY)).unwrap();
     assert!(matches!(init(&dir), Err(Failure::Refused(_))));
     assert_eq!(std::fs::read(home.path(file::SERVER_KEY)).unwrap(), before);
-    assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 2, "no staging left over");
+    assert_eq!(
+        std::fs::read_dir(parent.path()).unwrap().count(),
+        2,
+        "no staging left over"
+    );
 }
 
 #[tokio::test]
 async fn without_a_server_the_error_names_socket_and_command() {
     let parent = tempfile::tempdir().unwrap();
     let home = crate::config::Home::create(&parent.path().join("v")).unwrap();
-    let dir = DirArg { dir: home.dir().to_owned() };
-    let Err(Failure::Refused(error)) = client::connect(&dir).await else { panic!() };
+    let dir = DirArg {
+        dir: home.dir().to_owned(),
+    };
+    let Err(Failure::Refused(error)) = client::connect(&dir).await else {
+        panic!()
+    };
     let text = format!("{error:#}");
-    assert!(text.contains("admin.sock") && text.contains("holdfast-verifier serve --dir"), "{text}");
+    assert!(
+        text.contains("admin.sock") && text.contains("holdfast-verifier serve --dir"),
+        "{text}"
+    );
 }

@@ -58,7 +58,11 @@ pub(super) async fn run(command: TokenCommand) -> Outcome {
         valid_for_seconds: args.valid_for,
         server_url: args.server.unwrap_or_default(),
     };
-    let made = client.create_token(request).await.map_err(|s| client::refused(&s))?.into_inner();
+    let made = client
+        .create_token(request)
+        .await
+        .map_err(|s| client::refused(&s))?
+        .into_inner();
     if let Some(file) = &args.output {
         home::write_new(file, format!("{}\n", made.bundle).as_bytes(), 0o600)?;
     }
@@ -92,7 +96,9 @@ fn seconds(text: &str) -> Result<u32, String> {
     };
     let number = text.strip_suffix(unit).ok_or_else(bad)?;
     let number: u32 = number.parse().map_err(|_| bad())?;
-    number.checked_mul(scale).ok_or_else(|| "that is too long: at most 30 days".to_owned())
+    number
+        .checked_mul(scale)
+        .ok_or_else(|| "that is too long: at most 30 days".to_owned())
 }
 
 #[cfg(test)]

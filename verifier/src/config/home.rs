@@ -125,7 +125,10 @@ pub enum HomeError {
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError + '_ {
-    move |source| HomeError::Io { path: path.to_owned(), source }
+    move |source| HomeError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// A directory whose owner and mode were found right.
@@ -145,15 +148,22 @@ impl Home {
         let meta = match fs::symlink_metadata(dir) {
             Ok(meta) => meta,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(HomeError::Missing { path: dir.to_owned() });
+                return Err(HomeError::Missing {
+                    path: dir.to_owned(),
+                });
             }
             Err(e) => return Err(at(dir)(e)),
         };
         if !meta.is_dir() {
-            return Err(HomeError::NotPlain { path: dir.to_owned(), expected: "directory" });
+            return Err(HomeError::NotPlain {
+                path: dir.to_owned(),
+                expected: "directory",
+            });
         }
         private(dir, &meta, 0o700)?;
-        Ok(Self { dir: dir.to_owned() })
+        Ok(Self {
+            dir: dir.to_owned(),
+        })
     }
 
     /// Makes the directory, 0700; it must not exist.
@@ -163,9 +173,9 @@ impl Home {
     pub fn create(dir: &Path) -> Result<Self, HomeError> {
         match DirBuilder::new().mode(0o700).create(dir) {
             Ok(()) => Self::open(dir),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                Err(HomeError::Exists { path: dir.to_owned() })
-            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(HomeError::Exists {
+                path: dir.to_owned(),
+            }),
             Err(e) => Err(at(dir)(e)),
         }
     }
@@ -202,7 +212,11 @@ impl Home {
         let path = self.path(name);
         let (file, meta) = open_plain(&path)?;
         if meta.mode() & 0o022 != 0 {
-            return Err(HomeError::LooseMode { path, mode: meta.mode() & 0o7777, want: 0o644 });
+            return Err(HomeError::LooseMode {
+                path,
+                mode: meta.mode() & 0o7777,
+                want: 0o644,
+            });
         }
         owned(&path, &meta)?;
         read_text(&path, file, &meta)
@@ -217,7 +231,11 @@ impl Home {
         let entries = fs::read_dir(&self.dir).map_err(at(&self.dir))?;
         for entry in entries {
             let path = entry.map_err(at(&self.dir))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let secret = name.ends_with(".key.pem")
                 || name == file::TOKEN_KEY
                 || name.starts_with(file::STORE);
@@ -244,12 +262,20 @@ impl Home {
     /// [`HomeError`] where it exists with a looser mode.
     pub fn prepare_store(&self) -> Result<PathBuf, HomeError> {
         let path = self.path(file::STORE);
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+        match OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+        {
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 let meta = fs::symlink_metadata(&path).map_err(at(&path))?;
                 if !meta.is_file() {
-                    return Err(HomeError::NotPlain { path, expected: "file" });
+                    return Err(HomeError::NotPlain {
+                        path,
+                        expected: "file",
+                    });
                 }
                 private(&path, &meta, 0o600)?;
             }
@@ -274,7 +300,9 @@ impl Home {
             .map_err(at(&path))?;
         match file.try_lock() {
             Ok(()) => Ok(HomeLock(file)),
-            Err(fs::TryLockError::WouldBlock) => Err(HomeError::InUse { path: self.dir.clone() }),
+            Err(fs::TryLockError::WouldBlock) => Err(HomeError::InUse {
+                path: self.dir.clone(),
+            }),
             Err(fs::TryLockError::Error(e)) => Err(at(&path)(e)),
         }
     }
@@ -290,7 +318,9 @@ pub fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), HomeError
     let result = write_synced(&temporary, content, mode)
         .and_then(|()| fs::hard_link(&temporary, path))
         .map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => HomeError::Exists { path: path.to_owned() },
+            io::ErrorKind::AlreadyExists => HomeError::Exists {
+                path: path.to_owned(),
+            },
             _ => at(path)(e),
         });
     // Whether or not it was linked; where it was never made, nothing is lost.
@@ -324,7 +354,9 @@ pub fn sync_parent(path: &Path) -> Result<(), HomeError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(at(parent))
+    File::open(parent)
+        .and_then(|dir| dir.sync_all())
+        .map_err(at(parent))
 }
 
 fn temporary_beside(path: &Path) -> PathBuf {
@@ -336,7 +368,11 @@ fn temporary_beside(path: &Path) -> PathBuf {
 
 fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     // create_new (O_EXCL) follows no link.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
     file.write_all(content)?;
     file.sync_all()
 }
@@ -348,14 +384,20 @@ fn open_plain(path: &Path) -> Result<(File, fs::Metadata), HomeError> {
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)
         .map_err(|e| match e.raw_os_error() {
-            Some(libc::ELOOP) => HomeError::NotPlain { path: path.to_owned(), expected: "file" },
+            Some(libc::ELOOP) => HomeError::NotPlain {
+                path: path.to_owned(),
+                expected: "file",
+            },
             _ => at(path)(e),
         })?;
     let meta = file.metadata().map_err(at(path))?;
     if meta.is_file() {
         Ok((file, meta))
     } else {
-        Err(HomeError::NotPlain { path: path.to_owned(), expected: "file" })
+        Err(HomeError::NotPlain {
+            path: path.to_owned(),
+            expected: "file",
+        })
     }
 }
 
@@ -376,15 +418,23 @@ fn owned(path: &Path, meta: &fs::Metadata) -> Result<(), HomeError> {
     if meta.uid() == expected {
         Ok(())
     } else {
-        Err(HomeError::WrongOwner { path: path.to_owned(), owner: meta.uid(), expected })
+        Err(HomeError::WrongOwner {
+            path: path.to_owned(),
+            owner: meta.uid(),
+            expected,
+        })
     }
 }
 
 fn read_text(path: &Path, file: File, meta: &fs::Metadata) -> Result<String, HomeError> {
     if meta.len() > FILE_MAX {
-        return Err(HomeError::TooLarge { path: path.to_owned() });
+        return Err(HomeError::TooLarge {
+            path: path.to_owned(),
+        });
     }
     let mut text = String::new();
-    file.take(FILE_MAX).read_to_string(&mut text).map_err(at(path))?;
+    file.take(FILE_MAX)
+        .read_to_string(&mut text)
+        .map_err(at(path))?;
     Ok(text)
 }

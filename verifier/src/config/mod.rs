@@ -141,7 +141,10 @@ impl Default for Config {
 
 impl Default for LdevidConfig {
     fn default() -> Self {
-        Self { validity_seconds: 86_400, spiffe_trust_domain: String::new() }
+        Self {
+            validity_seconds: 86_400,
+            spiffe_trust_domain: String::new(),
+        }
     }
 }
 
@@ -163,7 +166,10 @@ impl Default for LimitsConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".to_owned() }
+        Self {
+            format: LogFormat::Text,
+            filter: "info".to_owned(),
+        }
     }
 }
 
@@ -187,7 +193,9 @@ impl Config {
     }
 
     fn from_figment(figment: Figment) -> Result<Self, ConfigError> {
-        let config: Self = figment.extract().map_err(|e| ConfigError::Malformed(Box::new(e)))?;
+        let config: Self = figment
+            .extract()
+            .map_err(|e| ConfigError::Malformed(Box::new(e)))?;
         config.in_range()
     }
 
@@ -205,31 +213,64 @@ impl Config {
         let mut seen = std::collections::BTreeSet::new();
         for pcr in &self.pcr_selection {
             if RESETTABLE_PCRS.contains(pcr) {
-                return Err(out_of_range("PCR 16 and 23 can be reset without a reboot; leave them out"));
+                return Err(out_of_range(
+                    "PCR 16 and 23 can be reset without a reboot; leave them out",
+                ));
             }
             if !seen.insert(*pcr) {
                 return Err(out_of_range("name each PCR once"));
             }
         }
         if seen.is_empty() {
-            return Err(out_of_range("name at least one PCR: a quote over none proves nothing"));
+            return Err(out_of_range(
+                "name at least one PCR: a quote over none proves nothing",
+            ));
         }
-        let pcrs = PcrSet::from_indices(seen).map_err(|_| out_of_range("a PCR index is 0 to 23"))?;
-        Ok(PcrSelection { hash: HashAlg::Sha256, pcrs })
+        let pcrs =
+            PcrSet::from_indices(seen).map_err(|_| out_of_range("a PCR index is 0 to 23"))?;
+        Ok(PcrSelection {
+            hash: HashAlg::Sha256,
+            pcrs,
+        })
     }
 
     fn in_range(self) -> Result<Self, ConfigError> {
-        let ranges: [(&'static str, u32, std::ops::RangeInclusive<u32>, &'static str); 10] = [
-            ("challenge_seconds", self.challenge_seconds, 10..=3600, "use 10 to 3600"),
-            ("limits.connections", self.limits.connections, 1..=65_536, "use 1 to 65536"),
+        let ranges: [(
+            &'static str,
+            u32,
+            std::ops::RangeInclusive<u32>,
+            &'static str,
+        ); 10] = [
+            (
+                "challenge_seconds",
+                self.challenge_seconds,
+                10..=3600,
+                "use 10 to 3600",
+            ),
+            (
+                "limits.connections",
+                self.limits.connections,
+                1..=65_536,
+                "use 1 to 65536",
+            ),
             (
                 "limits.connections_per_address",
                 self.limits.connections_per_address,
                 1..=65_536,
                 "use 1 to 65536",
             ),
-            ("limits.handshakes", self.limits.handshakes, 1..=4096, "use 1 to 4096"),
-            ("limits.requests", self.limits.requests, 1..=4096, "use 1 to 4096"),
+            (
+                "limits.handshakes",
+                self.limits.handshakes,
+                1..=4096,
+                "use 1 to 4096",
+            ),
+            (
+                "limits.requests",
+                self.limits.requests,
+                1..=4096,
+                "use 1 to 4096",
+            ),
             (
                 "limits.requests_per_minute_per_address",
                 self.limits.requests_per_minute_per_address,
@@ -242,13 +283,32 @@ impl Config {
                 1..=1_000_000,
                 "use 1 to 1000000",
             ),
-            ("limits.crypto_threads", self.limits.crypto_threads, 0..=1024, "use 0 to 1024"),
-            ("limits.request_seconds", self.limits.request_seconds, 1..=600, "use 1 to 600"),
-            ("limits.drain_seconds", self.limits.drain_seconds, 1..=600, "use 1 to 600"),
+            (
+                "limits.crypto_threads",
+                self.limits.crypto_threads,
+                0..=1024,
+                "use 0 to 1024",
+            ),
+            (
+                "limits.request_seconds",
+                self.limits.request_seconds,
+                1..=600,
+                "use 1 to 600",
+            ),
+            (
+                "limits.drain_seconds",
+                self.limits.drain_seconds,
+                1..=600,
+                "use 1 to 600",
+            ),
         ];
         for (key, value, range, rule) in ranges {
             if !range.contains(&value) {
-                return Err(ConfigError::OutOfRange { key, value: value.to_string(), rule });
+                return Err(ConfigError::OutOfRange {
+                    key,
+                    value: value.to_string(),
+                    rule,
+                });
             }
         }
         if self.server_names.is_empty() {
@@ -277,7 +337,12 @@ const SETTINGS: [&str; 7] = [
 fn environment() -> Env {
     Env::prefixed("HOLDFAST_")
         .filter(|key| {
-            let first = key.as_str().split("__").next().unwrap_or_default().to_ascii_lowercase();
+            let first = key
+                .as_str()
+                .split("__")
+                .next()
+                .unwrap_or_default()
+                .to_ascii_lowercase();
             SETTINGS.contains(&first.as_str())
         })
         .split("__")

@@ -27,7 +27,10 @@ pub fn policy_root_name(point: &[u8]) -> Option<Name> {
             scheme: AsymScheme::Ecdsa(HashAlg::Sha256),
             curve: EccCurve::P256,
         },
-        unique: Unique::Ecc { x: x.to_vec(), y: y.to_vec() },
+        unique: Unique::Ecc {
+            x: x.to_vec(),
+            y: y.to_vec(),
+        },
     };
     Some(public.name())
 }

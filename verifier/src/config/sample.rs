@@ -6,10 +6,19 @@ use super::Config;
 /// `config.toml` as `init` writes it.
 #[must_use]
 pub fn sample(config: &Config) -> String {
-    let Config { listen, server_names, pcr_selection, challenge_seconds, ldevid, limits, log } =
-        config;
-    let names: Vec<String> =
-        server_names.iter().map(|n| toml::Value::from(n.as_str()).to_string()).collect();
+    let Config {
+        listen,
+        server_names,
+        pcr_selection,
+        challenge_seconds,
+        ldevid,
+        limits,
+        log,
+    } = config;
+    let names: Vec<String> = server_names
+        .iter()
+        .map(|n| toml::Value::from(n.as_str()).to_string())
+        .collect();
     let names = names.join(", ");
     let trust_domain = toml::Value::from(ldevid.spiffe_trust_domain.as_str()).to_string();
     let filter = toml::Value::from(log.filter.as_str()).to_string();

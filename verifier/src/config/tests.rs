@@ -38,18 +38,47 @@ fn unknown_key_is_refused_by_name() {
 fn resettable_unknown_repeated_or_no_pcr_is_refused() {
     for bad in ["[0, 16]", "[23]", "[24]", "[1, 1]", "[]"] {
         let error = Config::from_toml(&format!("pcr_selection = {bad}")).unwrap_err();
-        assert!(matches!(error, ConfigError::OutOfRange { key: "pcr_selection", .. }), "{bad}");
+        assert!(
+            matches!(
+                error,
+                ConfigError::OutOfRange {
+                    key: "pcr_selection",
+                    ..
+                }
+            ),
+            "{bad}"
+        );
     }
     let config = Config::from_toml("pcr_selection = [7, 0]").unwrap();
-    assert_eq!(config.pcr_selection().unwrap().pcrs.iter().collect::<Vec<_>>(), [0, 7]);
+    assert_eq!(
+        config
+            .pcr_selection()
+            .unwrap()
+            .pcrs
+            .iter()
+            .collect::<Vec<_>>(),
+        [0, 7]
+    );
 }
 
 #[test]
 fn value_out_of_range_is_refused_by_key() {
     let error = Config::from_toml("[limits]\nrequests = 0").unwrap_err();
-    assert!(matches!(error, ConfigError::OutOfRange { key: "limits.requests", .. }));
+    assert!(matches!(
+        error,
+        ConfigError::OutOfRange {
+            key: "limits.requests",
+            ..
+        }
+    ));
     let error = Config::from_toml("server_names = []").unwrap_err();
-    assert!(matches!(error, ConfigError::OutOfRange { key: "server_names", .. }));
+    assert!(matches!(
+        error,
+        ConfigError::OutOfRange {
+            key: "server_names",
+            ..
+        }
+    ));
 }
 
 fn home() -> (tempfile::TempDir, Home) {
@@ -69,7 +98,11 @@ fn new_files_have_their_mode_and_are_not_overwritten() {
     let error = home.write_new("a.key.pem", b"two", 0o600).unwrap_err();
     assert!(matches!(error, HomeError::Exists { .. }));
     assert_eq!(home.read_secret("a.key.pem").unwrap().as_str(), "one");
-    assert_eq!(fs::read_dir(home.dir()).unwrap().count(), 1, "nothing left over");
+    assert_eq!(
+        fs::read_dir(home.dir()).unwrap().count(),
+        1,
+        "nothing left over"
+    );
 }
 
 #[test]
@@ -79,9 +112,24 @@ fn adv_a25_loose_secret_is_refused_with_the_chmod_to_run() {
     let path = home.path("token.key");
     chmod(&path, 0o640);
     let error = home.read_secret("token.key").unwrap_err();
-    assert!(matches!(error, HomeError::LooseMode { mode: 0o640, want: 0o600, .. }));
-    assert!(error.to_string().contains(&format!("chmod 0600 {}", path.display())), "{error}");
-    assert!(matches!(home.inspect_secrets().unwrap_err(), HomeError::LooseMode { .. }));
+    assert!(matches!(
+        error,
+        HomeError::LooseMode {
+            mode: 0o640,
+            want: 0o600,
+            ..
+        }
+    ));
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("chmod 0600 {}", path.display())),
+        "{error}"
+    );
+    assert!(matches!(
+        home.inspect_secrets().unwrap_err(),
+        HomeError::LooseMode { .. }
+    ));
     chmod(&path, 0o600);
     home.inspect_secrets().unwrap();
 }
@@ -91,7 +139,14 @@ fn adv_a25_loose_directory_is_refused() {
     let (_parent, home) = home();
     chmod(home.dir(), 0o755);
     let error = Home::open(home.dir()).unwrap_err();
-    assert!(matches!(error, HomeError::LooseMode { mode: 0o755, want: 0o700, .. }));
+    assert!(matches!(
+        error,
+        HomeError::LooseMode {
+            mode: 0o755,
+            want: 0o700,
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -100,13 +155,28 @@ fn adv_a25_links_are_not_followed() {
     home.write_new("real", b"x", 0o600).unwrap();
     std::os::unix::fs::symlink(home.path("real"), home.path("token.key")).unwrap();
     let error = home.read_secret("token.key").unwrap_err();
-    assert!(matches!(error, HomeError::NotPlain { expected: "file", .. }));
+    assert!(matches!(
+        error,
+        HomeError::NotPlain {
+            expected: "file",
+            ..
+        }
+    ));
     let link = parent.path().join("link");
     std::os::unix::fs::symlink(home.dir(), &link).unwrap();
     let error = Home::open(&link).unwrap_err();
-    assert!(matches!(error, HomeError::NotPlain { expected: "directory", .. }));
+    assert!(matches!(
+        error,
+        HomeError::NotPlain {
+            expected: "directory",
+            ..
+        }
+    ));
     std::os::unix::fs::symlink("/dev/null", home.path(file_store())).unwrap();
-    assert!(matches!(home.prepare_store().unwrap_err(), HomeError::NotPlain { .. }));
+    assert!(matches!(
+        home.prepare_store().unwrap_err(),
+        HomeError::NotPlain { .. }
+    ));
 }
 
 fn file_store() -> &'static str {
@@ -136,5 +206,8 @@ fn two_servers_never_share_a_directory() {
 fn absent_directory_names_init() {
     let parent = tempfile::tempdir().unwrap();
     let error = Home::open(&parent.path().join("none")).unwrap_err();
-    assert!(error.to_string().contains("holdfast-verifier init"), "{error}");
+    assert!(
+        error.to_string().contains("holdfast-verifier init"),
+        "{error}"
+    );
 }

@@ -102,7 +102,11 @@ pub(super) async fn accept(
         let acceptor = acceptor.clone();
         let ready = ready.clone();
         tokio::spawn(async move {
-            let result = timeout(HANDSHAKE_TIMEOUT, shake(acceptor, tcp, remote, address, place)).await;
+            let result = timeout(
+                HANDSHAKE_TIMEOUT,
+                shake(acceptor, tcp, remote, address, place),
+            )
+            .await;
             drop(handshake);
             match result {
                 Ok(Ok(connection)) => {
@@ -132,12 +136,19 @@ async fn shake(
     let exporter = tls
         .export_keying_material([0; 32], EXPORTER_LABEL, None)
         .map_err(io::Error::other)?;
-    let client_certificate =
-        tls.peer_certificates().and_then(<[_]>::first).map(|leaf| sha256(leaf.as_ref()));
+    let client_certificate = tls
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .map(|leaf| sha256(leaf.as_ref()));
     let address = Arc::new(address);
     Ok(Connection {
         stream,
-        info: ConnectionInfo { remote, exporter, client_certificate, address },
+        info: ConnectionInfo {
+            remote,
+            exporter,
+            client_certificate,
+            address,
+        },
         idle: Box::pin(tokio::time::sleep(IDLE_TIMEOUT)),
         _place: place,
     })
@@ -169,9 +180,10 @@ impl AsyncRead for Connection {
                 Poll::Ready(result)
             }
             Poll::Pending => match self.idle.as_mut().poll(cx) {
-                Poll::Ready(()) => {
-                    Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer is idle")))
-                }
+                Poll::Ready(()) => Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the peer is idle",
+                ))),
                 Poll::Pending => Poll::Pending,
             },
         }

@@ -55,7 +55,11 @@ pub(super) struct AddressPermit {
 
 impl Addresses {
     pub(super) fn new(connections_each: u32, requests_each: usize) -> Arc<Self> {
-        Arc::new(Self { open: Mutex::default(), connections_each, requests_each })
+        Arc::new(Self {
+            open: Mutex::default(),
+            connections_each,
+            requests_each,
+        })
     }
 
     /// Counts one connection more, unless the address has its fill.
@@ -70,7 +74,11 @@ impl Addresses {
         }
         entry.connections += 1;
         let requests = Arc::clone(&entry.requests);
-        Some(AddressPermit { addresses: Arc::clone(self), key, requests })
+        Some(AddressPermit {
+            addresses: Arc::clone(self),
+            key,
+            requests,
+        })
     }
 
     // The map is whole even where a holder of the lock panicked: each change
@@ -114,10 +122,17 @@ mod tests {
         let first = addresses.enter(key).unwrap();
         let second = addresses.enter(key).unwrap();
         assert!(addresses.enter(key).is_none());
-        assert!(addresses.enter(AddressKey::from(IpAddr::from([192, 0, 2, 2]))).is_some());
+        assert!(
+            addresses
+                .enter(AddressKey::from(IpAddr::from([192, 0, 2, 2])))
+                .is_some()
+        );
 
         let request = first.request().unwrap();
-        assert!(second.request().is_none(), "requests are counted by address, not connection");
+        assert!(
+            second.request().is_none(),
+            "requests are counted by address, not connection"
+        );
         drop(request);
         assert!(second.request().is_some());
 

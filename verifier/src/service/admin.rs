@@ -41,7 +41,11 @@ pub(super) struct AdminService {
 
 impl AdminService {
     pub(super) fn new(shared: Arc<Shared>, listening: SocketAddr) -> Self {
-        Self { shared, listening, importing: tokio::sync::Mutex::default() }
+        Self {
+            shared,
+            listening,
+            importing: tokio::sync::Mutex::default(),
+        }
     }
 
     async fn token(
@@ -53,10 +57,14 @@ impl AdminService {
         let now = shared.clock.now();
         let class = class(&request.class)?;
         if !USES.contains(&request.uses) {
-            return Err(Refusal::AdminInput("a token has 1 to 1,000,000 uses".to_owned()));
+            return Err(Refusal::AdminInput(
+                "a token has 1 to 1,000,000 uses".to_owned(),
+            ));
         }
         if !VALID_FOR.contains(&request.valid_for_seconds) {
-            return Err(Refusal::AdminInput("a token is valid for 60 s to 30 days".to_owned()));
+            return Err(Refusal::AdminInput(
+                "a token is valid for 60 s to 30 days".to_owned(),
+            ));
         }
         let expires = now.plus(i64::from(request.valid_for_seconds)).seconds();
         let (server, server_name) = self.dial(&request.server_url)?;
@@ -78,14 +86,19 @@ impl AdminService {
         };
         // Encoded before it is recorded: a bundle that cannot be handed out
         // leaves no token behind.
-        let text = bundle.encode().map_err(|e| Refusal::AdminInput(e.to_string()))?;
+        let text = bundle
+            .encode()
+            .map_err(|e| Refusal::AdminInput(e.to_string()))?;
         let token = JoinToken {
             secret_sha256,
             class: class.as_str().to_owned(),
             uses_left: request.uses,
             expires,
         };
-        shared.store.create_join_token(token, by, now.seconds()).await?;
+        shared
+            .store
+            .create_join_token(token, by, now.seconds())
+            .await?;
         Ok(v1::CreateTokenResponse {
             bundle: text.as_str().to_owned(),
             token_id: hex::encode(secret_sha256),
@@ -103,10 +116,17 @@ impl AdminService {
             let ip = self.listening.ip();
             let own = ip.to_string();
             // An address is dialled without a resolver; else by name.
-            let name = if !ip.is_unspecified() && names.contains(&own) { &own } else { first };
+            let name = if !ip.is_unspecified() && names.contains(&own) {
+                &own
+            } else {
+                first
+            };
             return Ok((join_host_port(name, self.listening.port()), name.clone()));
         }
-        let address = given.strip_prefix("https://").unwrap_or(given).trim_end_matches('/');
+        let address = given
+            .strip_prefix("https://")
+            .unwrap_or(given)
+            .trim_end_matches('/');
         let bad = || {
             Refusal::AdminInput("the server is written host:port or https://host:port".to_owned())
         };
@@ -118,7 +138,10 @@ impl AdminService {
         }
         // A host that the certificate does not name (a port forward, say) is
         // dialled, but the certificate is checked for a name that it has.
-        let name = names.iter().find(|n| n.eq_ignore_ascii_case(host)).unwrap_or(first);
+        let name = names
+            .iter()
+            .find(|n| n.eq_ignore_ascii_case(host))
+            .unwrap_or(first);
         Ok((join_host_port(host, port), name.clone()))
     }
 
@@ -135,13 +158,16 @@ impl AdminService {
                 anchors.push(anchor(der)?);
                 if anchors.len() > CERTIFICATES_MAX {
                     return Err(Refusal::AdminInput(
-                        "more than 10,000 certificates in one import; import them in parts".to_owned(),
+                        "more than 10,000 certificates in one import; import them in parts"
+                            .to_owned(),
                     ));
                 }
             }
         }
         if anchors.is_empty() {
-            return Err(Refusal::AdminInput("no certificates in what was sent".to_owned()));
+            return Err(Refusal::AdminInput(
+                "no certificates in what was sent".to_owned(),
+            ));
         }
         let _one = self.importing.lock().await;
         // Built from what would be known before anything is recorded: a set
@@ -151,7 +177,12 @@ impl AdminService {
         let imported = shared.store.import_anchors(anchors, by, now).await?;
         let all = shared.store.anchors().await?;
         shared.verifier.replace_anchors(build_anchors(&all)?);
-        info!(by, roots = imported.roots, intermediates = imported.intermediates, "endorsements imported");
+        info!(
+            by,
+            roots = imported.roots,
+            intermediates = imported.intermediates,
+            "endorsements imported"
+        );
         Ok(v1::ImportEndorsementsResponse {
             roots: imported.roots,
             intermediates: imported.intermediates,
@@ -184,16 +215,18 @@ impl Admin for AdminService {
     ) -> Result<Response<v1::ListEndorsementsResponse>, Status> {
         actor(&request).map_err(Refusal::into_admin_status)?;
         let anchors = self.shared.store.anchors().await.map_err(Refusal::from);
-        answer(anchors.map(|anchors| v1::ListEndorsementsResponse {
-            endorsements: anchors
-                .into_iter()
-                .map(|a| v1::Endorsement {
-                    sha256: hex::encode(a.sha256),
-                    subject: a.subject,
-                    root: a.root,
-                    not_after: a.not_after,
-                })
-                .collect(),
+        answer(anchors.map(|anchors| {
+            v1::ListEndorsementsResponse {
+                endorsements: anchors
+                    .into_iter()
+                    .map(|a| v1::Endorsement {
+                        sha256: hex::encode(a.sha256),
+                        subject: a.subject,
+                        root: a.root,
+                        not_after: a.not_after,
+                    })
+                    .collect(),
+            }
         }))
     }
 
@@ -206,8 +239,11 @@ impl Admin for AdminService {
         let import = async {
             let class = class(&request.class)?;
             let now = self.shared.clock.now();
-            let record =
-                self.shared.references.import(&class, &request.document, &by, now).await?;
+            let record = self
+                .shared
+                .references
+                .import(&class, &request.document, &by, now)
+                .await?;
             Ok(v1::ImportReferenceValuesResponse {
                 class: record.class,
                 version: record.version,
@@ -227,19 +263,21 @@ impl Admin for AdminService {
             let size = match request.page_size {
                 0 => PAGE_DEFAULT,
                 size if size <= PAGE_MAX => size,
-                _ => return Err(Refusal::AdminInput("a page has at most 1000 gateways".to_owned())),
+                _ => {
+                    return Err(Refusal::AdminInput(
+                        "a page has at most 1000 gateways".to_owned(),
+                    ));
+                }
             };
             // The token is the last id of the page before.
             let after = match request.page_token.as_str() {
                 "" => None,
                 text => Some(gateway_id(text)?),
             };
-            let records = self.shared.store.gateways(after.as_ref(), size).await?;
-            let full = u32::try_from(records.len()) == Ok(size);
-            let last = records.last().map(|g| g.id.to_string());
+            let page = self.shared.store.gateways(after.as_ref(), size).await?;
             Ok(v1::ListGatewaysResponse {
-                next_page_token: last.filter(|_| full).unwrap_or_default(),
-                gateways: records.into_iter().map(convert::gateway).collect(),
+                gateways: page.gateways.into_iter().map(convert::gateway).collect(),
+                next_page_token: page.next.map(|id| id.to_string()).unwrap_or_default(),
             })
         };
         answer(list.await)
@@ -258,7 +296,9 @@ impl Admin for AdminService {
                 .gateway(&id)
                 .await?
                 .ok_or(crate::store::StoreError::UnknownGateway { id })?;
-            Ok(v1::GetGatewayResponse { gateway: Some(convert::gateway(record)) })
+            Ok(v1::GetGatewayResponse {
+                gateway: Some(convert::gateway(record)),
+            })
         };
         answer(get.await)
     }
@@ -273,9 +313,13 @@ impl Admin for AdminService {
             let (id, reason) = (gateway_id(&request.gateway_id)?, reason(&request.reason)?);
             let now = self.shared.clock.now().seconds();
             let store = &self.shared.store;
-            let record = store.suspend(&id, SuspensionKind::Operator, reason, &by, now).await?;
+            let record = store
+                .suspend(&id, SuspensionKind::Operator, reason, &by, now)
+                .await?;
             info!(by, gateway = %id, "suspended");
-            Ok(v1::SuspendGatewayResponse { gateway: Some(convert::gateway(record)) })
+            Ok(v1::SuspendGatewayResponse {
+                gateway: Some(convert::gateway(record)),
+            })
         };
         answer(suspend.await)
     }
@@ -291,7 +335,9 @@ impl Admin for AdminService {
             let now = self.shared.clock.now().seconds();
             let record = self.shared.store.resume(&id, reason, &by, now).await?;
             info!(by, gateway = %id, "resumed");
-            Ok(v1::ResumeGatewayResponse { gateway: Some(convert::gateway(record)) })
+            Ok(v1::ResumeGatewayResponse {
+                gateway: Some(convert::gateway(record)),
+            })
         };
         answer(resume.await)
     }
@@ -307,14 +353,18 @@ impl Admin for AdminService {
             let now = self.shared.clock.now().seconds();
             let record = self.shared.store.revoke(&id, reason, &by, now).await?;
             info!(by, gateway = %id, "revoked");
-            Ok(v1::RevokeGatewayResponse { gateway: Some(convert::gateway(record)) })
+            Ok(v1::RevokeGatewayResponse {
+                gateway: Some(convert::gateway(record)),
+            })
         };
         answer(revoke.await)
     }
 }
 
 fn answer<T>(result: Result<T, Refusal>) -> Result<Response<T>, Status> {
-    result.map(Response::new).map_err(Refusal::into_admin_status)
+    result
+        .map(Response::new)
+        .map_err(Refusal::into_admin_status)
 }
 
 fn class(text: &str) -> Result<Class, Refusal> {
@@ -339,7 +389,11 @@ fn reason(text: &str) -> Result<&str, Refusal> {
 }
 
 fn join_host_port(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 /// PEM with any number of certificates, or one in DER.
@@ -368,9 +422,7 @@ fn anchor(der: Vec<u8>) -> Result<Anchor, Refusal> {
 }
 
 /// The core's anchors from what the store holds.
-pub fn build_anchors<'a>(
-    known: impl IntoIterator<Item = &'a Anchor>,
-) -> Result<Anchors, Refusal> {
+pub fn build_anchors<'a>(known: impl IntoIterator<Item = &'a Anchor>) -> Result<Anchors, Refusal> {
     let (roots, intermediates): (Vec<_>, Vec<_>) = known.into_iter().partition(|a| a.root);
     let der = |anchors: Vec<&Anchor>| anchors.into_iter().map(|a| a.der.clone()).collect();
     Anchors::new(der(roots), der(intermediates))

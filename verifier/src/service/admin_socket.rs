@@ -57,12 +57,19 @@ impl Drop for SocketFile {
 /// is left alone. The directory is 0700 and ours: between bind and chmod nobody
 /// else can reach the socket.
 pub(super) fn bind(path: &Path) -> Result<AdminSocket, SocketError> {
-    let io = |source| SocketError::Io { path: path.to_owned(), source };
+    let io = |source| SocketError::Io {
+        path: path.to_owned(),
+        source,
+    };
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.file_type().is_socket() && meta.uid() == Uid::effective().as_raw() => {
             fs::remove_file(path).map_err(io)?;
         }
-        Ok(_) => return Err(SocketError::InTheWay { path: path.to_owned() }),
+        Ok(_) => {
+            return Err(SocketError::InTheWay {
+                path: path.to_owned(),
+            });
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(io(e)),
     }
@@ -77,7 +84,10 @@ pub(super) fn bind(path: &Path) -> Result<AdminSocket, SocketError> {
 /// # Errors
 /// Whoever is neither root nor the server's own user.
 pub(super) fn actor<T>(request: &Request<T>) -> Result<String, Refusal> {
-    let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+    let peer = request
+        .extensions()
+        .get::<UdsConnectInfo>()
+        .and_then(|info| info.peer_cred);
     let uid = peer.ok_or(Refusal::NotOwner(None))?.uid();
     if uid == 0 || uid == Uid::effective().as_raw() {
         Ok(format!("uid:{uid}"))
@@ -115,15 +125,24 @@ mod tests {
         let target = dir.path().join("target");
         drop(std::os::unix::net::UnixListener::bind(&target).unwrap());
         std::os::unix::fs::symlink(&target, &path).unwrap();
-        assert!(matches!(bind(&path).unwrap_err(), SocketError::InTheWay { .. }));
+        assert!(matches!(
+            bind(&path).unwrap_err(),
+            SocketError::InTheWay { .. }
+        ));
         fs::remove_file(&path).unwrap();
         fs::write(&path, b"x").unwrap();
-        assert!(matches!(bind(&path).unwrap_err(), SocketError::InTheWay { .. }));
+        assert!(matches!(
+            bind(&path).unwrap_err(),
+            SocketError::InTheWay { .. }
+        ));
         assert!(path.exists());
     }
 
     #[test]
     fn a_caller_without_credentials_is_refused() {
-        assert!(matches!(actor(&Request::new(())), Err(Refusal::NotOwner(None))));
+        assert!(matches!(
+            actor(&Request::new(())),
+            Err(Refusal::NotOwner(None))
+        ));
     }
 }

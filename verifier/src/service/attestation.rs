@@ -41,11 +41,7 @@ impl AttestationService {
     }
 
     /// Who calls, if it may.
-    async fn caller(
-        &self,
-        connection: &ConnectionInfo,
-        now: UnixTime,
-    ) -> Result<Caller, Refusal> {
+    async fn caller(&self, connection: &ConnectionInfo, now: UnixTime) -> Result<Caller, Refusal> {
         let sha256 = connection.client_certificate.ok_or(Refusal::NoLdevid)?;
         let (certificate, gateway) = self
             .shared
@@ -60,7 +56,10 @@ impl AttestationService {
         if certificate.not_after < now.seconds() {
             return Err(Refusal::ExpiredLdevid(certificate.serial));
         }
-        Ok(Caller { certificate, gateway })
+        Ok(Caller {
+            certificate,
+            gateway,
+        })
     }
 }
 
@@ -101,7 +100,9 @@ impl AttestationService {
         // Sealing is symmetric and parsing two public areas is quick: no
         // public-key work, so not in the pool.
         let gateway = EnrolledGateway::from_record(convert::record(caller.gateway)?)?;
-        let issued = shared.verifier.attestation_challenge(&gateway, now, &shared.rng)?;
+        let issued = shared
+            .verifier
+            .attestation_challenge(&gateway, now, &shared.rng)?;
         info!(gateway = %id, "challenged");
         Ok(Response::new(issued.into()))
     }
@@ -131,10 +132,18 @@ impl AttestationService {
         let (response, outcome) = shared
             .limits
             .crypto(move || {
-                let Caller { certificate, gateway: record } = caller;
+                let Caller {
+                    certificate,
+                    gateway: record,
+                } = caller;
                 let gateway = EnrolledGateway::from_record(convert::record(record.clone())?)?;
-                let attestation =
-                    worker.verifier.attest(&gateway, &message, &channel, references.as_deref(), now)?;
+                let attestation = worker.verifier.attest(
+                    &gateway,
+                    &message,
+                    &channel,
+                    references.as_deref(),
+                    now,
+                )?;
                 let context = Context {
                     shared: &worker,
                     record,
@@ -147,12 +156,20 @@ impl AttestationService {
             .await?;
 
         let (recorded, affirming) = match outcome {
-            Conclusion::Affirmed(affirmed) => {
-                (shared.store.record_affirmation(*affirmed, now.seconds()).await?, true)
-            }
-            Conclusion::Contraindicated(against) => {
-                (shared.store.record_contraindication(against, now.seconds()).await?, false)
-            }
+            Conclusion::Affirmed(affirmed) => (
+                shared
+                    .store
+                    .record_affirmation(*affirmed, now.seconds())
+                    .await?,
+                true,
+            ),
+            Conclusion::Contraindicated(against) => (
+                shared
+                    .store
+                    .record_contraindication(against, now.seconds())
+                    .await?,
+                false,
+            ),
         };
         match recorded {
             Recorded::Now => {
@@ -200,11 +217,19 @@ impl Context<'_> {
         self,
         attestation: crate::exchange::Attestation,
     ) -> Result<(v1::AttestResponse, Conclusion), Refusal> {
-        let Self { shared, record, channel_certificate, request_sha256, now } = self;
+        let Self {
+            shared,
+            record,
+            channel_certificate,
+            request_sha256,
+            now,
+        } = self;
         let (verdict, against_gateway, ldevid) = match attestation.outcome {
-            Outcome::Unchanged(result) => {
-                (verdict::verdict(shared, &result, now)?, !result.is_malfunction(), None)
-            }
+            Outcome::Unchanged(result) => (
+                verdict::verdict(shared, &result, now)?,
+                !result.is_malfunction(),
+                None,
+            ),
             Outcome::Renewing(result) => {
                 let verdict = verdict::verdict(shared, &result, now)?;
                 let against_gateway = !result.is_malfunction();

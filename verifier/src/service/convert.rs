@@ -34,7 +34,11 @@ pub(super) fn request_digest(
     // Purposes are ours and none is the beginning of another; the caller's
     // length is fixed by the purpose.
     digest.update(purpose);
-    digest.update(caller.map(|id| id.as_bytes().as_slice()).unwrap_or_default());
+    digest.update(
+        caller
+            .map(|id| id.as_bytes().as_slice())
+            .unwrap_or_default(),
+    );
     digest.update(message.encode_to_vec());
     digest.finalize().into()
 }
@@ -89,9 +93,10 @@ pub(super) fn tpm(gateway: &ActivatedGateway) -> TpmRecord {
 pub(super) fn boot_log(log: &BootLog) -> Option<BootLogRef> {
     match log {
         BootLog::Absent => None,
-        BootLog::Whole { content, sha256 } => {
-            Some(BootLogRef::Content { sha256: *sha256, bytes: content.clone() })
-        }
+        BootLog::Whole { content, sha256 } => Some(BootLogRef::Content {
+            sha256: *sha256,
+            bytes: content.clone(),
+        }),
         BootLog::Known { sha256 } => Some(BootLogRef::Known(*sha256)),
     }
 }
@@ -112,11 +117,12 @@ pub(super) fn record(record: GatewayRecord) -> Result<exchange::GatewayRecord, R
 
 /// A gateway as the owner sees it.
 pub(super) fn gateway(record: GatewayRecord) -> v1::Gateway {
-    let (serial, not_after) = record
-        .certificate
-        .map_or_else(Default::default, |CertificateRecord { serial, not_after, .. }| {
-            (serial, not_after)
-        });
+    let (serial, not_after) = record.certificate.map_or_else(
+        Default::default,
+        |CertificateRecord {
+             serial, not_after, ..
+         }| { (serial, not_after) },
+    );
     v1::Gateway {
         gateway_id: record.id.to_string(),
         class: record.class,
@@ -134,7 +140,11 @@ pub(super) fn gateway(record: GatewayRecord) -> v1::Gateway {
         last_reasons: record
             .last_reasons
             .into_iter()
-            .map(|r| v1::Reason { code: r.code, detail: r.detail, next_step: r.next_step })
+            .map(|r| v1::Reason {
+                code: r.code,
+                detail: r.detail,
+                next_step: r.next_step,
+            })
             .collect(),
     }
 }

@@ -20,14 +20,7 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
-use super::{
-    Shared,
-    acceptor::ConnectionInfo,
-    convert,
-    error::Refusal,
-    limits::Step,
-    verdict,
-};
+use super::{Shared, acceptor::ConnectionInfo, convert, error::Refusal, limits::Step, verdict};
 use crate::{
     exchange::{
         Admission, AdmissionBasis, ChallengeCandidate, ChannelBinding, Class, EnrolCandidate,
@@ -53,28 +46,36 @@ impl Enrollment for EnrollmentService {
         &self,
         request: Request<v1::RequestChallengeRequest>,
     ) -> Result<Response<v1::RequestChallengeResponse>, Status> {
-        self.challenge(request, EnrolmentPurpose::Enrol).await.map_err(Refusal::into_status)
+        self.challenge(request, EnrolmentPurpose::Enrol)
+            .await
+            .map_err(Refusal::into_status)
     }
 
     async fn enroll(
         &self,
         request: Request<v1::EnrollRequest>,
     ) -> Result<Response<v1::EnrollResponse>, Status> {
-        self.enrol(request, EnrolmentPurpose::Enrol).await.map_err(Refusal::into_status)
+        self.enrol(request, EnrolmentPurpose::Enrol)
+            .await
+            .map_err(Refusal::into_status)
     }
 
     async fn request_recovery_challenge(
         &self,
         request: Request<v1::RequestChallengeRequest>,
     ) -> Result<Response<v1::RequestChallengeResponse>, Status> {
-        self.challenge(request, EnrolmentPurpose::Recover).await.map_err(Refusal::into_status)
+        self.challenge(request, EnrolmentPurpose::Recover)
+            .await
+            .map_err(Refusal::into_status)
     }
 
     async fn recover(
         &self,
         request: Request<v1::EnrollRequest>,
     ) -> Result<Response<v1::EnrollResponse>, Status> {
-        self.enrol(request, EnrolmentPurpose::Recover).await.map_err(Refusal::into_status)
+        self.enrol(request, EnrolmentPurpose::Recover)
+            .await
+            .map_err(Refusal::into_status)
     }
 }
 
@@ -90,11 +91,14 @@ impl EnrollmentService {
         let candidate = ChallengeCandidate::parse(request.get_ref())?;
         let id = *candidate.gateway_id();
         let (admission, step) = match purpose {
-            EnrolmentPurpose::Enrol => {
-                (self.admit_by_token(&id, candidate.join_token(), now).await?, Step::Challenge)
-            }
+            EnrolmentPurpose::Enrol => (
+                self.admit_by_token(&id, candidate.join_token(), now)
+                    .await?,
+                Step::Challenge,
+            ),
             EnrolmentPurpose::Recover => (
-                self.admit_on_record(&id, candidate.join_token(), now).await?,
+                self.admit_on_record(&id, candidate.join_token(), now)
+                    .await?,
                 Step::RecoveryChallenge(connection.address.key()),
             ),
         };
@@ -145,20 +149,27 @@ impl EnrollmentService {
         let (response, outcome) = shared
             .limits
             .crypto(move || {
-                let enrolment = opened
-                    .verify(&worker.verifier, &channel, now)?
-                    .appraise(&worker.verifier, references.as_deref(), now);
+                let enrolment = opened.verify(&worker.verifier, &channel, now)?.appraise(
+                    &worker.verifier,
+                    references.as_deref(),
+                    now,
+                );
                 conclude(&worker, enrolment, admittance, request_sha256, now)
             })
             .await?;
 
         let (recorded, affirming) = match outcome {
-            Outcome::Granted(enrolled) => {
-                (shared.store.record_enrolment(*enrolled, now.seconds()).await?, true)
-            }
-            Outcome::Refused(refused) => {
-                (shared.store.record_refusal(refused, now.seconds()).await?, false)
-            }
+            Outcome::Granted(enrolled) => (
+                shared
+                    .store
+                    .record_enrolment(*enrolled, now.seconds())
+                    .await?,
+                true,
+            ),
+            Outcome::Refused(refused) => (
+                shared.store.record_refusal(refused, now.seconds()).await?,
+                false,
+            ),
         };
         match recorded {
             Recorded::Now => {
@@ -182,7 +193,10 @@ impl EnrollmentService {
         let secret_sha256 = convert::sha256(secret);
         let class = self.usable_token(&secret_sha256, now).await?;
         self.not_blocked(id).await?;
-        Ok(Admission { basis: AdmissionBasis::JoinToken(hex::encode(secret_sha256)), class })
+        Ok(Admission {
+            basis: AdmissionBasis::JoinToken(hex::encode(secret_sha256)),
+            class,
+        })
     }
 
     async fn admit_on_record(
@@ -201,7 +215,10 @@ impl EnrollmentService {
             .await?
             .ok_or(crate::store::StoreError::UnknownGateway { id: *id })?;
         gateway.may_recover(now.seconds())?;
-        Ok(Admission { basis: AdmissionBasis::OnRecord, class: convert::class(&gateway.class)? })
+        Ok(Admission {
+            basis: AdmissionBasis::OnRecord,
+            class: convert::class(&gateway.class)?,
+        })
     }
 
     /// Looks again at what admitted the gateway in step 1. The recording
@@ -215,8 +232,9 @@ impl EnrollmentService {
         match &admission.basis {
             AdmissionBasis::JoinToken(hex_id) => {
                 let mut secret_sha256: Sha256 = [0; 32];
-                hex::decode_to_slice(hex_id, &mut secret_sha256)
-                    .map_err(|_| Refusal::Internal("a token of ours names no join token".to_owned()))?;
+                hex::decode_to_slice(hex_id, &mut secret_sha256).map_err(|_| {
+                    Refusal::Internal("a token of ours names no join token".to_owned())
+                })?;
                 self.usable_token(&secret_sha256, now).await?;
                 self.not_blocked(id).await?;
                 Ok(Admittance::JoinToken(secret_sha256))
@@ -262,7 +280,13 @@ fn conclude(
     request_sha256: Sha256,
     now: UnixTime,
 ) -> Result<(v1::EnrollResponse, Outcome), Refusal> {
-    let crate::exchange::Enrolment { gateway, result, token_id, expires, .. } = enrolment;
+    let crate::exchange::Enrolment {
+        gateway,
+        result,
+        token_id,
+        expires,
+        ..
+    } = enrolment;
     let verdict = verdict::verdict(shared, &result, now)?;
     let against_gateway = !result.is_malfunction();
     let reasons = verdict::recorded_reasons(&verdict);
@@ -295,8 +319,11 @@ fn conclude(
             Ok((response, Outcome::Granted(Box::new(enrolled))))
         }
         Err(_) => {
-            let response =
-                v1::EnrollResponse { verdict: Some(verdict), grant: None, gateway_id };
+            let response = v1::EnrollResponse {
+                verdict: Some(verdict),
+                grant: None,
+                gateway_id,
+            };
             let refused = Refused {
                 answer: answer(&response),
                 id: gateway.id,

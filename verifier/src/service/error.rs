@@ -245,6 +245,8 @@ fn told_of_store(error: &StoreError) -> Told {
 
 fn status(code: Code, kind: &'static str, text: String) -> Status {
     let mut status = Status::new(code, format!("{kind}: {text}"));
-    status.metadata_mut().insert(KIND_METADATA, MetadataValue::from_static(kind));
+    status
+        .metadata_mut()
+        .insert(KIND_METADATA, MetadataValue::from_static(kind));
     status
 }

@@ -42,7 +42,10 @@ impl RequestIds {
         let mut process = [0; 4];
         // Without randomness ids of two processes may look alike; no more.
         let _ = rng.fill(&mut process);
-        Self { process: u32::from_be_bytes(process), next: AtomicU64::new(1) }
+        Self {
+            process: u32::from_be_bytes(process),
+            next: AtomicU64::new(1),
+        }
     }
 
     pub(super) fn next(&self) -> RequestId {
@@ -67,7 +70,10 @@ pub(super) struct Gate {
 #[derive(Clone)]
 enum Door {
     /// Gateways, or whoever says so: counted.
-    Network { shared: Arc<Shared>, requests: Arc<Semaphore> },
+    Network {
+        shared: Arc<Shared>,
+        requests: Arc<Semaphore>,
+    },
     /// The owner on the admin socket: not counted.
     Local,
 }
@@ -78,12 +84,21 @@ type Places = Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>;
 impl Gate {
     /// For the network: at most `requests` under way.
     pub(super) fn network(ids: Arc<RequestIds>, shared: Arc<Shared>, requests: usize) -> Self {
-        Self { ids, door: Door::Network { shared, requests: Arc::new(Semaphore::new(requests)) } }
+        Self {
+            ids,
+            door: Door::Network {
+                shared,
+                requests: Arc::new(Semaphore::new(requests)),
+            },
+        }
     }
 
     /// For the admin socket.
     pub(super) fn local(ids: Arc<RequestIds>) -> Self {
-        Self { ids, door: Door::Local }
+        Self {
+            ids,
+            door: Door::Local,
+        }
     }
 }
 
@@ -91,7 +106,10 @@ impl<S> Layer<S> for Gate {
     type Service = Gated<S>;
 
     fn layer(&self, inner: S) -> Gated<S> {
-        Gated { inner, gate: self.clone() }
+        Gated {
+            inner,
+            gate: self.clone(),
+        }
     }
 }
 
@@ -130,8 +148,16 @@ where
 
 /// The path is the peer's: shown escaped and cut.
 fn span(id: RequestId, request: &Request<Body>) -> tracing::Span {
-    let path: String = request.uri().path().escape_debug().take(PATH_SHOWN).collect();
-    let remote = request.extensions().get::<ConnectionInfo>().map(|c| c.remote.to_string());
+    let path: String = request
+        .uri()
+        .path()
+        .escape_debug()
+        .take(PATH_SHOWN)
+        .collect();
+    let remote = request
+        .extensions()
+        .get::<ConnectionInfo>()
+        .map(|c| c.remote.to_string());
     info_span!("request", %id, method = %path, remote = remote.as_deref().unwrap_or("local"))
 }
 
@@ -161,16 +187,17 @@ where
 }
 
 fn admit(gate: &Gate, request: &Request<Body>) -> Result<Places, Refusal> {
-    let Door::Network { shared, requests } = &gate.door else { return Ok(None) };
+    let Door::Network { shared, requests } = &gate.door else {
+        return Ok(None);
+    };
     let connection = request
         .extensions()
         .get::<ConnectionInfo>()
         .ok_or_else(|| Refusal::Internal("a request without a connection".to_owned()))?;
     shared.limits.address(connection.address.key())?;
-    let of_address = connection
-        .address
-        .request()
-        .ok_or(Refusal::Overloaded("the address has its fill of requests under way"))?;
+    let of_address = connection.address.request().ok_or(Refusal::Overloaded(
+        "the address has its fill of requests under way",
+    ))?;
     let of_all = Arc::clone(requests)
         .try_acquire_owned()
         .map_err(|_| Refusal::Overloaded("too many requests under way"))?;

@@ -3,9 +3,7 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use governor::{
-    Quota, RateLimiter, clock::DefaultClock, state::keyed::DashMapStateStore,
-};
+use governor::{Quota, RateLimiter, clock::DefaultClock, state::keyed::DashMapStateStore};
 use holdfast_proto::binding::Ueid;
 use tokio::sync::Semaphore;
 
@@ -115,7 +113,9 @@ fn count<K: Eq + std::hash::Hash + Clone>(
             return Err(Refusal::Overloaded("rate table is full"));
         }
     }
-    limiter.check_key(key).map_err(|_| Refusal::RateLimited(what))
+    limiter
+        .check_key(key)
+        .map_err(|_| Refusal::RateLimited(what))
 }
 
 #[cfg(test)]
@@ -140,7 +140,10 @@ mod tests {
         let limits = limits(2);
         limits.address(address(1)).unwrap();
         limits.address(address(1)).unwrap();
-        assert!(matches!(limits.address(address(1)), Err(Refusal::RateLimited(_))));
+        assert!(matches!(
+            limits.address(address(1)),
+            Err(Refusal::RateLimited(_))
+        ));
         limits.address(address(2)).unwrap();
     }
 
@@ -148,12 +151,16 @@ mod tests {
     fn a_stranger_cannot_use_up_the_recovery_share_of_a_gateway() {
         let limits = limits(1);
         let id = Ueid::parse(&[&[1][..], &[7; 32]].concat()).unwrap();
-        limits.gateway(&id, Step::RecoveryChallenge(address(1))).unwrap();
+        limits
+            .gateway(&id, Step::RecoveryChallenge(address(1)))
+            .unwrap();
         assert!(matches!(
             limits.gateway(&id, Step::RecoveryChallenge(address(1))),
             Err(Refusal::RateLimited(_))
         ));
-        limits.gateway(&id, Step::RecoveryChallenge(address(2))).unwrap();
+        limits
+            .gateway(&id, Step::RecoveryChallenge(address(2)))
+            .unwrap();
         limits.gateway(&id, Step::Enrol).unwrap();
     }
 

@@ -39,11 +39,11 @@ use crate::{
     time::UnixTime,
 };
 
+pub use admin::build_anchors;
 pub use admin_socket::SocketError;
 pub use error::Refusal;
-pub use limits::{Limits, LimitSettings};
+pub use limits::{LimitSettings, Limits};
 pub use references::References;
-pub use admin::build_anchors;
 pub use server::{Listening, ServeError, Server, ServerSettings};
 pub use tls::{TlsError, TlsFiles, server_config};
 

@@ -24,14 +24,14 @@ impl References {
     /// Over what the store holds.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, by_class: RwLock::default() }
+        Self {
+            store,
+            by_class: RwLock::default(),
+        }
     }
 
     /// Those of a class; `None` where the owner has imported none.
-    pub(super) async fn of(
-        &self,
-        class: &Class,
-    ) -> Result<Option<Arc<ReferenceValues>>, Refusal> {
+    pub(super) async fn of(&self, class: &Class) -> Result<Option<Arc<ReferenceValues>>, Refusal> {
         if let Some(known) = self.by_class.read().await.get(class) {
             return Ok(known.clone());
         }

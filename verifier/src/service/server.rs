@@ -139,11 +139,20 @@ impl Server {
         shared: Arc<Shared>,
         settings: ServerSettings,
     ) -> Result<Listening, ServeError> {
-        let listen = |source| ServeError::Listen { address: settings.listen, source };
+        let listen = |source| ServeError::Listen {
+            address: settings.listen,
+            source,
+        };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let admin = admin_socket::bind(&settings.admin_socket)?;
-        Ok(Listening { shared, settings, listener, address, admin })
+        Ok(Listening {
+            shared,
+            settings,
+            listener,
+            address,
+            admin,
+        })
     }
 }
 
@@ -159,8 +168,17 @@ impl Listening {
     /// # Errors
     /// [`ServeError::Ended`] where a server ends before that.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let Self { shared, settings, listener, address, admin } = self;
-        let AdminSocket { listener: admin_listener, file: _admin_file } = admin;
+        let Self {
+            shared,
+            settings,
+            listener,
+            address,
+            admin,
+        } = self;
+        let AdminSocket {
+            listener: admin_listener,
+            file: _admin_file,
+        } = admin;
         let stop = CancellationToken::new();
         let ids = Arc::new(RequestIds::new(&shared.rng));
 
@@ -174,7 +192,12 @@ impl Listening {
                 (requests / ADDRESS_SHARE).max(1),
             ),
         };
-        tokio::spawn(acceptor::accept(listener, Arc::clone(&settings.tls), places, ready));
+        tokio::spawn(acceptor::accept(
+            listener,
+            Arc::clone(&settings.tls),
+            places,
+            ready,
+        ));
 
         let (reporter, health) = tonic_health::server::health_reporter();
         let reflection = tonic_reflection::server::Builder::configure()
@@ -196,7 +219,11 @@ impl Listening {
             .http2_max_header_list_size(HEADERS_MAX)
             .max_connection_age(CONNECTION_AGE)
             .max_connection_age_grace(CONNECTION_AGE_GRACE)
-            .layer(Gate::network(Arc::clone(&ids), Arc::clone(&shared), requests))
+            .layer(Gate::network(
+                Arc::clone(&ids),
+                Arc::clone(&shared),
+                requests,
+            ))
             .add_service(health)
             .add_service(reflection)
             .add_service(enrollment)
@@ -235,7 +262,10 @@ impl Listening {
         if tokio::time::timeout(settings.drain, drained).await.is_err() {
             warn!("requests still under way are cut off");
         }
-        if tokio::time::timeout(CLOSE_TIMEOUT, shared.store.close()).await.is_err() {
+        if tokio::time::timeout(CLOSE_TIMEOUT, shared.store.close())
+            .await
+            .is_err()
+        {
             warn!("the store was busy to the end");
         }
         info!("ended");
@@ -244,11 +274,16 @@ impl Listening {
 }
 
 fn semaphore(places: u32) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS)))
+    Arc::new(Semaphore::new(
+        usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS),
+    ))
 }
 
 fn ended_early(which: &'static str, ended: Result<(), transport::Error>) -> ServeError {
-    ServeError::Ended { which, source: ended.err() }
+    ServeError::Ended {
+        which,
+        source: ended.err(),
+    }
 }
 
 async fn set_health(reporter: &HealthReporter, status: ServingStatus) {
@@ -273,7 +308,7 @@ fn keep_house(shared: Arc<Shared>, reporter: HealthReporter) -> JoinHandle<()> {
                     }
                 }
                 _ = probe.tick() => {
-                    let status = match shared.store.probe().await {
+                    let status = match shared.store.probe(shared.clock.now().seconds()).await {
                         Ok(()) => ServingStatus::Serving,
                         Err(error) => {
                             error!(%error, "the store cannot record");

@@ -60,16 +60,23 @@ pub struct TlsFiles<'a> {
 pub fn server_config(files: &TlsFiles<'_>) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(default_provider());
     let chain = certificates("server.pem", files.server)?;
-    let key = PrivateKeyDer::from_pem_slice(files.server_key.as_bytes())
-        .map_err(|source| TlsError::Pem { file: "server.key.pem", source })?;
+    let key = PrivateKeyDer::from_pem_slice(files.server_key.as_bytes()).map_err(|source| {
+        TlsError::Pem {
+            file: "server.key.pem",
+            source,
+        }
+    })?;
     let mut roots = RootCertStore::empty();
     for root in certificates("root-ca.pem", files.client_root)? {
-        roots.add(root).map_err(|e| TlsError::ClientRoot(e.to_string()))?;
+        roots
+            .add(root)
+            .map_err(|e| TlsError::ClientRoot(e.to_string()))?;
     }
-    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-        .allow_unauthenticated()
-        .build()
-        .map_err(|e| TlsError::ClientRoot(e.to_string()))?;
+    let clients =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .allow_unauthenticated()
+            .build()
+            .map_err(|e| TlsError::ClientRoot(e.to_string()))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::Server)?
@@ -82,10 +89,7 @@ pub fn server_config(files: &TlsFiles<'_>) -> Result<Arc<ServerConfig>, TlsError
     Ok(Arc::new(config))
 }
 
-fn certificates(
-    file: &'static str,
-    pem: &str,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(file: &'static str, pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|source| TlsError::Pem { file, source })

@@ -16,14 +16,21 @@ pub(super) fn verdict<K>(
     result: &AttestationResult<K>,
     now: UnixTime,
 ) -> Result<v1::Verdict, Refusal> {
-    let verifier = VerifierId { developer: DEVELOPER.to_owned(), build: BUILD.to_owned() };
+    let verifier = VerifierId {
+        developer: DEVELOPER.to_owned(),
+        build: BUILD.to_owned(),
+    };
     let expires = now.plus(shared.issuer.profile().validity_seconds());
     let ear = result.to_ear(verifier, now, expires);
     let key = &shared.result_key;
     let failed = |e| Refusal::Internal(format!("result key: {e}"));
     Ok(v1::Verdict {
-        ear_jwt: ear.sign_jwt(key.id(), |message| key.sign(message)).map_err(failed)?,
-        ear_cwt: ear.sign_cwt(key.id(), |message| key.sign(message)).map_err(failed)?,
+        ear_jwt: ear
+            .sign_jwt(key.id(), |message| key.sign(message))
+            .map_err(failed)?,
+        ear_cwt: ear
+            .sign_cwt(key.id(), |message| key.sign(message))
+            .map_err(failed)?,
         affirming: result.is_affirming(),
         reasons: result
             .reasons()

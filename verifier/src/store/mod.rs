@@ -9,6 +9,8 @@
 //! never answered.
 
 mod error;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod model;
 pub mod sqlite;
 
@@ -17,9 +19,10 @@ use holdfast_proto::binding::Ueid;
 
 pub use error::{Blocked, OwnedKey, StoreError};
 pub use model::{
-    Admittance, Affirmed, Anchor, Answer, AuditEntry, BootLogRef, CertificateRecord, Contraindicated, Enrolled,
-    GatewayKeys, GatewayRecord, Imported, JoinToken, Lifecycle, NewCertificate, Reason, Recorded,
-    ReferenceRecord, Refused, Seconds, Sha256, SuspensionKind, TpmRecord,
+    Admittance, Affirmed, Anchor, Answer, AuditEntry, BootLogRef, CertificateRecord,
+    Contraindicated, Enrolled, GatewayKeys, GatewayPage, GatewayRecord, Imported, JoinToken,
+    Lifecycle, NewCertificate, Reason, Recorded, ReferenceRecord, Refused, Seconds, Sha256,
+    SuspensionKind, TpmRecord,
 };
 
 /// What the shell asks of a database. Object-safe; shared as `Arc<dyn Store>`.
@@ -53,12 +56,10 @@ pub trait Store: Send + Sync + 'static {
     /// One gateway.
     async fn gateway(&self, id: &Ueid) -> Result<Option<GatewayRecord>, StoreError>;
 
-    /// Up to `limit` gateways in order of id, those after `after`.
-    async fn gateways(
-        &self,
-        after: Option<&Ueid>,
-        limit: u32,
-    ) -> Result<Vec<GatewayRecord>, StoreError>;
+    /// Up to `limit` gateways in order of id, those after `after`. A row that
+    /// cannot be read is told in the log and left out: one bad row does not
+    /// hide the others (CVE-2025-1057).
+    async fn gateways(&self, after: Option<&Ueid>, limit: u32) -> Result<GatewayPage, StoreError>;
 
     /// The certificate with this SHA-256 and the gateway that it was issued to.
     async fn certificate(
@@ -155,8 +156,8 @@ pub trait Store: Send + Sync + 'static {
     /// been of no use for a while. Returns how many rows went.
     async fn sweep(&self, now: Seconds) -> Result<u64, StoreError>;
 
-    /// Whether a write reaches the disk now.
-    async fn probe(&self) -> Result<(), StoreError>;
+    /// Writes something, to see whether a write reaches the disk now.
+    async fn probe(&self, now: Seconds) -> Result<(), StoreError>;
 
     /// Flushes and closes; nothing may be asked afterwards.
     async fn close(&self);

@@ -63,7 +63,9 @@ impl JoinToken {
     /// [`StoreError::JoinTokenExpired`] or [`StoreError::JoinTokenSpent`].
     pub fn usable(&self, now: Seconds) -> Result<(), StoreError> {
         if self.expires <= now {
-            return Err(StoreError::JoinTokenExpired { expires: self.expires });
+            return Err(StoreError::JoinTokenExpired {
+                expires: self.expires,
+            });
         }
         if self.uses_left == 0 {
             return Err(StoreError::JoinTokenSpent);
@@ -203,7 +205,10 @@ impl GatewayRecord {
             Lifecycle::Suspended(kind) => Blocked::Suspended(kind),
             Lifecycle::Revoked => Blocked::Revoked,
         };
-        Err(StoreError::Blocked { id: self.id, blocked })
+        Err(StoreError::Blocked {
+            id: self.id,
+            blocked,
+        })
     }
 
     /// Whether the gateway may use Recover: its LDevID ended, or it is
@@ -227,6 +232,15 @@ impl GatewayRecord {
             .as_ref()
             .is_some_and(|c| c.revoked_at.is_none() && c.not_after > now)
     }
+}
+
+/// Some gateways, in order of id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayPage {
+    /// Those that could be read.
+    pub gateways: Vec<GatewayRecord>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Ueid>,
 }
 
 /// A certificate that was issued.

@@ -216,7 +216,12 @@ pub(super) async fn import_reference_values(
         detail: &format!("version {version}, SHA-256 {}", hex::encode(sha256)),
     };
     audit(conn, entry).await?;
-    Ok(ReferenceRecord { class: class.to_owned(), version, sha256, document: document.to_owned() })
+    Ok(ReferenceRecord {
+        class: class.to_owned(),
+        version,
+        sha256,
+        document: document.to_owned(),
+    })
 }
 
 pub(super) async fn suspend(
@@ -326,7 +331,10 @@ pub(super) async fn sweep(conn: &mut SqliteConnection, now: Seconds) -> Result<u
 async fn not_revoked(conn: &mut SqliteConnection, id: &Ueid) -> Result<GatewayRecord, StoreError> {
     let gateway = rows::known_gateway(conn, id).await?;
     if gateway.lifecycle == Lifecycle::Revoked {
-        return Err(StoreError::Blocked { id: *id, blocked: Blocked::Revoked });
+        return Err(StoreError::Blocked {
+            id: *id,
+            blocked: Blocked::Revoked,
+        });
     }
     Ok(gateway)
 }

@@ -20,9 +20,9 @@ use sqlx::{
 };
 
 use super::{
-    Affirmed, Anchor, AuditEntry, CertificateRecord, Contraindicated, Enrolled, GatewayRecord,
-    Imported, JoinToken, Recorded, ReferenceRecord, Refused, Seconds, Sha256, Store, StoreError,
-    SuspensionKind,
+    Affirmed, Anchor, AuditEntry, CertificateRecord, Contraindicated, Enrolled, GatewayPage,
+    GatewayRecord, Imported, JoinToken, Recorded, ReferenceRecord, Refused, Seconds, Sha256, Store,
+    StoreError, SuspensionKind,
 };
 
 /// Readers beside the writer. Reads are point look-ups of some tens of
@@ -123,11 +123,7 @@ impl Store for SqliteStore {
         rows::gateway(&mut *self.readers.acquire().await?, id).await
     }
 
-    async fn gateways(
-        &self,
-        after: Option<&Ueid>,
-        limit: u32,
-    ) -> Result<Vec<GatewayRecord>, StoreError> {
+    async fn gateways(&self, after: Option<&Ueid>, limit: u32) -> Result<GatewayPage, StoreError> {
         rows::gateways(&mut *self.readers.acquire().await?, after, limit).await
     }
 
@@ -264,8 +260,13 @@ impl Store for SqliteStore {
         Ok(removed)
     }
 
-    async fn probe(&self) -> Result<(), StoreError> {
-        self.begin().await?.rollback().await?;
+    async fn probe(&self, now: Seconds) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO probe (id, at) VALUES (1, ?) ON CONFLICT DO UPDATE SET at = excluded.at",
+        )
+        .bind(now)
+        .execute(&self.writer)
+        .await?;
         Ok(())
     }
 

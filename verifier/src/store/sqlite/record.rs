@@ -60,7 +60,9 @@ pub(super) async fn enrolment(
         }
         (Admittance::Recovery, Some(gateway)) => gateway.may_recover(now)?,
         (Admittance::JoinToken(secret), gateway) => {
-            gateway.as_ref().map_or(Ok(()), GatewayRecord::in_good_standing)?;
+            gateway
+                .as_ref()
+                .map_or(Ok(()), GatewayRecord::in_good_standing)?;
             spend_join_token(conn, &secret, now).await?;
         }
     }
@@ -199,9 +201,16 @@ pub(super) async fn contraindication(
     let id = contraindicated.id;
     let gateway = rows::known_gateway(conn, &id).await?;
     if gateway.lifecycle == Lifecycle::Revoked {
-        return Err(StoreError::Blocked { id, blocked: Blocked::Revoked });
+        return Err(StoreError::Blocked {
+            id,
+            blocked: Blocked::Revoked,
+        });
     }
-    same_keys(&gateway, &contraindicated.ak_name, &contraindicated.ldevid_name)?;
+    same_keys(
+        &gateway,
+        &contraindicated.ak_name,
+        &contraindicated.ldevid_name,
+    )?;
 
     let reason = summary(&contraindicated.reasons);
     if contraindicated.against_gateway {
@@ -215,7 +224,11 @@ pub(super) async fn contraindication(
         AuditWrite {
             at: now,
             actor: GATEWAY,
-            action: if contraindicated.against_gateway { "suspended" } else { "not-appraised" },
+            action: if contraindicated.against_gateway {
+                "suspended"
+            } else {
+                "not-appraised"
+            },
             subject: &id.to_string(),
             detail: &format!("evidence: {reason}"),
         },
@@ -267,16 +280,17 @@ async fn spend_join_token(
     Ok(())
 }
 
-async fn keys_are_free(
-    conn: &mut SqliteConnection,
-    enrolled: &Enrolled,
-) -> Result<(), StoreError> {
+async fn keys_are_free(conn: &mut SqliteConnection, enrolled: &Enrolled) -> Result<(), StoreError> {
     const AK: &str = "SELECT id FROM gateways WHERE ak_name = ? AND id <> ?";
     const LDEVID: &str = "SELECT id FROM gateways WHERE ldevid_name = ? AND id <> ?";
     const EK: &str = "SELECT id FROM gateways WHERE ek_spki_sha256 = ? AND id <> ?";
     let keys = [
         (OwnedKey::Ak, AK, enrolled.keys.ak_name.as_bytes()),
-        (OwnedKey::Ldevid, LDEVID, enrolled.keys.ldevid_name.as_bytes()),
+        (
+            OwnedKey::Ldevid,
+            LDEVID,
+            enrolled.keys.ldevid_name.as_bytes(),
+        ),
         (OwnedKey::Ek, EK, enrolled.tpm.ek_spki_sha256.as_slice()),
     ];
     for (key, sql, value) in keys {
@@ -317,7 +331,9 @@ async fn keep_boot_log(
                 .bind(sha256.as_slice())
                 .fetch_optional(conn)
                 .await?;
-            known.map(|_| Some(*sha256)).ok_or(StoreError::BootLogUnknown)
+            known
+                .map(|_| Some(*sha256))
+                .ok_or(StoreError::BootLogUnknown)
         }
     }
 }
@@ -328,7 +344,13 @@ async fn write_gateway(
     boot_log: Option<Sha256>,
     now: Seconds,
 ) -> Result<(), StoreError> {
-    let Enrolled { id, class, keys, tpm, .. } = enrolled;
+    let Enrolled {
+        id,
+        class,
+        keys,
+        tpm,
+        ..
+    } = enrolled;
     sqlx::query(
         "INSERT INTO gateways (id, class, state, state_kind, state_reason, \
            ak_public, ak_name, ak_qualified_name, ldevid_public, ldevid_name, \

@@ -8,8 +8,8 @@ use holdfast_proto::{
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use crate::store::{
-    CertificateRecord, GatewayKeys, GatewayRecord, JoinToken, Lifecycle, Sha256, StoreError,
-    SuspensionKind, TpmRecord,
+    CertificateRecord, GatewayKeys, GatewayPage, GatewayRecord, JoinToken, Lifecycle, Sha256,
+    StoreError, SuspensionKind, TpmRecord,
 };
 
 /// A `StoreError::Corrupt` for a column.
@@ -95,18 +95,33 @@ pub(super) async fn gateways(
     conn: &mut SqliteConnection,
     after: Option<&Ueid>,
     limit: u32,
-) -> Result<Vec<GatewayRecord>, StoreError> {
+) -> Result<GatewayPage, StoreError> {
     let after = after.map(|id| id.as_bytes().to_vec()).unwrap_or_default();
     let rows = sqlx::query("SELECT * FROM gateways WHERE id > ? ORDER BY id LIMIT ?")
         .bind(after)
         .bind(limit)
         .fetch_all(&mut *conn)
         .await?;
-    let mut records = Vec::with_capacity(rows.len());
+    let full = u32::try_from(rows.len()) == Ok(limit);
+    let next = match rows.last() {
+        Some(last) if full => Some(ueid(last, "gateways", "id")?),
+        _ => None,
+    };
+    let mut gateways = Vec::with_capacity(rows.len());
     for row in &rows {
-        records.push(gateway_of(conn, row).await?);
+        match gateway_of(conn, row).await {
+            Ok(gateway) => gateways.push(gateway),
+            Err(error @ StoreError::Corrupt { .. }) => {
+                let id = row
+                    .try_get::<Vec<u8>, _>("id")
+                    .map(hex::encode)
+                    .unwrap_or_default();
+                tracing::error!(gateway = id, %error, "left out of a list");
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(records)
+    Ok(GatewayPage { gateways, next })
 }
 
 async fn gateway_of(
@@ -189,8 +204,13 @@ pub(super) async fn certificate(
         .bind(sha256.as_slice())
         .fetch_optional(conn)
         .await?;
-    row.map(|row| Ok((certificate_of(&row)?, ueid(&row, "certificates", "gateway")?)))
-        .transpose()
+    row.map(|row| {
+        Ok((
+            certificate_of(&row)?,
+            ueid(&row, "certificates", "gateway")?,
+        ))
+    })
+    .transpose()
 }
 
 fn certificate_of(row: &SqliteRow) -> Result<CertificateRecord, StoreError> {

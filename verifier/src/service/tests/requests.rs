@@ -1,0 +1,240 @@
+//! Requests of a stranger: refused by kind, with nothing recorded.
+
+use holdfast_proto::grpc::v1::{self, EnrollRequest, RequestChallengeRequest};
+use tonic::{Code, Status};
+
+use super::*;
+
+fn kind(status: &Status) -> &str {
+    status
+        .metadata()
+        .get("holdfast-kind")
+        .unwrap()
+        .to_str()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_malformed_request_is_refused_by_kind_with_a_request_id() {
+    let server = TestServer::start().await;
+    let mut client = server.enrollment().await;
+    let status = client
+        .request_challenge(RequestChallengeRequest::default())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (status.code(), kind(&status)),
+        (Code::InvalidArgument, "invalid-request")
+    );
+    assert!(status.metadata().contains_key("x-request-id"));
+    let status = client.enroll(EnrollRequest::default()).await.unwrap_err();
+    assert_eq!(
+        (status.code(), kind(&status)),
+        (Code::InvalidArgument, "invalid-request")
+    );
+    let status = client.recover(EnrollRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn adv_a21_a_message_beyond_the_cap_is_refused_and_the_server_lives() {
+    let server = TestServer::start().await;
+    let mut client = server.enrollment().await;
+    let huge = EnrollRequest {
+        token: vec![0; 3 << 20],
+        ..EnrollRequest::default()
+    };
+    let status = client.enroll(huge).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+    client.enroll(EnrollRequest::default()).await.unwrap_err();
+    assert!(
+        server.shared.store.audit(10).await.unwrap().is_empty(),
+        "nothing was recorded"
+    );
+}
+
+#[tokio::test]
+async fn a_token_made_on_the_admin_socket_is_a_whole_bundle() {
+    let server = TestServer::start().await;
+    let mut admin = server.admin().await;
+    let request = v1::CreateTokenRequest {
+        class: "default".to_owned(),
+        uses: 2,
+        valid_for_seconds: 3600,
+        server_url: "https://Verifier.test:7443".to_owned(),
+    };
+    let made = admin
+        .create_token(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    let bundle = holdfast_proto::bundle::Bundle::parse(&made.bundle).unwrap();
+    assert_eq!(
+        (bundle.server.as_str(), bundle.server_name.as_str()),
+        ("Verifier.test:7443", "verifier.test")
+    );
+    assert_eq!(bundle.server_ca_der, server.server_ca);
+    assert_eq!(bundle.expires, fixtures::NOW + 3600);
+    let id = convert::sha256(bundle.join_token.expose());
+    assert_eq!(made.token_id, hex::encode(id));
+    assert_eq!(
+        server
+            .shared
+            .store
+            .join_token(&id)
+            .await
+            .unwrap()
+            .unwrap()
+            .uses_left,
+        2
+    );
+
+    for (change, field) in [
+        (
+            (|r| r.class = "A b".to_owned()) as fn(&mut v1::CreateTokenRequest),
+            "class",
+        ),
+        (|r| r.uses = 0, "uses"),
+        (|r| r.uses = 1_000_001, "uses"),
+        (|r| r.valid_for_seconds = 59, "valid_for"),
+        (|r| r.valid_for_seconds = 30 * 86_400 + 1, "valid_for"),
+        (|r| r.server_url = "nowhere".to_owned(), "server"),
+    ] {
+        let mut bad = request.clone();
+        change(&mut bad);
+        let status = admin.create_token(bad).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{field}");
+    }
+}
+
+#[tokio::test]
+async fn reference_values_are_checked_before_they_are_recorded() {
+    let server = TestServer::start().await;
+    let mut admin = server.admin().await;
+    let import = |document: &str| v1::ImportReferenceValuesRequest {
+        class: "default".to_owned(),
+        document: document.to_owned(),
+    };
+    let status = admin
+        .import_reference_values(import("{}"))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let good = format!(
+        "{{\"pcrs\":{{\"sha256\":{{\"0\":[\"{}\"]}}}}}}",
+        "ab".repeat(32)
+    );
+    let done = admin
+        .import_reference_values(import(&good))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((done.class.as_str(), done.version), ("default", 1));
+    let class = crate::exchange::Class::parse("default").unwrap();
+    assert!(
+        server.shared.references.of(&class).await.unwrap().is_some(),
+        "in use at once"
+    );
+}
+
+#[tokio::test]
+async fn endorsements_are_imported_whole_or_not_at_all() {
+    let server = TestServer::start().await;
+    let mut admin = server.admin().await;
+    let good = server.clients.pem.clone().into_bytes();
+    let bad = v1::ImportEndorsementsRequest {
+        certificates: vec![good.clone(), vec![0x30, 0x01]],
+    };
+    let status = admin.import_endorsements(bad).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(server.shared.store.anchors().await.unwrap().is_empty());
+    let request = v1::ImportEndorsementsRequest {
+        certificates: vec![good],
+    };
+    let done = admin
+        .import_endorsements(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (done.roots, done.intermediates, done.already_known),
+        (1, 0, 0)
+    );
+    let done = admin
+        .import_endorsements(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((done.roots, done.already_known), (0, 1));
+}
+
+#[tokio::test]
+async fn gateways_are_listed_in_pages_and_changed_by_id() {
+    let server = TestServer::start().await;
+    for n in 1..=3 {
+        server.record(n, &server.clients.issue()).await;
+    }
+    let mut admin = server.admin().await;
+    let page = |page_token: String| v1::ListGatewaysRequest {
+        page_size: 2,
+        page_token,
+    };
+    let first = admin
+        .list_gateways(page(String::new()))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(first.gateways.len(), 2);
+    let rest = admin
+        .list_gateways(page(first.next_page_token))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (rest.gateways.len(), rest.next_page_token.as_str()),
+        (1, "")
+    );
+    let too_large = v1::ListGatewaysRequest {
+        page_size: 1001,
+        page_token: String::new(),
+    };
+    let status = admin.list_gateways(too_large).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+
+    let id = fixtures::id(1).to_string();
+    let revoke = |gateway_id: &str, reason: &str| v1::RevokeGatewayRequest {
+        gateway_id: gateway_id.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let status = admin.revoke_gateway(revoke("../x", "")).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let status = admin
+        .revoke_gateway(revoke(&id, "two\nlines"))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let status = admin
+        .revoke_gateway(revoke(&fixtures::id(9).to_string(), ""))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    let done = admin
+        .revoke_gateway(revoke(&id, "stolen"))
+        .await
+        .unwrap()
+        .into_inner();
+    let gateway = done.gateway.unwrap();
+    assert_eq!(
+        (gateway.state.as_str(), gateway.state_reason.as_str()),
+        ("revoked", "stolen")
+    );
+    let resume = v1::ResumeGatewayRequest {
+        gateway_id: id,
+        reason: String::new(),
+    };
+    let status = admin.resume_gateway(resume).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    let audit = server.shared.store.audit(1).await.unwrap();
+    assert_eq!(audit[0].action, "revoked");
+    assert!(audit[0].actor.starts_with("uid:"));
+}

@@ -1,0 +1,142 @@
+//! Records for tests: gateway `n` differs from gateway `m` in every key.
+
+use holdfast_proto::{
+    binding::Ueid,
+    tpm::{ClockInfo, Name},
+};
+
+use super::*;
+use crate::endorsement::TpmFacts;
+
+pub(crate) const NOW: Seconds = 1_800_000_000;
+pub(crate) const TOKEN: Sha256 = [0xAA; 32];
+
+pub(crate) fn id(n: u8) -> Ueid {
+    Ueid::parse(&[&[1][..], &[n; 32]].concat()).unwrap()
+}
+
+pub(crate) fn name(n: u8) -> Name {
+    Name::parse(&[&[0x00, 0x0b][..], &[n; 32]].concat()).unwrap()
+}
+
+pub(crate) fn join_token(uses_left: u32) -> JoinToken {
+    JoinToken {
+        secret_sha256: TOKEN,
+        class: "default".to_owned(),
+        uses_left,
+        expires: NOW + 3600,
+    }
+}
+
+pub(crate) fn answer(n: u8) -> Answer {
+    Answer {
+        request_sha256: [n; 32],
+        token_id: [n ^ 0x80; 32],
+        expires: NOW + 300,
+        response: vec![n; 100],
+    }
+}
+
+pub(crate) fn certificate(n: u8) -> NewCertificate {
+    NewCertificate {
+        sha256: [n; 32],
+        serial: format!("{n:02x}"),
+        der: vec![0x30, n],
+        not_before: NOW - 300,
+        not_after: NOW + 86_400,
+    }
+}
+
+pub(crate) fn clock(reset_count: u32, clock: u64) -> ClockInfo {
+    ClockInfo {
+        clock,
+        reset_count,
+        restart_count: 0,
+        safe: true,
+    }
+}
+
+/// Gateway `n`, whose AK is `n`, LDevID key `n + 100`.
+pub(crate) fn enrolled(n: u8) -> Enrolled {
+    Enrolled {
+        answer: answer(n),
+        admittance: Admittance::JoinToken(TOKEN),
+        id: id(n),
+        class: "default".to_owned(),
+        keys: GatewayKeys {
+            ak_public: vec![n, 1],
+            ak_name: name(n),
+            ak_qualified_name: vec![n, 2],
+            ldevid_public: vec![n, 3],
+            ldevid_name: name(n + 100),
+        },
+        tpm: TpmRecord {
+            ek_public: vec![n, 4],
+            ek_spki_sha256: [n; 32],
+            ek_chain_sha256: [n; 32],
+            facts: TpmFacts {
+                manufacturer: "id:53544D20".to_owned(),
+                model: "ST33".to_owned(),
+                version: "id:00010002".to_owned(),
+                issuer: "CN=Vendor".to_owned(),
+                ek_certificate_serial: "01".to_owned(),
+                ek_certificate_aki: String::new(),
+                ek_certificate_sha256: "02".to_owned(),
+                ek_template: "L-2".to_owned(),
+            },
+            clock: clock(1, 1000),
+            firmware_version: u64::MAX,
+        },
+        boot_log: Some(BootLogRef::Content {
+            sha256: [n; 32],
+            bytes: vec![n; 10],
+        }),
+        certificate: certificate(n),
+        reasons: Vec::new(),
+    }
+}
+
+pub(crate) fn reason(code: &str) -> Reason {
+    Reason {
+        code: code.to_owned(),
+        detail: "what".to_owned(),
+        next_step: "do".to_owned(),
+    }
+}
+
+/// Answer `request` of a re-attestation of gateway `n`.
+pub(crate) fn affirmed(n: u8, request: u8) -> Affirmed {
+    Affirmed {
+        answer: answer(request),
+        id: id(n),
+        channel_certificate: [n; 32],
+        ak_name: name(n),
+        ldevid_name: name(n + 100),
+        clock: clock(1, 2000),
+        firmware_version: 7,
+        boot_log: Some(BootLogRef::Known([n; 32])),
+        certificate: None,
+        reasons: Vec::new(),
+    }
+}
+
+pub(crate) fn contraindicated(n: u8, request: u8) -> Contraindicated {
+    Contraindicated {
+        answer: answer(request),
+        id: id(n),
+        ak_name: name(n),
+        ldevid_name: name(n + 100),
+        against_gateway: true,
+        reasons: vec![reason("pcr-mismatch")],
+    }
+}
+
+pub(crate) fn refused(n: u8, request: u8) -> Refused {
+    Refused {
+        answer: answer(request),
+        id: id(n),
+        class: "default".to_owned(),
+        against_gateway: true,
+        reasons: vec![reason("pcr-mismatch")],
+    }
+}
