@@ -26,6 +26,7 @@ pub const SERVER_NAME: &str = "verifier.test";
 
 /// A verifier that is initialised and serving. Its directory and its process
 /// go when it is dropped; a test that fails gets its log printed.
+#[derive(Debug)]
 pub struct Deployment {
     folder: TempDir,
     address: SocketAddr,

@@ -1,6 +1,7 @@
 //! Second opinions: programs by other people that read what we emit.
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -26,6 +27,22 @@ where
     command.args(arguments).stdin(Stdio::null());
     let output = command.output().with_context(|| format!("cannot run {program}"))?;
     succeed(&command, &output)
+}
+
+/// As [`run`], with `input` on its stdin.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with_input<I, A>(program: &str, arguments: I, input: &[u8]) -> Result<String>
+where
+    I: IntoIterator<Item = A>,
+    A: AsRef<OsStr>,
+{
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot run {program}"))?;
+    child.stdin.take().context("stdin of the child")?.write_all(input)?;
+    succeed(&command, &child.wait_with_output()?)
 }
 
 /// The stdout of a command that succeeded.

@@ -227,8 +227,8 @@ impl ReadyEnrolment {
     /// # Errors
     /// Those of the TPM.
     pub fn resign_claims(&mut self, change: impl FnOnce(&mut Claims)) -> Result<()> {
-        let keys = self.enrolment.keys().clone();
-        let signed = resign(&self.tpm, &keys, &self.evidence().claims.clone(), change)?;
+        let claims = self.evidence().claims.clone();
+        let signed = resign(&self.tpm, self.enrolment.keys(), &claims, change)?;
         self.replace_claims(signed)
     }
 

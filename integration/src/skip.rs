@@ -11,8 +11,25 @@ macro_rules! skip {
     ($($reason:tt)+) => {{
         fn here() {}
         $crate::record_skip(std::any::type_name_of_val(&here), &format!($($reason)+));
-        return Default::default();
+        return $crate::Ending::skipped();
     }};
+}
+
+/// What a test may return.
+#[doc(hidden)]
+pub trait Ending {
+    /// The value of a test that ends early.
+    fn skipped() -> Self;
+}
+
+impl Ending for () {
+    fn skipped() -> Self {}
+}
+
+impl<E> Ending for Result<(), E> {
+    fn skipped() -> Self {
+        Ok(())
+    }
 }
 
 /// Writes one line to the file named by `HOLDFAST_SKIP_LOG` and to stderr. Use
