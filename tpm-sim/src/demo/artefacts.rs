@@ -15,7 +15,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use super::stage::Stage;
 use crate::Failure;
 
-/// An LDevID certificate: what it says.
+/// What a certificate says.
 pub(crate) struct Identity {
     pub(crate) subject: String,
     pub(crate) issuer: String,

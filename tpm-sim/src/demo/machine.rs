@@ -8,6 +8,7 @@ use holdfast_proto::result::Tier;
 use holdfast_tpm_sim::{BootImage, SimGateway, SimOptions};
 
 use super::artefacts::{Evidence, Identity, read_ear};
+use super::owner::CHANGE_REASON;
 use super::program::Program;
 use super::stage::Stage;
 use super::story::{Story, words};
@@ -49,7 +50,8 @@ impl Story {
 
     pub(super) fn gateway_looks_at_its_tpm(&mut self, machine: &Machine) -> Result<(), Failure> {
         self.narrator.step("The gateway looks at its TPM");
-        let printed = self.run(&machine.attester, &words!["doctor"])?;
+        let log = machine.simulated.boot_log();
+        let printed = self.run(&machine.attester, &words!["doctor", "--boot-log", log])?;
         self.narrator.quote(&printed);
         Ok(())
     }
@@ -68,32 +70,43 @@ impl Story {
         let state = self.stage.gateway_state();
         Stage::leave(&state.join("ldevid.pem"), &self.stage.ldevid())?;
         Stage::leave(&state.join("ear.jwt"), &self.stage.ear())?;
-        self.tell_what_was_proven()
+        self.tell_what_was_proven(machine)
     }
 
-    /// From the files that the enrolment left, verified here once more.
-    fn tell_what_was_proven(&self) -> Result<Ueid, Failure> {
+    /// From the files that the enrolment left, verified here once more, and
+    /// from the verifier's record.
+    fn tell_what_was_proven(&self, machine: &Machine) -> Result<Ueid, Failure> {
         let identity = Identity::read(&self.stage.ldevid())?;
-        let evidence = Evidence::read(&self.stage.evidence(), &identity)?;
-        let result_key = self.stage.verifier().join("result.pub.pem");
-        let ear = read_ear(&self.stage.ear(), &result_key)?;
         let Evidence {
             claims,
             selection,
             clock,
-        } = &evidence;
-        if ear.nonce != claims.nonce || ear.appraisal.ueid != *claims.ueid.as_bytes() {
-            return Err(Failure::Failed(
-                "ear.jwt is not about this enrolment".to_owned(),
-            ));
+        } = Evidence::read(&self.stage.evidence(), &identity)?;
+        let result_key = self.stage.verifier().join("result.pub.pem");
+        let ear = read_ear(&self.stage.ear(), &result_key)?;
+        let (appraisal, status) = (&ear.appraisal, ear.appraisal.status());
+        if ear.nonce != claims.nonce || appraisal.ueid != *claims.ueid.as_bytes() {
+            let message = "ear.jwt is not about this enrolment".to_owned();
+            return Err(Failure::Failed(message));
         }
-        let status = ear.appraisal.status();
         if status != Tier::Affirming {
             return Err(Failure::Failed(format!("ear.jwt is {}", status.name())));
         }
+        let record = self.record(&claims.ueid)?;
+        if record.state != "active" || record.ldevid_serial != identity.serial {
+            let message = format!("the verifier's record is not of this LDevID: {record:?}");
+            return Err(Failure::Failed(message));
+        }
 
         let narrator = &self.narrator;
+        narrator.say("What that came to, verified once more from the files that are left:");
         narrator.good("Endorsed: its TPM's key is certified by the maker that the owner trusts.");
+        narrator.fact(
+            "by",
+            Identity::read(&machine.simulated.vendor().root_path())?.subject,
+        );
+        let (maker, model) = (&record.tpm_manufacturer, &record.tpm_model);
+        narrator.fact("TPM", format!("{maker}, {model}"));
         narrator.fact("gateway id", claims.ueid);
         narrator.good("Challenged: only that TPM could open what the verifier sent.");
         narrator.fact("nonce", hex::encode(claims.nonce));
@@ -103,15 +116,22 @@ impl Story {
         narrator.fact("TPM clock", format!("{} ms, {resets} resets", clock.clock));
         narrator.good("Claimed: signed by the LDevID key, for that TLS connection only.");
         narrator.fact("purpose", claims.purpose.name());
-        narrator.fact(
-            "software",
-            format!("{} {}", claims.software_name, claims.software_version),
-        );
+        let (software, version) = (&claims.software_name, &claims.software_version);
+        narrator.fact("software", format!("{software} {version}"));
         narrator.good(format!("Appraised: {}.", status.name()));
-        for (claim, value) in ear.appraisal.vector.made() {
+        for (claim, value) in appraisal.vector.made() {
             let tier = Tier::of(value).name();
             narrator.fact("", format!("{}: {tier} ({value})", claim.name()));
         }
+        narrator.fact("policy", appraisal.policy_ids.join(" "));
+        if let Some(id) = appraisal.reference_id {
+            narrator.fact("reference", format!("values sha-256:{}", hex::encode(id)));
+        }
+        let reasons = match appraisal.reason_codes.as_slice() {
+            [] => "none against it".to_owned(),
+            codes => codes.join(", "),
+        };
+        narrator.fact("reasons", reasons);
         narrator.good("Granted: an LDevID, whose key cannot leave the TPM.");
         narrator.fact("subject", &identity.subject);
         narrator.fact("serial", &identity.serial);
@@ -186,8 +206,8 @@ impl Story {
         let attest = words!["attest", "--boot-log", log];
         let refusal = self.run_to_refusal(&machine.attester, &attest)?;
         self.narrator.quote(&refusal);
-        if !refusal.contains("pcr-mismatch") {
-            let expected = "it should have been refused for a pcr-mismatch";
+        if !refusal.contains(CHANGE_REASON) {
+            let expected = format!("it should have been refused for {CHANGE_REASON}");
             return Err(Failure::Failed(format!("{expected}. It said:\n{refusal}")));
         }
         self.narrator

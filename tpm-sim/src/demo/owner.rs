@@ -18,26 +18,30 @@ use crate::{Failure, interrupt};
 /// From start to a written address takes the verifier well under a second.
 const SERVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Why a gateway must be refused whose PCR is not as released.
+pub(super) const CHANGE_REASON: &str = "pcr-mismatch";
+
 /// The verifier, serving until it is dropped.
 pub(super) struct Server {
     process: Process,
     address: String,
 }
 
-/// Of what `gateway show --json` prints, what the story needs.
-#[derive(Deserialize)]
-struct Shown {
-    state: String,
-    state_reason: String,
-    ldevid_serial: String,
+/// The verifier's record of the gateway: of what `gateway show --json` prints,
+/// what the story needs.
+#[derive(Debug, Deserialize)]
+pub(super) struct Record {
+    pub(super) state: String,
+    /// Of the LDevID in force; empty where none is.
+    pub(super) ldevid_serial: String,
+    pub(super) tpm_manufacturer: String,
+    pub(super) tpm_model: String,
     last_reasons: Vec<Reason>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Reason {
     code: String,
-    detail: String,
-    next_step: String,
 }
 
 impl Server {
@@ -104,29 +108,37 @@ impl Story {
 
     pub(super) fn owner_sees_it(&mut self, id: &Ueid) -> Result<(), Failure> {
         self.narrator.step("The owner sees it");
-        let (dir, id) = (self.stage.verifier(), id.to_string());
-        let show = words!["gateway", "show", "--dir", dir, "--json", id];
+        let (dir, text) = (self.stage.verifier(), id.to_string());
+        let show = words!["gateway", "show", "--dir", dir, text];
         let printed = self.run(&self.verifier, &show)?;
-        let shown: Shown = serde_json::from_str(&printed)
-            .map_err(|error| Failure::Failed(format!("gateway show: {error}\n{printed}")))?;
-        self.narrator.fact("state", &shown.state);
-        self.narrator.fact("because", &shown.state_reason);
-        for reason in &shown.last_reasons {
-            let Reason {
-                code,
-                detail,
-                next_step,
-            } = reason;
-            self.narrator.fact(code, detail);
-            self.narrator.fact("next", next_step);
-        }
-        self.narrator
-            .fact("LDevID", format!("{} revoked", shown.ldevid_serial));
-        if !["suspended", "revoked"].contains(&shown.state.as_str()) {
-            let message = format!("the gateway's state is still \"{}\"", shown.state);
+        self.narrator.quote(&printed);
+        let record = self.record(id)?;
+        let because = record
+            .last_reasons
+            .iter()
+            .any(|reason| reason.code == CHANGE_REASON);
+        if !["suspended", "revoked"].contains(&record.state.as_str()) || !because {
+            let message = format!("it should be suspended for {CHANGE_REASON}: {record:?}");
             return Err(Failure::Failed(message));
         }
+        if !record.ldevid_serial.is_empty() {
+            let message = format!("its LDevID should be revoked: {record:?}");
+            return Err(Failure::Failed(message));
+        }
+        self.narrator.refused(format!(
+            "It is {}, and its LDevID is revoked.",
+            record.state
+        ));
         Ok(())
+    }
+
+    /// What the verifier has on record.
+    pub(super) fn record(&self, id: &Ueid) -> Result<Record, Failure> {
+        let (dir, id) = (self.stage.verifier(), id.to_string());
+        let show = words!["gateway", "show", "--dir", dir, "--json", id];
+        let printed = self.verifier.run(&show)?.done()?;
+        serde_json::from_str(&printed)
+            .map_err(|error| Failure::Failed(format!("gateway show: {error}\n{printed}")))
     }
 
     fn wait_until_it_serves(

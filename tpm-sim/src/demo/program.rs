@@ -136,6 +136,13 @@ impl Program {
         let paths = ["out", "err"].map(|kind| self.logs.join(format!("{log}.{kind}")));
         let [stdout, stderr] = paths;
         let mut command = Process::command(&self.path)?;
+        // The story is told by flags; what the teller's environment says to
+        // these programs is meant for others.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("HOLDFAST_") {
+                command.env_remove(name);
+            }
+        }
         command
             .args(&self.before)
             .args(arguments)
