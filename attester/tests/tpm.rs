@@ -8,7 +8,7 @@ use holdfast_proto::tpm::{
     Attest, Attested, EccCurve, HashAlg, Hierarchy, Name, PcrSelection, PcrSet, Public, Signature,
 };
 use ring::signature::{self, UnparsedPublicKey};
-use support::Swtpm;
+use support::{Swtpm, make_credential};
 
 fn selection(indices: impl IntoIterator<Item = u32>) -> PcrSelection {
     PcrSelection { hash: HashAlg::Sha256, pcrs: PcrSet::from_indices(indices).unwrap() }
@@ -182,22 +182,6 @@ fn credential_is_activated_by_every_ek_kind() {
         assert!(tpm.activate_credential(&ek.template, &other, &blob, &encrypted).is_err());
         tpm.activate_credential(&ek.template, &key, &blob, &encrypted).unwrap();
     }
-}
-
-fn make_credential(
-    maker: &Swtpm,
-    ek: &Public,
-    ak_name: &Name,
-    secret: [u8; 32],
-) -> (Vec<u8>, Vec<u8>) {
-    use tss_esapi::interface_types::resource_handles::Hierarchy;
-    let mut context = maker.context();
-    let public = tss_esapi::traits::UnMarshall::unmarshall(&ek.encode()).unwrap();
-    let ek = context.load_external_public(public, Hierarchy::Owner).unwrap();
-    let name = ak_name.as_bytes().to_vec().try_into().unwrap();
-    let (blob, encrypted) =
-        context.make_credential(ek, secret.as_slice().try_into().unwrap(), name).unwrap();
-    (blob.to_vec(), encrypted.to_vec())
 }
 
 #[test]

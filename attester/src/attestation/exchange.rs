@@ -98,7 +98,7 @@ pub async fn remote_status(
         .attestation()
         .get_status(v1::GetStatusRequest {})
         .await
-        .map_err(ClientError::refused("GetStatus"))?;
+        .map_err(|status| connection.failed("GetStatus", status))?;
     Ok(answer.into_inner())
 }
 
@@ -123,7 +123,7 @@ async fn attempt(
     let challenge = client
         .request_attestation_challenge(v1::RequestAttestationChallengeRequest {})
         .await
-        .map_err(ClientError::refused("RequestAttestationChallenge"))?
+        .map_err(|status| connection.failed("RequestAttestationChallenge", status))?
         .into_inner();
     watch(Step::Challenged(&challenge));
     let platform = Platform::observe(&plan.boot_log)?;
@@ -145,7 +145,7 @@ async fn attempt(
             .await?
     };
     watch(Step::EvidenceReady(&request));
-    let answer = client.attest(request).await.map_err(ClientError::refused("Attest"))?;
+    let answer = client.attest(request).await.map_err(|status| connection.failed("Attest", status))?;
     Ok(answer.into_inner())
 }
 

@@ -60,6 +60,12 @@ pub enum ClientError {
     /// HTTP/2 did not start.
     #[error("HTTP/2: {0}")]
     Transport(tonic::transport::Error),
+    /// The server ended TLS with a fatal alert: it does not accept the LDevID.
+    #[error("the verifier does not accept this gateway's LDevID (TLS alert {alert})")]
+    IdentityRefused {
+        /// The alert, by rustls' name.
+        alert: String,
+    },
     /// The Verifier refused the call, or the connection broke under it.
     #[error("{call}: {}", describe(status))]
     Refused {
@@ -110,16 +116,15 @@ impl Verdict {
 }
 
 impl ClientError {
-    pub(crate) fn refused(call: &'static str) -> impl FnOnce(Status) -> Self {
-        move |status| Self::Refused { call, status: Box::new(status) }
-    }
-
     pub(super) fn from_handshake(server: &str, name: &str, error: std::io::Error) -> Self {
         let server = server.to_owned();
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
             Some(rustls::Error::InvalidCertificate(reason)) => {
                 Self::Untrusted { server, name: name.to_owned(), reason: reason.to_string() }
+            }
+            Some(rustls::Error::AlertReceived(alert)) => {
+                Self::Handshake { server, reason: format!("the server refused it ({alert:?})") }
             }
             Some(other) => Self::Handshake { server, reason: other.to_string() },
             None => Self::Handshake { server, reason: error.to_string() },
@@ -144,15 +149,12 @@ impl ClientError {
         }
     }
 
-    /// Whether the server closed the connection over the client certificate
-    /// (in TLS 1.3 that shows in the first call).
+    /// Whether the Verifier does not accept the LDevID.
     #[must_use]
     pub fn is_identity_refused(&self) -> bool {
         match self {
-            Self::Refused { status, .. } => {
-                status.code() == Code::Unauthenticated || chain(status.as_ref()).contains("received fatal alert")
-            }
-            Self::Handshake { reason, .. } => reason.contains("received fatal alert"),
+            Self::IdentityRefused { .. } => true,
+            Self::Refused { status, .. } => status.code() == Code::Unauthenticated,
             _ => false,
         }
     }
@@ -160,10 +162,10 @@ impl ClientError {
     /// What the operator can do.
     #[must_use]
     pub fn next_step(&self) -> &'static str {
-        if self.is_identity_refused() {
-            return "the LDevID is expired, revoked or suspended: holdfast-attester status shows it; after silence or expiry use recover, otherwise ask the verifier's owner (gateway show ID)";
-        }
         match self {
+            Self::IdentityRefused { .. } => {
+                "the LDevID is expired, revoked or suspended (holdfast-attester status): after silence or expiry use recover, otherwise ask the verifier's owner (gateway show ID)"
+            }
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Transport(_) => {
                 "check that the verifier is running and that a firewall lets this gateway reach it"
             }
@@ -183,7 +185,7 @@ impl ClientError {
 fn next_step_of(code: Code) -> &'static str {
     match code {
         Code::PermissionDenied | Code::Unauthenticated => {
-            "ask the verifier's owner: is the join token spent or expired, the gateway revoked or suspended? (gateway show ID, token create)"
+            "ask the verifier's owner: is the join token spent or expired, the gateway revoked or suspended? (gateway show ID, token create); after silence or expiry use recover"
         }
         Code::InvalidArgument => {
             "the verifier could not use what the TPM gave: run holdfast-attester doctor; the verifier's log names the cause"

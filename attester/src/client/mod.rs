@@ -5,6 +5,7 @@
 mod error;
 mod identity;
 mod retry;
+mod watched;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
@@ -26,6 +28,7 @@ pub use identity::Identity;
 pub use retry::Backoff;
 
 use crate::state::Server;
+use watched::{Alert, Watched};
 
 /// Limit for TCP and TLS together; a TPM signature in the handshake may take
 /// most of a second.
@@ -51,6 +54,7 @@ pub struct Connection {
     pub channel: Channel,
     /// TLS exporter of this connection (RFC 8446 §7.5), for the claims.
     pub exporter: [u8; EXPORTER_LEN],
+    alert: Alert,
 }
 
 impl Connection {
@@ -64,6 +68,16 @@ impl Connection {
     #[must_use]
     pub fn attestation(&self) -> AttestationClient<Channel> {
         AttestationClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    /// Names a failed call's cause: what the server said, or why the
+    /// connection broke under it.
+    #[must_use]
+    pub fn failed(&self, call: &'static str, status: Status) -> ClientError {
+        match self.alert.get() {
+            Some(alert) => ClientError::IdentityRefused { alert: alert.clone() },
+            None => ClientError::Refused { call, status: Box::new(status) },
+        }
     }
 }
 
@@ -86,8 +100,9 @@ pub async fn connect(
         .1
         .export_keying_material([0; EXPORTER_LEN], EXPORTER_LABEL, None)
         .map_err(ClientError::Exporter)?;
+    let (stream, alert) = Watched::new(stream);
     let channel = channel_over(stream, trust).await?;
-    Ok(Connection { channel, exporter })
+    Ok(Connection { channel, exporter, alert })
 }
 
 /// Connects to the Verifier of an enrolment.
@@ -141,7 +156,7 @@ async fn handshake(
 
 /// A channel whose connector has exactly one stream to give.
 async fn channel_over(
-    stream: TlsStream<TcpStream>,
+    stream: Watched<TlsStream<TcpStream>>,
     trust: &Trust,
 ) -> Result<Channel, ClientError> {
     // The scheme is what tonic's own TLS goes by, and the stream has TLS

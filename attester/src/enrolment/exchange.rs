@@ -244,11 +244,11 @@ async fn request_challenge(
                 Purpose::Recover => client
                     .request_recovery_challenge(request.clone())
                     .await
-                    .map_err(ClientError::refused("RequestRecoveryChallenge")),
+                    .map_err(|status| connection.failed("RequestRecoveryChallenge", status)),
                 _ => client
                     .request_challenge(request.clone())
                     .await
-                    .map_err(ClientError::refused("RequestChallenge")),
+                    .map_err(|status| connection.failed("RequestChallenge", status)),
             };
             answer.map(|answer| (connection, answer.into_inner()))
         };
@@ -288,9 +288,9 @@ async fn send(
             let request = pending.request.clone();
             match pending.purpose {
                 Purpose::Recover => {
-                    client.recover(request).await.map_err(ClientError::refused("Recover"))
+                    client.recover(request).await.map_err(|status| connection.failed("Recover", status))
                 }
-                _ => client.enroll(request).await.map_err(ClientError::refused("Enroll")),
+                _ => client.enroll(request).await.map_err(|status| connection.failed("Enroll", status)),
             }
         };
         let error = match attempt.await {

@@ -1,1 +1,212 @@
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
+use holdfast_proto::claims::Purpose;
+use holdfast_proto::grpc::v1::EnrollRequest;
+use holdfast_proto::tpm::templates::{AkAlg, EkTemplate, ak_template, ldevid_template, srk_template};
+
+use super::*;
+use crate::tpm::{AttestationKey, KeyBlob};
+
+fn keys(unique: u8) -> Keys {
+    let public = ldevid_template().encode_tpm2b();
+    Keys {
+        srk_handle: 0x8100_0001,
+        srk_name: srk_template().name(),
+        ek_template: EkTemplate::L2.public(),
+        ak: AttestationKey { alg: AkAlg::EcdsaP384, unique: [unique; 32] },
+        ak_name: ak_template(AkAlg::EcdsaP384, &[unique; 32]).name(),
+        ldevid: KeyBlob::parse(&public, &[0, 3, unique, 2, 3]).unwrap(),
+    }
+}
+
+fn server() -> Server {
+    Server { address: "v.example:8443".into(), name: "v.example".into(), ca_der: vec![0x30, 0] }
+}
+
+fn enrolled(unique: u8) -> Enrolled {
+    Enrolled {
+        server: server(),
+        gateway_id: format!("01{}", "ab".repeat(32)).parse().unwrap(),
+        class: "default".into(),
+        policy_root_name: srk_template().name(),
+        keys: keys(unique),
+        ldevid_chain: vec![vec![0x30, 1, unique], vec![0x30, 0]],
+        renew_after: 1_800_000_000,
+        not_after: 1_900_000_000,
+    }
+}
+
+fn pending(unique: u8) -> Pending {
+    Pending {
+        server: server(),
+        purpose: Purpose::Recover,
+        class: "default".into(),
+        policy_root_name: srk_template().name(),
+        keys: keys(unique),
+        request: EnrollRequest { token: vec![unique; 9], ..EnrollRequest::default() },
+    }
+}
+
+fn fresh() -> (tempfile::TempDir, PathBuf) {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("state");
+    (parent, path)
+}
+
+#[test]
+fn what_is_written_comes_back() {
+    let (_parent, path) = fresh();
+    let state = StateDir::open(&path).unwrap();
+    assert!(matches!(state.require_enrolled(), Err(StateError::NotEnrolled(_))));
+    state.set_pending(&pending(1)).unwrap();
+    assert_eq!(state.pending().unwrap(), Some(pending(1)));
+    assert_eq!(state.pinned_root().unwrap(), Some(srk_template().name()));
+    state.promote(&enrolled(1)).unwrap();
+    state.write_ear("a.b.c").unwrap();
+    drop(state);
+    let state = StateDir::open(&path).unwrap();
+    assert_eq!(state.enrolled().unwrap(), Some(enrolled(1)));
+    assert_eq!(state.pending().unwrap(), None);
+    let pem = fs::read_to_string(path.join("ldevid.pem")).unwrap();
+    assert_eq!(pem.matches("BEGIN CERTIFICATE").count(), 2);
+    assert_eq!(fs::read(path.join("ldevid.priv")).unwrap(), [0, 3, 1, 2, 3]);
+    assert_eq!(fs::read(path.join("ldevid.pub")).unwrap(), ldevid_template().encode_tpm2b());
+}
+
+#[test]
+fn everything_is_ours_alone() {
+    let (_parent, path) = fresh();
+    let state = StateDir::open(&path).unwrap();
+    state.promote(&enrolled(1)).unwrap();
+    state.set_pending(&pending(2)).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o700);
+    for entry in fs::read_dir(&path).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().mode() & 0o777, 0o600, "{:?}", entry.path());
+    }
+}
+
+#[test]
+fn adv_a25_loose_modes_are_refused() {
+    let (_parent, path) = fresh();
+    StateDir::open(&path).unwrap().promote(&enrolled(1)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
+    assert!(matches!(StateDir::open(&path), Err(StateError::Mode { mode: 0o750, .. })));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    let file = path.join("state.json");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o604)).unwrap();
+    assert!(matches!(
+        StateDir::open(&path),
+        Err(StateError::Mode { path, mode: 0o604, .. }) if path == file
+    ));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(StateDir::open(&path).unwrap().enrolled().unwrap(), Some(enrolled(1)));
+}
+
+#[test]
+fn adv_a25_symlinks_are_refused() {
+    let (parent, path) = fresh();
+    StateDir::open(&path).unwrap().promote(&enrolled(1)).unwrap();
+    let link = parent.path().join("link");
+    symlink(&path, &link).unwrap();
+    assert!(matches!(StateDir::open(&link), Err(StateError::Symlink(p)) if p == link));
+    let file = path.join("state.json");
+    let elsewhere = parent.path().join("elsewhere");
+    fs::rename(&file, &elsewhere).unwrap();
+    symlink(&elsewhere, &file).unwrap();
+    assert!(matches!(StateDir::open(&path), Err(StateError::Symlink(p)) if p == file));
+}
+
+#[test]
+fn a_file_is_no_state_directory() {
+    let (_parent, path) = fresh();
+    fs::write(&path, b"").unwrap();
+    assert!(matches!(StateDir::open(&path), Err(StateError::Kind { expected: "directory", .. })));
+}
+
+#[test]
+fn only_one_process_has_it() {
+    let (_parent, path) = fresh();
+    let first = StateDir::open(&path).unwrap();
+    assert!(matches!(StateDir::open(&path), Err(StateError::Busy(_))));
+    drop(first);
+    StateDir::open(&path).unwrap();
+}
+
+#[test]
+fn a_kill_between_rename_and_clean_up_is_finished() {
+    let (_parent, path) = fresh();
+    let state = StateDir::open(&path).unwrap();
+    state.promote(&enrolled(1)).unwrap();
+    // As if killed right after state.json of a second enrolment was renamed:
+    // pending is still there, the copies are the first one's, and so is a
+    // half-written file.
+    state.dir.write(STATE, &enrolled(2).to_json()).unwrap();
+    state.set_pending(&pending(2)).unwrap();
+    fs::write(path.join(".ldevid.pem.new"), b"half").unwrap();
+    drop(state);
+    let state = StateDir::open(&path).unwrap();
+    assert_eq!(state.enrolled().unwrap(), Some(enrolled(2)));
+    assert_eq!(state.pending().unwrap(), None);
+    assert_eq!(fs::read(path.join("ldevid.priv")).unwrap(), [0, 3, 2, 2, 3]);
+}
+
+#[test]
+fn a_kill_before_the_answer_keeps_both() {
+    let (_parent, path) = fresh();
+    let state = StateDir::open(&path).unwrap();
+    state.promote(&enrolled(1)).unwrap();
+    state.set_pending(&pending(2)).unwrap();
+    drop(state);
+    let state = StateDir::open(&path).unwrap();
+    assert_eq!(state.enrolled().unwrap(), Some(enrolled(1)));
+    assert_eq!(state.pending().unwrap(), Some(pending(2)));
+}
+
+#[test]
+fn damage_is_named() {
+    let (_parent, path) = fresh();
+    StateDir::open(&path).unwrap().promote(&enrolled(1)).unwrap();
+    let file = path.join("state.json");
+    let good = fs::read_to_string(&file).unwrap();
+    for (from, to, named) in [
+        ("\"version\": 1", "\"version\": 2", "version 2"),
+        ("\"class\"", "\"clazz\"", "clazz"),
+        ("ecdsa-p384", "ecdsa-p999", "ecdsa-p999"),
+        ("\"ak_unique\": \"", "\"ak_unique\": \"00", "ak_unique"),
+        ("\"gateway_id\": \"01", "\"gateway_id\": \"02", "gateway_id"),
+    ] {
+        fs::write(&file, good.replacen(from, to, 1)).unwrap();
+        let error = StateDir::open(&path).unwrap_err();
+        assert!(
+            matches!(&error, StateError::Damaged { problem, .. } if problem.contains(named)),
+            "{from}: {error}"
+        );
+    }
+    fs::write(&file, &good[..good.len() / 2]).unwrap();
+    assert!(matches!(StateDir::open(&path), Err(StateError::Damaged { .. })));
+    fs::write(&file, good).unwrap();
+    StateDir::open(&path).unwrap();
+}
+
+#[test]
+fn no_secret_but_the_wrapped_key_is_in_the_state() {
+    // What is needed to use the identity elsewhere is not there: the AK is a
+    // recipe, the LDevID key a blob of the TPM. The rest is public.
+    let json: serde_json::Value = serde_json::from_slice(&enrolled(1).to_json()).unwrap();
+    let keys: Vec<&String> = json["keys"].as_object().unwrap().keys().collect();
+    assert_eq!(
+        keys,
+        [
+            "ak_alg",
+            "ak_name",
+            "ak_unique",
+            "ek_template",
+            "ldevid_private",
+            "ldevid_public",
+            "srk_handle",
+            "srk_name"
+        ]
+    );
+}

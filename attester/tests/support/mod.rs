@@ -1,5 +1,7 @@
 //! A software TPM for tests, and what a vendor would have put into it.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+
+pub mod verifier;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use holdfast_attester::tpm::{TctiName, Tpm};
 use holdfast_proto::tpm::templates::EkTemplate;
-use holdfast_proto::tpm::{Parameters, Public};
+use holdfast_proto::tpm::{Name, Parameters, Public};
 use tempfile::TempDir;
 use tss_esapi::attributes::NvIndexAttributesBuilder;
 use tss_esapi::handles::NvIndexTpmHandle;
@@ -132,6 +134,23 @@ impl Drop for Swtpm {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// TPM2_MakeCredential on another TPM.
+pub fn make_credential(
+    maker: &Swtpm,
+    ek: &Public,
+    ak_name: &Name,
+    secret: [u8; 32],
+) -> (Vec<u8>, Vec<u8>) {
+    use tss_esapi::interface_types::resource_handles::Hierarchy;
+    let mut context = maker.context();
+    let public = tss_esapi::traits::UnMarshall::unmarshall(&ek.encode()).unwrap();
+    let ek = context.load_external_public(public, Hierarchy::Owner).unwrap();
+    let name = ak_name.as_bytes().to_vec().try_into().unwrap();
+    let (blob, encrypted) =
+        context.make_credential(ek, secret.as_slice().try_into().unwrap(), name).unwrap();
+    (blob.to_vec(), encrypted.to_vec())
 }
 
 pub fn stand_in_certificate(public: &Public) -> Vec<u8> {
