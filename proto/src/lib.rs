@@ -11,6 +11,7 @@ pub mod bundle;
 pub mod cbor;
 pub mod claims;
 pub mod grpc;
+pub mod ima_log;
 pub mod result;
 pub mod tpm;
 mod ueid;
