@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::{Failure, JsonArg, Outcome, input, output};
 use crate::{
     appraisal::DEFAULT_POLICY,
-    config::{Config, Home, HomeError, home, home::file, sample},
+    config::{Config, Home, HomeError, files, home::file, sample},
     identity::{CaSettings, Initial, SecretKey, ServerName, ca_init},
     service::Clock,
 };
@@ -240,7 +240,7 @@ impl Staging {
             source,
         })?;
         self.done = true;
-        home::sync_parent(dir)?;
+        files::sync_parent(dir)?;
         Ok(())
     }
 }

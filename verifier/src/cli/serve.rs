@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::{DirArg, Failure, Outcome, input};
 use crate::{
     appraisal::Policy,
-    config::{Config, Home, LogConfig, LogFormat, home, home::file, policy_root_name},
+    config::{Config, Home, LogConfig, LogFormat, files, home::file, policy_root_name},
     exchange::{Settings, Verifier},
     freshness::ChallengeSealer,
     identity::{CaSigner as _, FileSigner, Issuer, Profile, ResultKey},
@@ -91,7 +91,7 @@ pub(super) async fn run(args: &ServeArgs) -> Outcome {
     let stop = stop_signal()?;
     let listening = Server::bind(shared, settings).await?;
     if let Some(path) = &args.address_file {
-        home::replace(path, format!("{}\n", listening.address()).as_bytes(), 0o644)?;
+        files::replace(path, format!("{}\n", listening.address()).as_bytes(), 0o644)?;
     }
     listening.run(stop).await?;
     Ok(())

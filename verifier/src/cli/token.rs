@@ -7,7 +7,7 @@ use holdfast_proto::grpc::v1::CreateTokenRequest;
 use serde_json::json;
 
 use super::{DirArg, JsonArg, Outcome, client, input, output};
-use crate::config::home;
+use crate::config::{HomeError, files};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
@@ -49,7 +49,7 @@ pub(super) async fn run(command: TokenCommand) -> Outcome {
         && file.symlink_metadata().is_ok()
     {
         // Before the token is made: a token that nobody got is a loose end.
-        return Err(input(home::HomeError::Exists { path: file.clone() }));
+        return Err(input(HomeError::Exists { path: file.clone() }));
     }
     let mut client = client::connect(&args.dir).await?;
     let request = CreateTokenRequest {
@@ -64,7 +64,7 @@ pub(super) async fn run(command: TokenCommand) -> Outcome {
         .map_err(|s| client::refused(&s))?
         .into_inner();
     if let Some(file) = &args.output {
-        home::write_new(file, format!("{}\n", made.bundle).as_bytes(), 0o600)?;
+        files::write_new(file, format!("{}\n", made.bundle).as_bytes(), 0o600)?;
     }
     if args.json.json {
         let (token_id, expires) = (made.token_id, made.expires);

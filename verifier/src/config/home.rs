@@ -7,13 +7,15 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use nix::{libc, unistd::Uid};
+use nix::libc;
 use zeroize::Zeroizing;
+
+use super::files::{at, open_plain, owned, private, read_text, write_new};
 
 /// Files in the directory. One name each, in one place.
 pub mod file {
@@ -52,9 +54,6 @@ pub mod file {
     /// Held while serving, so that two servers never share a store.
     pub const LOCK: &str = "lock";
 }
-
-/// Largest file read: keys, certificates and policies are far below it.
-const FILE_MAX: u64 = 1024 * 1024;
 
 /// Why the directory or a file in it cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -122,13 +121,6 @@ pub enum HomeError {
         /// Which directory.
         path: PathBuf,
     },
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError + '_ {
-    move |source| HomeError::Io {
-        path: path.to_owned(),
-        source,
-    }
 }
 
 /// A directory whose owner and mode were found right.
@@ -306,135 +298,4 @@ impl Home {
             Err(fs::TryLockError::Error(e)) => Err(at(&path)(e)),
         }
     }
-}
-
-/// Writes a new file: under another name, flushed to disk, then linked to its
-/// own name, which fails where that exists.
-///
-/// # Errors
-/// [`HomeError::Exists`], [`HomeError::Io`].
-pub fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), HomeError> {
-    let temporary = temporary_beside(path);
-    let result = write_synced(&temporary, content, mode)
-        .and_then(|()| fs::hard_link(&temporary, path))
-        .map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => HomeError::Exists {
-                path: path.to_owned(),
-            },
-            _ => at(path)(e),
-        });
-    // Whether or not it was linked; where it was never made, nothing is lost.
-    let _ = fs::remove_file(&temporary);
-    result?;
-    sync_parent(path)
-}
-
-/// Writes a file over what may be there, whole or not at all.
-///
-/// # Errors
-/// [`HomeError::Io`].
-pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), HomeError> {
-    let temporary = temporary_beside(path);
-    let result = write_synced(&temporary, content, mode)
-        .and_then(|()| fs::rename(&temporary, path))
-        .map_err(at(path));
-    if result.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    result?;
-    sync_parent(path)
-}
-
-/// Flushes the directory entry of `path` to disk.
-///
-/// # Errors
-/// [`HomeError::Io`].
-pub fn sync_parent(path: &Path) -> Result<(), HomeError> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(parent)
-        .and_then(|dir| dir.sync_all())
-        .map_err(at(parent))
-}
-
-fn temporary_beside(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
-    path.with_file_name(name)
-}
-
-fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    // create_new (O_EXCL) follows no link.
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
-}
-
-fn open_plain(path: &Path) -> Result<(File, fs::Metadata), HomeError> {
-    // O_NONBLOCK: opening a FIFO must not hang.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|e| match e.raw_os_error() {
-            Some(libc::ELOOP) => HomeError::NotPlain {
-                path: path.to_owned(),
-                expected: "file",
-            },
-            _ => at(path)(e),
-        })?;
-    let meta = file.metadata().map_err(at(path))?;
-    if meta.is_file() {
-        Ok((file, meta))
-    } else {
-        Err(HomeError::NotPlain {
-            path: path.to_owned(),
-            expected: "file",
-        })
-    }
-}
-
-fn private(path: &Path, meta: &fs::Metadata, want: u32) -> Result<(), HomeError> {
-    owned(path, meta)?;
-    if meta.mode() & 0o077 != 0 {
-        return Err(HomeError::LooseMode {
-            path: path.to_owned(),
-            mode: meta.mode() & 0o7777,
-            want,
-        });
-    }
-    Ok(())
-}
-
-fn owned(path: &Path, meta: &fs::Metadata) -> Result<(), HomeError> {
-    let expected = Uid::effective().as_raw();
-    if meta.uid() == expected {
-        Ok(())
-    } else {
-        Err(HomeError::WrongOwner {
-            path: path.to_owned(),
-            owner: meta.uid(),
-            expected,
-        })
-    }
-}
-
-fn read_text(path: &Path, file: File, meta: &fs::Metadata) -> Result<String, HomeError> {
-    if meta.len() > FILE_MAX {
-        return Err(HomeError::TooLarge {
-            path: path.to_owned(),
-        });
-    }
-    let mut text = String::new();
-    file.take(FILE_MAX)
-        .read_to_string(&mut text)
-        .map_err(at(path))?;
-    Ok(text)
 }

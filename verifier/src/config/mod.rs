@@ -4,6 +4,7 @@
 //! error that says what to do. Command-line flags come before `HOLDFAST_*`
 //! variables, those before `config.toml`.
 
+pub mod files;
 pub mod home;
 mod policy_root;
 mod sample;

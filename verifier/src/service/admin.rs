@@ -1,30 +1,21 @@
 //! The owner's calls, over the admin socket.
 
+mod bundle;
+mod endorsements;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use holdfast_proto::{
     binding::Ueid,
-    bundle::{Bundle, JoinToken as BundleToken},
     grpc::v1::{self, admin_server::Admin},
 };
-use ring::rand::SecureRandom as _;
 use tonic::{Request, Response, Status};
 use tracing::info;
-use zeroize::Zeroizing;
 
+pub use self::endorsements::build_anchors;
 use super::{Shared, admin_socket::actor, convert, error::Refusal};
-use crate::{
-    endorsement::{self, Anchors},
-    exchange::Class,
-    store::{Anchor, JoinToken, SuspensionKind},
-};
+use crate::{exchange::Class, store::SuspensionKind};
 
-/// Uses of a join token (admin.proto).
-const USES: std::ops::RangeInclusive<u32> = 1..=1_000_000;
-/// Lifetime of a join token (admin.proto): a minute to thirty days.
-const VALID_FOR: std::ops::RangeInclusive<u32> = 60..=30 * 86_400;
-/// Certificates in one import; a vendor's whole set has some hundred.
-const CERTIFICATES_MAX: usize = 10_000;
 /// Gateways on one page (admin.proto; CVE class of SPIRE 1.9.3).
 const PAGE_MAX: u32 = 1000;
 const PAGE_DEFAULT: u32 = 100;
@@ -46,148 +37,6 @@ impl AdminService {
             listening,
             importing: tokio::sync::Mutex::default(),
         }
-    }
-
-    async fn token(
-        &self,
-        by: &str,
-        request: v1::CreateTokenRequest,
-    ) -> Result<v1::CreateTokenResponse, Refusal> {
-        let shared = &self.shared;
-        let now = shared.clock.now();
-        let class = class(&request.class)?;
-        if !USES.contains(&request.uses) {
-            return Err(Refusal::AdminInput(
-                "a token has 1 to 1,000,000 uses".to_owned(),
-            ));
-        }
-        if !VALID_FOR.contains(&request.valid_for_seconds) {
-            return Err(Refusal::AdminInput(
-                "a token is valid for 60 s to 30 days".to_owned(),
-            ));
-        }
-        let expires = now.plus(i64::from(request.valid_for_seconds)).seconds();
-        let (server, server_name) = self.dial(&request.server_url)?;
-        let mut secret = Zeroizing::new([0_u8; 32]);
-        shared
-            .rng
-            .fill(secret.as_mut_slice())
-            .map_err(|_| Refusal::Internal("no randomness".to_owned()))?;
-        let secret_sha256 = convert::sha256(secret.as_slice());
-        let bundle = Bundle {
-            server,
-            server_name,
-            server_ca_der: shared.bundle.server_ca.clone(),
-            join_token: BundleToken::new(secret.as_slice())
-                .map_err(|e| Refusal::Internal(format!("bundle: {e}")))?,
-            policy_root_name: shared.bundle.policy_root.clone(),
-            class: class.as_str().to_owned(),
-            expires,
-        };
-        // Encoded before it is recorded: a bundle that cannot be handed out
-        // leaves no token behind.
-        let text = bundle
-            .encode()
-            .map_err(|e| Refusal::AdminInput(e.to_string()))?;
-        let token = JoinToken {
-            secret_sha256,
-            class: class.as_str().to_owned(),
-            uses_left: request.uses,
-            expires,
-        };
-        shared
-            .store
-            .create_join_token(token, by, now.seconds())
-            .await?;
-        Ok(v1::CreateTokenResponse {
-            bundle: text.as_str().to_owned(),
-            token_id: hex::encode(secret_sha256),
-            expires,
-        })
-    }
-
-    /// What gateways dial, and the name that the certificate must show them.
-    fn dial(&self, given: &str) -> Result<(String, String), Refusal> {
-        let names = &self.shared.bundle.server_names;
-        let first = names
-            .first()
-            .ok_or_else(|| Refusal::Internal("the server has no name".to_owned()))?;
-        if given.is_empty() {
-            let ip = self.listening.ip();
-            let own = ip.to_string();
-            // An address is dialled without a resolver; else by name.
-            let name = if !ip.is_unspecified() && names.contains(&own) {
-                &own
-            } else {
-                first
-            };
-            return Ok((join_host_port(name, self.listening.port()), name.clone()));
-        }
-        let address = given
-            .strip_prefix("https://")
-            .unwrap_or(given)
-            .trim_end_matches('/');
-        let bad = || {
-            Refusal::AdminInput("the server is written host:port or https://host:port".to_owned())
-        };
-        let (host, port) = address.rsplit_once(':').ok_or_else(bad)?;
-        let port: u16 = port.parse().map_err(|_| bad())?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() || port == 0 {
-            return Err(bad());
-        }
-        // A host that the certificate does not name (a port forward, say) is
-        // dialled, but the certificate is checked for a name that it has.
-        let name = names
-            .iter()
-            .find(|n| n.eq_ignore_ascii_case(host))
-            .unwrap_or(first);
-        Ok((join_host_port(host, port), name.clone()))
-    }
-
-    async fn endorsements(
-        &self,
-        by: &str,
-        request: v1::ImportEndorsementsRequest,
-    ) -> Result<v1::ImportEndorsementsResponse, Refusal> {
-        let shared = &self.shared;
-        let now = shared.clock.now().seconds();
-        let mut anchors: Vec<Anchor> = Vec::new();
-        for file in &request.certificates {
-            for der in certificates(file)? {
-                anchors.push(anchor(der)?);
-                if anchors.len() > CERTIFICATES_MAX {
-                    return Err(Refusal::AdminInput(
-                        "more than 10,000 certificates in one import; import them in parts"
-                            .to_owned(),
-                    ));
-                }
-            }
-        }
-        if anchors.is_empty() {
-            return Err(Refusal::AdminInput(
-                "no certificates in what was sent".to_owned(),
-            ));
-        }
-        let _one = self.importing.lock().await;
-        // Built from what would be known before anything is recorded: a set
-        // that the core refuses is never stored.
-        let known = shared.store.anchors().await?;
-        build_anchors(known.iter().chain(&anchors))?;
-        let imported = shared.store.import_anchors(anchors, by, now).await?;
-        let all = shared.store.anchors().await?;
-        shared.verifier.replace_anchors(build_anchors(&all)?);
-        info!(
-            by,
-            roots = imported.roots,
-            intermediates = imported.intermediates,
-            "endorsements imported"
-        );
-        Ok(v1::ImportEndorsementsResponse {
-            roots: imported.roots,
-            intermediates: imported.intermediates,
-            already_known: imported.already_known,
-        })
     }
 }
 
@@ -386,45 +235,4 @@ fn reason(text: &str) -> Result<&str, Refusal> {
         ));
     }
     Ok(text)
-}
-
-fn join_host_port(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
-}
-
-/// PEM with any number of certificates, or one in DER.
-fn certificates(file: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
-    use rustls_pki_types::{CertificateDer, pem::PemObject as _};
-    // A DER certificate is a SEQUENCE; PEM text never begins with 0x30 ("0").
-    if file.first() == Some(&0x30) {
-        return Ok(vec![file.to_vec()]);
-    }
-    CertificateDer::pem_slice_iter(file)
-        .map(|der| der.map(|der| der.to_vec()))
-        .collect::<Result<_, _>>()
-        .map_err(|e| Refusal::AdminInput(format!("not PEM: {e}")))
-}
-
-fn anchor(der: Vec<u8>) -> Result<Anchor, Refusal> {
-    let facts = endorsement::CertificateFacts::parse(&der)
-        .map_err(|e| Refusal::AdminInput(format!("not a CA certificate: {e}")))?;
-    Ok(Anchor {
-        sha256: convert::sha256(&der),
-        subject: facts.subject,
-        root: facts.self_signed,
-        not_after: facts.not_after.seconds(),
-        der,
-    })
-}
-
-/// The core's anchors from what the store holds.
-pub fn build_anchors<'a>(known: impl IntoIterator<Item = &'a Anchor>) -> Result<Anchors, Refusal> {
-    let (roots, intermediates): (Vec<_>, Vec<_>) = known.into_iter().partition(|a| a.root);
-    let der = |anchors: Vec<&Anchor>| anchors.into_iter().map(|a| a.der.clone()).collect();
-    Anchors::new(der(roots), der(intermediates))
-        .map_err(|e| Refusal::AdminInput(format!("endorsements: {e}")))
 }

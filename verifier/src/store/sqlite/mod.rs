@@ -9,6 +9,7 @@ mod record;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod writes;
 
 use std::{path::Path, time::Duration};
 

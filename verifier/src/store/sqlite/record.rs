@@ -4,20 +4,19 @@
 //! In each the order is: the same request again (answer as before) → challenge
 //! spent by another request (refuse) → everything else.
 
-use holdfast_proto::{
-    binding::Ueid,
-    tpm::{ClockInfo, Name},
-};
+use holdfast_proto::tpm::{ClockInfo, Name};
 use sqlx::{Row, SqliteConnection};
 
 use super::{
     admin::{AuditWrite, audit, revoke_certificates, set_suspended},
     rows,
+    writes::{
+        keep_boot_log, summary, write_answer, write_certificate, write_gateway, write_reasons,
+    },
 };
 use crate::store::{
-    Admittance, Affirmed, Answer, Blocked, BootLogRef, Contraindicated, Enrolled, GatewayRecord,
-    Lifecycle, NewCertificate, OwnedKey, Reason, Recorded, Refused, Seconds, Sha256, StoreError,
-    SuspensionKind,
+    Admittance, Affirmed, Answer, Blocked, Contraindicated, Enrolled, GatewayRecord, Lifecycle,
+    OwnedKey, Recorded, Refused, Seconds, Sha256, StoreError, SuspensionKind,
 };
 
 /// Actor of what a gateway brings about by itself.
@@ -305,160 +304,4 @@ async fn keys_are_free(conn: &mut SqliteConnection, enrolled: &Enrolled) -> Resu
         }
     }
     Ok(())
-}
-
-async fn keep_boot_log(
-    conn: &mut SqliteConnection,
-    log: Option<&BootLogRef>,
-    now: Seconds,
-) -> Result<Option<Sha256>, StoreError> {
-    match log {
-        None => Ok(None),
-        Some(BootLogRef::Content { sha256, bytes }) => {
-            sqlx::query(
-                "INSERT INTO boot_logs (sha256, content, added_at) VALUES (?, ?, ?) \
-                 ON CONFLICT (sha256) DO NOTHING",
-            )
-            .bind(sha256.as_slice())
-            .bind(bytes.as_slice())
-            .bind(now)
-            .execute(conn)
-            .await?;
-            Ok(Some(*sha256))
-        }
-        Some(BootLogRef::Known(sha256)) => {
-            let known = sqlx::query("SELECT 1 FROM boot_logs WHERE sha256 = ?")
-                .bind(sha256.as_slice())
-                .fetch_optional(conn)
-                .await?;
-            known
-                .map(|_| Some(*sha256))
-                .ok_or(StoreError::BootLogUnknown)
-        }
-    }
-}
-
-async fn write_gateway(
-    conn: &mut SqliteConnection,
-    enrolled: &Enrolled,
-    boot_log: Option<Sha256>,
-    now: Seconds,
-) -> Result<(), StoreError> {
-    let Enrolled {
-        id,
-        class,
-        keys,
-        tpm,
-        ..
-    } = enrolled;
-    sqlx::query(
-        "INSERT INTO gateways (id, class, state, state_kind, state_reason, \
-           ak_public, ak_name, ak_qualified_name, ldevid_public, ldevid_name, \
-           ek_public, ek_spki_sha256, ek_chain_sha256, \
-           tpm_facts, \
-           clock, reset_count, restart_count, clock_safe, firmware_version, \
-           boot_log_sha256, last_reasons, enrolled_at, last_affirmed) \
-         VALUES (?, ?, 'active', NULL, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-         ON CONFLICT (id) DO UPDATE SET class = excluded.class, state = 'active', \
-           state_kind = NULL, state_reason = '', ak_public = excluded.ak_public, \
-           ak_name = excluded.ak_name, ak_qualified_name = excluded.ak_qualified_name, \
-           ldevid_public = excluded.ldevid_public, \
-           ldevid_name = excluded.ldevid_name, ek_public = excluded.ek_public, \
-           ek_spki_sha256 = excluded.ek_spki_sha256, \
-           ek_chain_sha256 = excluded.ek_chain_sha256, \
-           tpm_facts = excluded.tpm_facts, clock = excluded.clock, \
-           reset_count = excluded.reset_count, restart_count = excluded.restart_count, \
-           clock_safe = excluded.clock_safe, firmware_version = excluded.firmware_version, \
-           boot_log_sha256 = excluded.boot_log_sha256, \
-           last_reasons = excluded.last_reasons, last_affirmed = excluded.last_affirmed",
-    )
-    .bind(id.as_bytes().as_slice())
-    .bind(class)
-    .bind(keys.ak_public.as_slice())
-    .bind(keys.ak_name.as_bytes())
-    .bind(keys.ak_qualified_name.as_slice())
-    .bind(keys.ldevid_public.as_slice())
-    .bind(keys.ldevid_name.as_bytes())
-    .bind(tpm.ek_public.as_slice())
-    .bind(tpm.ek_spki_sha256.as_slice())
-    .bind(tpm.ek_chain_sha256.as_slice())
-    .bind(json(&tpm.facts))
-    .bind(tpm.clock.clock.cast_signed())
-    .bind(tpm.clock.reset_count)
-    .bind(tpm.clock.restart_count)
-    .bind(tpm.clock.safe)
-    .bind(tpm.firmware_version.cast_signed())
-    .bind(boot_log.map(|d| d.to_vec()))
-    .bind(json(&enrolled.reasons))
-    .bind(now)
-    .bind(now)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-async fn write_certificate(
-    conn: &mut SqliteConnection,
-    id: &Ueid,
-    certificate: &NewCertificate,
-    now: Seconds,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO certificates (sha256, serial, gateway, der, not_before, not_after, issued_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(certificate.sha256.as_slice())
-    .bind(&certificate.serial)
-    .bind(id.as_bytes().as_slice())
-    .bind(certificate.der.as_slice())
-    .bind(certificate.not_before)
-    .bind(certificate.not_after)
-    .bind(now)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-async fn write_answer(
-    conn: &mut SqliteConnection,
-    answer: &Answer,
-    id: &Ueid,
-    granted: bool,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO answers (request_sha256, token_id, gateway, granted, response, expires) \
-         VALUES (?, ?, ?, ?, ?, ?)",
-    )
-    .bind(answer.request_sha256.as_slice())
-    .bind(answer.token_id.as_slice())
-    .bind(id.as_bytes().as_slice())
-    .bind(granted)
-    .bind(answer.response.as_slice())
-    .bind(answer.expires)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-async fn write_reasons(
-    conn: &mut SqliteConnection,
-    id: &Ueid,
-    reasons: &[Reason],
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE gateways SET last_reasons = ? WHERE id = ?")
-        .bind(json(reasons))
-        .bind(id.as_bytes().as_slice())
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-fn json(value: &(impl serde::Serialize + ?Sized)) -> String {
-    serde_json::to_string(value).expect("strings under fixed names serialise")
-}
-
-/// The codes of the reasons, as the state's reason and for the audit log.
-fn summary(reasons: &[Reason]) -> String {
-    let codes: Vec<&str> = reasons.iter().map(|r| r.code.as_str()).collect();
-    codes.join(", ")
 }

@@ -1,0 +1,155 @@
+//! Reading and writing files so that nobody else has a part in it: no links
+//! followed, owner and mode looked at on the open file, new files whole or not
+//! at all.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use nix::{libc, unistd::Uid};
+
+use super::home::HomeError;
+
+/// Largest file read: keys, certificates and policies are far below it.
+const FILE_MAX: u64 = 1024 * 1024;
+
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError + '_ {
+    move |source| HomeError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Writes a new file: under another name, flushed to disk, then linked to its
+/// own name, which fails where that exists.
+///
+/// # Errors
+/// [`HomeError::Exists`], [`HomeError::Io`].
+pub fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), HomeError> {
+    let temporary = temporary_beside(path);
+    let result = write_synced(&temporary, content, mode)
+        .and_then(|()| fs::hard_link(&temporary, path))
+        .map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => HomeError::Exists {
+                path: path.to_owned(),
+            },
+            _ => at(path)(e),
+        });
+    // Whether or not it was linked; where it was never made, nothing is lost.
+    let _ = fs::remove_file(&temporary);
+    result?;
+    sync_parent(path)
+}
+
+/// Writes a file over what may be there, whole or not at all.
+///
+/// # Errors
+/// [`HomeError::Io`].
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), HomeError> {
+    let temporary = temporary_beside(path);
+    let result = write_synced(&temporary, content, mode)
+        .and_then(|()| fs::rename(&temporary, path))
+        .map_err(at(path));
+    if result.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    result?;
+    sync_parent(path)
+}
+
+/// Flushes the directory entry of `path` to disk.
+///
+/// # Errors
+/// [`HomeError::Io`].
+pub fn sync_parent(path: &Path) -> Result<(), HomeError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent)
+        .and_then(|dir| dir.sync_all())
+        .map_err(at(parent))
+}
+
+fn temporary_beside(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.tmp", std::process::id()));
+    path.with_file_name(name)
+}
+
+fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    // create_new (O_EXCL) follows no link.
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+pub(super) fn open_plain(path: &Path) -> Result<(File, fs::Metadata), HomeError> {
+    // O_NONBLOCK: opening a FIFO must not hang.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|e| match e.raw_os_error() {
+            Some(libc::ELOOP) => HomeError::NotPlain {
+                path: path.to_owned(),
+                expected: "file",
+            },
+            _ => at(path)(e),
+        })?;
+    let meta = file.metadata().map_err(at(path))?;
+    if meta.is_file() {
+        Ok((file, meta))
+    } else {
+        Err(HomeError::NotPlain {
+            path: path.to_owned(),
+            expected: "file",
+        })
+    }
+}
+
+pub(super) fn private(path: &Path, meta: &fs::Metadata, want: u32) -> Result<(), HomeError> {
+    owned(path, meta)?;
+    if meta.mode() & 0o077 != 0 {
+        return Err(HomeError::LooseMode {
+            path: path.to_owned(),
+            mode: meta.mode() & 0o7777,
+            want,
+        });
+    }
+    Ok(())
+}
+
+pub(super) fn owned(path: &Path, meta: &fs::Metadata) -> Result<(), HomeError> {
+    let expected = Uid::effective().as_raw();
+    if meta.uid() == expected {
+        Ok(())
+    } else {
+        Err(HomeError::WrongOwner {
+            path: path.to_owned(),
+            owner: meta.uid(),
+            expected,
+        })
+    }
+}
+
+pub(super) fn read_text(path: &Path, file: File, meta: &fs::Metadata) -> Result<String, HomeError> {
+    if meta.len() > FILE_MAX {
+        return Err(HomeError::TooLarge {
+            path: path.to_owned(),
+        });
+    }
+    let mut text = String::new();
+    file.take(FILE_MAX)
+        .read_to_string(&mut text)
+        .map_err(at(path))?;
+    Ok(text)
+}
