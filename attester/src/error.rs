@@ -69,7 +69,9 @@ impl AttesterError {
             Self::OtherGateway { .. } => {
                 "the TPM was replaced or its endorsement seed changed: enrol anew with an empty --state-dir"
             }
-            Self::EkPublic(_) | Self::QuoteMismatch => "run holdfast-attester doctor, and report this with its output",
+            Self::EkPublic(_) | Self::QuoteMismatch => {
+                "run holdfast-attester doctor, and report this with its output"
+            }
             Self::Randomness => "see whether /dev/urandom works",
         }
     }

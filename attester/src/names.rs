@@ -18,7 +18,10 @@ pub const fn ak_alg(alg: AkAlg) -> &'static str {
 /// # Errors
 /// Lists the names where `name` is none of them.
 pub fn parse_ak_alg(name: &str) -> Result<AkAlg, String> {
-    AkAlg::ALL.into_iter().find(|alg| ak_alg(*alg) == name).ok_or_else(|| {
-        format!("{name:?} is not one of ecdsa-p256, ecdsa-p384, rsassa-2048, rsapss-2048")
-    })
+    AkAlg::ALL
+        .into_iter()
+        .find(|alg| ak_alg(*alg) == name)
+        .ok_or_else(|| {
+            format!("{name:?} is not one of ecdsa-p256, ecdsa-p384, rsassa-2048, rsapss-2048")
+        })
 }

@@ -1,5 +1,6 @@
 //! Enrolment, recovery and re-attestation over real TLS, against a stand-in
 //! for the Verifier that checks every binding.
+#![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
 
 mod support;
 
@@ -17,8 +18,10 @@ use support::Swtpm;
 use support::verifier::{Verifier, ca, sha256};
 use tempfile::TempDir;
 
-const CHOICE: KeyChoice =
-    KeyChoice { ek: EkChoice::EccP256, ak: holdfast_proto::tpm::templates::AkAlg::EcdsaP256 };
+const CHOICE: KeyChoice = KeyChoice {
+    ek: EkChoice::EccP256,
+    ak: holdfast_proto::tpm::templates::AkAlg::EcdsaP256,
+};
 
 struct Gateway {
     swtpm: Swtpm,
@@ -27,7 +30,10 @@ struct Gateway {
 
 impl Gateway {
     fn new() -> Self {
-        Self { swtpm: Swtpm::start(), dir: tempfile::tempdir().unwrap() }
+        Self {
+            swtpm: Swtpm::start(),
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     fn state_path(&self) -> PathBuf {
@@ -39,10 +45,17 @@ impl Gateway {
         enrol(&self.swtpm.open(), &state, plan, &mut |_| ()).await
     }
 
-    async fn attest(&self, renew: bool, boot_log: &str) -> Result<attestation::Outcome, AttesterError> {
+    async fn attest(
+        &self,
+        renew: bool,
+        boot_log: &str,
+    ) -> Result<attestation::Outcome, AttesterError> {
         let state = StateDir::open(&self.state_path()).unwrap();
-        let plan =
-            attestation::Plan { renew, boot_log: boot_log.into(), evidence_dir: None };
+        let plan = attestation::Plan {
+            renew,
+            boot_log: boot_log.into(),
+            evidence_dir: None,
+        };
         attestation::attest(&self.swtpm.open(), &state, &plan, &mut |_| ()).await
     }
 }
@@ -56,18 +69,35 @@ async fn a_gateway_enrols_attests_and_renews() {
     plan.boot_log = log.clone();
     plan.evidence_dir = Some(gateway.dir.path().join("evidence"));
     let outcome = gateway.enrol(&plan).await.unwrap();
-    let Outcome::Granted(enrolled, verdict) = outcome else { panic!("{outcome:?}") };
+    let Outcome::Granted(enrolled, verdict) = outcome else {
+        panic!("{outcome:?}")
+    };
     assert_eq!(verdict.ear_jwt, "e.a.r");
     assert_eq!(enrolled.ldevid_chain.len(), 2);
     // Challenge and Enroll went over one connection.
     assert_eq!(verifier.script.lock().unwrap().connections, 1);
-    for file in
-        ["ak.pub", "quote.attest", "quote.sig", "pcrs.json", "claims.cose", "boot.log", "nonce.hex"]
-    {
-        assert!(gateway.dir.path().join("evidence").join(file).exists(), "{file}");
+    for file in [
+        "ak.pub",
+        "quote.attest",
+        "quote.sig",
+        "pcrs.json",
+        "claims.cose",
+        "boot.log",
+        "nonce.hex",
+    ] {
+        assert!(
+            gateway.dir.path().join("evidence").join(file).exists(),
+            "{file}"
+        );
     }
-    for file in ["state.json", "ldevid.pem", "ldevid.pub", "ldevid.priv", "server-ca.pem", "ear.jwt"]
-    {
+    for file in [
+        "state.json",
+        "ldevid.pem",
+        "ldevid.pub",
+        "ldevid.priv",
+        "server-ca.pem",
+        "ear.jwt",
+    ] {
         assert!(gateway.state_path().join(file).exists(), "{file}");
     }
 
@@ -78,12 +108,20 @@ async fn a_gateway_enrols_attests_and_renews() {
         let script = verifier.script.lock().unwrap();
         assert_eq!(script.client.as_ref(), enrolled.ldevid_chain.first());
         assert_eq!(script.connections, 2);
-        let sent = script.attests[0].evidence.as_ref().unwrap().boot_log.as_ref().unwrap();
+        let sent = script.attests[0]
+            .evidence
+            .as_ref()
+            .unwrap()
+            .boot_log
+            .as_ref()
+            .unwrap();
         assert_eq!(sent.log, Some(Log::Sha256(sha256(b"a boot log"))));
     }
 
     let outcome = gateway.attest(true, "/nonexistent").await.unwrap();
-    let attestation::Outcome::Affirmed(_, Some(renewed)) = outcome else { panic!("{outcome:?}") };
+    let attestation::Outcome::Affirmed(_, Some(renewed)) = outcome else {
+        panic!("{outcome:?}")
+    };
     assert_ne!(renewed.ldevid_chain, enrolled.ldevid_chain);
     assert_eq!(renewed.keys, enrolled.keys);
     let state = StateDir::open(&gateway.state_path()).unwrap();
@@ -97,7 +135,9 @@ async fn recovery_keeps_the_gateway_and_changes_the_keys() {
         panic!()
     };
     let plan = Plan::recovery(&before, "/nonexistent".into());
-    let Outcome::Granted(after, _) = gateway.enrol(&plan).await.unwrap() else { panic!() };
+    let Outcome::Granted(after, _) = gateway.enrol(&plan).await.unwrap() else {
+        panic!()
+    };
     assert_eq!(before.gateway_id, after.gateway_id);
     assert_ne!(before.keys.ak, after.keys.ak);
     assert_ne!(before.keys.ldevid, after.keys.ldevid);
@@ -150,7 +190,9 @@ async fn a_run_killed_before_the_answer_is_resumed() {
     let state = StateDir::open(&gateway.state_path()).unwrap();
     state.set_pending(&pending).unwrap();
     drop(state);
-    let Outcome::Granted(again, _) = gateway.enrol(&plan).await.unwrap() else { panic!() };
+    let Outcome::Granted(again, _) = gateway.enrol(&plan).await.unwrap() else {
+        panic!()
+    };
     assert_eq!(again, enrolled);
     let script = verifier.script.lock().unwrap();
     assert_eq!((script.enrolls.len(), script.granted.len()), (2, 1));
@@ -184,7 +226,9 @@ async fn a_pending_enrolment_that_was_never_seen_gives_way() {
         .unwrap();
     drop(state);
     std::fs::remove_file(gateway.state_path().join("state.json")).unwrap();
-    let Outcome::Granted(again, _) = gateway.enrol(&plan).await.unwrap() else { panic!() };
+    let Outcome::Granted(again, _) = gateway.enrol(&plan).await.unwrap() else {
+        panic!()
+    };
     assert_ne!(again.keys.ldevid, enrolled.keys.ldevid);
 }
 
@@ -200,10 +244,16 @@ async fn a_refusal_leaves_nothing_half_enrolled() {
     assert_eq!(verdict.reasons[0].detail, "PCR 4\u{FFFD}[31m");
     let state = StateDir::open(&gateway.state_path()).unwrap();
     assert_eq!(state.pending().unwrap(), None);
-    assert!(matches!(state.require_enrolled(), Err(StateError::NotEnrolled(_))));
+    assert!(matches!(
+        state.require_enrolled(),
+        Err(StateError::NotEnrolled(_))
+    ));
     drop(state);
     verifier.script.lock().unwrap().refuse = false;
-    assert!(matches!(gateway.enrol(&verifier.plan(CHOICE)).await, Ok(Outcome::Granted(..))));
+    assert!(matches!(
+        gateway.enrol(&verifier.plan(CHOICE)).await,
+        Ok(Outcome::Granted(..))
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,9 +264,15 @@ async fn a_wrong_token_is_refused_in_words() {
     let error = gateway.enrol(&plan).await.unwrap_err();
     assert!(matches!(
         &error,
-        AttesterError::Client(ClientError::Refused { call: "RequestChallenge", .. })
+        AttesterError::Client(ClientError::Refused {
+            call: "RequestChallenge",
+            ..
+        })
     ));
-    assert_eq!(error.to_string(), "RequestChallenge: not admitted\u{FFFD}[31m (PermissionDenied)");
+    assert_eq!(
+        error.to_string(),
+        "RequestChallenge: not admitted\u{FFFD}[31m (PermissionDenied)"
+    );
     assert!(error.next_step().contains("token"));
 }
 
@@ -225,7 +281,10 @@ async fn a_certificate_for_another_key_is_not_taken() {
     let (gateway, verifier) = (Gateway::new(), Verifier::start().await);
     verifier.script.lock().unwrap().wrong_key = true;
     let error = gateway.enrol(&verifier.plan(CHOICE)).await.unwrap_err();
-    assert!(matches!(error, AttesterError::Client(ClientError::BadAnswer { .. })), "{error}");
+    assert!(
+        matches!(error, AttesterError::Client(ClientError::BadAnswer { .. })),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,12 +296,20 @@ async fn adv_a28_another_server_is_not_spoken_to() {
         ca_der: ca_der.to_vec(),
     };
     let pinned = &verifier.server.ca_der;
-    connect(address, &trust("verifier.test", pinned), None).await.unwrap();
-    let error = connect(address, &trust("other.test", pinned), None).await.unwrap_err();
+    connect(address, &trust("verifier.test", pinned), None)
+        .await
+        .unwrap();
+    let error = connect(address, &trust("other.test", pinned), None)
+        .await
+        .unwrap_err();
     assert!(matches!(error, ClientError::Untrusted { .. }), "{error}");
-    let error = connect(address, &trust("verifier.test", &ca().der), None).await.unwrap_err();
+    let error = connect(address, &trust("verifier.test", &ca().der), None)
+        .await
+        .unwrap_err();
     assert!(matches!(error, ClientError::Untrusted { .. }), "{error}");
-    let error = connect("127.0.0.1:1", &trust("verifier.test", pinned), None).await.unwrap_err();
+    let error = connect("127.0.0.1:1", &trust("verifier.test", pinned), None)
+        .await
+        .unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. }) && error.is_passing());
     // A server without TLS.
     let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -250,10 +317,15 @@ async fn adv_a28_another_server_is_not_spoken_to() {
     let serve = tokio::spawn(async move {
         use tokio::io::AsyncWriteExt;
         let (mut socket, _) = plain.accept().await.unwrap();
-        socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        socket
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .await
+            .unwrap();
         socket
     });
-    let error = connect(&plain_address, &trust("verifier.test", pinned), None).await.unwrap_err();
+    let error = connect(&plain_address, &trust("verifier.test", pinned), None)
+        .await
+        .unwrap_err();
     assert!(matches!(error, ClientError::Handshake { .. }), "{error}");
     drop(serve.await);
 }
@@ -265,12 +337,20 @@ async fn a_connection_has_its_own_exporter_and_no_successor() {
         server_name: verifier.server.name.clone(),
         ca_der: verifier.server.ca_der.clone(),
     };
-    let first = connect(&verifier.server.address, &trust, None).await.unwrap();
-    let second = connect(&verifier.server.address, &trust, None).await.unwrap();
+    let first = connect(&verifier.server.address, &trust, None)
+        .await
+        .unwrap();
+    let second = connect(&verifier.server.address, &trust, None)
+        .await
+        .unwrap();
     assert_ne!(first.exporter, second.exporter);
     verifier.script.lock().unwrap().lose_requests = 1;
     let request = holdfast_proto::grpc::v1::EnrollRequest::default();
-    first.enrollment().enroll(request.clone()).await.unwrap_err();
+    first
+        .enrollment()
+        .enroll(request.clone())
+        .await
+        .unwrap_err();
     // The connection broke; a further call fails instead of finding another.
     let error = first.enrollment().enroll(request).await.unwrap_err();
     assert!(std::error::Error::source(&error).is_some(), "{error:?}");
@@ -291,7 +371,9 @@ async fn adv_a19_an_identity_of_another_ca_is_refused() {
     state.promote(&enrolled).unwrap();
     drop(state);
     let error = gateway.attest(false, "/nonexistent").await.unwrap_err();
-    let AttesterError::Client(error) = error else { panic!("{error}") };
+    let AttesterError::Client(error) = error else {
+        panic!("{error}")
+    };
     assert!(error.is_identity_refused(), "{error:?}");
     assert!(error.next_step().contains("recover"));
 }
@@ -299,7 +381,10 @@ async fn adv_a19_an_identity_of_another_ca_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn adv_a23_a_copied_state_directory_is_worthless() {
     let (gateway, verifier) = (Gateway::new(), Verifier::start().await);
-    assert!(matches!(gateway.enrol(&verifier.plan(CHOICE)).await, Ok(Outcome::Granted(..))));
+    assert!(matches!(
+        gateway.enrol(&verifier.plan(CHOICE)).await,
+        Ok(Outcome::Granted(..))
+    ));
     let thief = Gateway::new();
     copy_dir(&gateway.state_path(), &thief.state_path());
     // No storage root on the thief's TPM …
@@ -315,10 +400,19 @@ async fn adv_a23_a_copied_state_directory_is_worthless() {
     let state = StateDir::open(&thief.state_path()).unwrap();
     let key = state.require_enrolled().unwrap().keys.ldevid;
     drop(state);
-    assert!(matches!(tpm.sign(&key, [0; 32]), Err(TpmError::KeyOfAnotherTpm { .. })));
+    assert!(matches!(
+        tpm.sign(&key, [0; 32]),
+        Err(TpmError::KeyOfAnotherTpm { .. })
+    ));
     drop(tpm);
     let error = thief.attest(false, "/nonexistent").await.unwrap_err();
-    assert!(matches!(&error, AttesterError::Tpm(TpmError::OtherStorageRoot { .. })), "{error}");
+    assert!(
+        matches!(
+            &error,
+            AttesterError::Tpm(TpmError::OtherStorageRoot { .. })
+        ),
+        "{error}"
+    );
     assert!(error.next_step().contains("only with the TPM that made it"));
     // The gateway itself is untouched.
     assert!(gateway.attest(false, "/nonexistent").await.is_ok());
@@ -327,16 +421,26 @@ async fn adv_a23_a_copied_state_directory_is_worthless() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cleared_tpm_is_recognised() {
     let (gateway, verifier) = (Gateway::new(), Verifier::start().await);
-    assert!(matches!(gateway.enrol(&verifier.plan(CHOICE)).await, Ok(Outcome::Granted(..))));
+    assert!(matches!(
+        gateway.enrol(&verifier.plan(CHOICE)).await,
+        Ok(Outcome::Granted(..))
+    ));
     let mut context = gateway.swtpm.context();
     context.execute_with_session(
         Some(tss_esapi::interface_types::session_handles::AuthSession::Password),
-        |context| context.clear(tss_esapi::handles::AuthHandle::Lockout).unwrap(),
+        |context| {
+            context
+                .clear(tss_esapi::handles::AuthHandle::Lockout)
+                .unwrap()
+        },
     );
     drop(context);
     let error = gateway.attest(false, "/nonexistent").await.unwrap_err();
     assert!(
-        matches!(&error, AttesterError::Tpm(TpmError::OtherStorageRoot { .. })),
+        matches!(
+            &error,
+            AttesterError::Tpm(TpmError::OtherStorageRoot { .. })
+        ),
         "{error}"
     );
     assert!(error.to_string().contains("cleared"));

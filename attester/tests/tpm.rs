@@ -1,4 +1,5 @@
 //! The TPM room on a live swtpm.
+#![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
 
 mod support;
 
@@ -11,11 +12,17 @@ use ring::signature::{self, UnparsedPublicKey};
 use support::{Swtpm, make_credential};
 
 fn selection(indices: impl IntoIterator<Item = u32>) -> PcrSelection {
-    PcrSelection { hash: HashAlg::Sha256, pcrs: PcrSet::from_indices(indices).unwrap() }
+    PcrSelection {
+        hash: HashAlg::Sha256,
+        pcrs: PcrSet::from_indices(indices).unwrap(),
+    }
 }
 
 fn ak(alg: AkAlg) -> AttestationKey {
-    AttestationKey { alg, unique: [7; 32] }
+    AttestationKey {
+        alg,
+        unique: [7; 32],
+    }
 }
 
 /// Checks a TPMT_SIGNATURE with ring.
@@ -53,7 +60,10 @@ fn srk_is_made_once_and_pinned() {
     let found = tpm.storage_root(Some(&made.name)).unwrap();
     assert_eq!((found.created, &found.name), (false, &made.name));
     let other = Name::parse(&[&[0, 0x0B][..], &[1; 32]].concat()).unwrap();
-    assert!(matches!(tpm.storage_root(Some(&other)), Err(TpmError::OtherStorageRoot { .. })));
+    assert!(matches!(
+        tpm.storage_root(Some(&other)),
+        Err(TpmError::OtherStorageRoot { .. })
+    ));
     // The right one still works afterwards.
     tpm.storage_root(Some(&made.name)).unwrap();
     tpm.create_ldevid().unwrap();
@@ -70,7 +80,9 @@ fn an_occupied_handle_is_left_alone() {
         Some(tss_esapi::interface_types::session_handles::AuthSession::Password),
         |context| {
             let owner = tss_esapi::interface_types::resource_handles::Hierarchy::Owner;
-            let key = context.create_primary(owner, area, None, None, None, None).unwrap();
+            let key = context
+                .create_primary(owner, area, None, None, None, None)
+                .unwrap();
             let handle = tss_esapi::handles::PersistentTpmHandle::new(0x8100_0001).unwrap();
             context
                 .evict_control(
@@ -83,8 +95,20 @@ fn an_occupied_handle_is_left_alone() {
     );
     drop(context);
     let error = swtpm.open().storage_root(None).unwrap_err();
-    assert!(matches!(error, TpmError::HandleOccupied { handle: 0x8100_0001, .. }), "{error}");
-    let settings = Settings { srk_handle: 0x8100_0002, ..Settings::default() };
+    assert!(
+        matches!(
+            error,
+            TpmError::HandleOccupied {
+                handle: 0x8100_0001,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let settings = Settings {
+        srk_handle: 0x8100_0002,
+        ..Settings::default()
+    };
     let tpm = Tpm::open_with(&swtpm.tcti(), settings).unwrap();
     assert!(tpm.storage_root(None).unwrap().created);
 }
@@ -105,11 +129,18 @@ fn every_ek_kind_is_found_by_its_certificate() {
     for (choice, template) in kinds {
         let bare = swtpm.open().endorsement_key(choice).unwrap();
         assert!(bare.certificate_chain.is_empty());
-        assert!(bare.public.matches_template(&template.public()), "{choice:?}");
+        assert!(
+            bare.public.matches_template(&template.public()),
+            "{choice:?}"
+        );
     }
     let rsa = swtpm.certify_ek(EkTemplate::L1);
     assert_eq!(
-        swtpm.open().endorsement_key(EkChoice::Auto).unwrap().certificate_chain,
+        swtpm
+            .open()
+            .endorsement_key(EkChoice::Auto)
+            .unwrap()
+            .certificate_chain,
         vec![rsa.clone()]
     );
     let mut expected = vec![(EkTemplate::L1, rsa)];
@@ -126,7 +157,10 @@ fn every_ek_kind_is_found_by_its_certificate() {
     for ((choice, _), (template, certificate)) in kinds.iter().zip(&expected) {
         let ek = tpm.endorsement_key(*choice).unwrap();
         assert_eq!(EkTemplate::matching(&ek.public), Some(*template));
-        assert_eq!(ek.certificate_chain, vec![certificate.clone(), first.clone(), second.clone()]);
+        assert_eq!(
+            ek.certificate_chain,
+            vec![certificate.clone(), first.clone(), second.clone()]
+        );
     }
     // ECC is preferred: it costs milliseconds.
     let auto = tpm.endorsement_key(EkChoice::Auto).unwrap();
@@ -140,7 +174,10 @@ fn every_ek_kind_is_found_by_its_certificate() {
 fn template_and_nonce_in_nv_make_another_ek() {
     let swtpm = Swtpm::start();
     let standard = swtpm.open().endorsement_key(EkChoice::EccP256).unwrap();
-    swtpm.write_nv(EkTemplate::L2.template_nv_index(), &EkTemplate::L2.public().encode());
+    swtpm.write_nv(
+        EkTemplate::L2.template_nv_index(),
+        &EkTemplate::L2.public().encode(),
+    );
     swtpm.write_nv(EkTemplate::L2.nonce_nv_index().unwrap(), &[9; 32]);
     let special = swtpm.open().endorsement_key(EkChoice::EccP256).unwrap();
     assert_ne!(standard.public, special.public);
@@ -171,16 +208,30 @@ fn credential_is_activated_by_every_ek_kind() {
     let tpm = swtpm.open();
     let key = ak(AkAlg::EcdsaP256);
     let ak_name = tpm.attestation_key(&key).unwrap().name();
-    for choice in [EkChoice::Rsa2048, EkChoice::EccP256, EkChoice::EccP384, EkChoice::Rsa3072] {
+    for choice in [
+        EkChoice::Rsa2048,
+        EkChoice::EccP256,
+        EkChoice::EccP384,
+        EkChoice::Rsa3072,
+    ] {
         let ek = tpm.endorsement_key(choice).unwrap();
         let secret = [0x5A; 32];
         let (blob, encrypted) = make_credential(&maker, &ek.public, &ak_name, secret);
-        let got = tpm.activate_credential(&ek.template, &key, &blob, &encrypted).unwrap();
+        let got = tpm
+            .activate_credential(&ek.template, &key, &blob, &encrypted)
+            .unwrap();
         assert_eq!(got.as_slice(), secret, "{choice:?}");
         // For another AK: refused, and the session slots are back.
-        let other = AttestationKey { alg: AkAlg::EcdsaP256, unique: [8; 32] };
-        assert!(tpm.activate_credential(&ek.template, &other, &blob, &encrypted).is_err());
-        tpm.activate_credential(&ek.template, &key, &blob, &encrypted).unwrap();
+        let other = AttestationKey {
+            alg: AkAlg::EcdsaP256,
+            unique: [8; 32],
+        };
+        assert!(
+            tpm.activate_credential(&ek.template, &other, &blob, &encrypted)
+                .is_err()
+        );
+        tpm.activate_credential(&ek.template, &key, &blob, &encrypted)
+            .unwrap();
     }
 }
 
@@ -207,7 +258,10 @@ fn quote_and_certify_verify() {
         let digest = key.hash().digest(&parts);
         assert_eq!(
             attest.attested,
-            Attested::Quote { selection: vec![selection], pcr_digest: digest.as_bytes().to_vec() }
+            Attested::Quote {
+                selection: vec![selection],
+                pcr_digest: digest.as_bytes().to_vec()
+            }
         );
 
         let certify = tpm.certify(&blob, &key, [2; 32]).unwrap();
@@ -224,18 +278,29 @@ fn ldevid_key_signs() {
     let tpm = swtpm.open();
     let blob = tpm.create_ldevid().unwrap();
     let digest = HashAlg::Sha256.digest(&[b"message"]);
-    let signature = tpm.sign(&blob, digest.as_bytes().try_into().unwrap()).unwrap();
+    let signature = tpm
+        .sign(&blob, digest.as_bytes().try_into().unwrap())
+        .unwrap();
     verify(blob.public(), b"message", &signature.encode());
 }
 
 #[test]
 fn a_bank_that_is_not_there_is_named() {
     let swtpm = Swtpm::start();
-    let sha512 = PcrSelection { hash: HashAlg::Sha512, ..selection([3, 4]) };
+    let sha512 = PcrSelection {
+        hash: HashAlg::Sha512,
+        ..selection([3, 4])
+    };
     match swtpm.open().read_pcrs(&sha512) {
         // swtpm 0.7 has all four banks; a TPM without says PcrMissing.
         Ok(values) => assert_eq!(values.len(), 2),
-        Err(error) => assert!(matches!(error, TpmError::PcrMissing { bank: "sha512", index: 3 })),
+        Err(error) => assert!(matches!(
+            error,
+            TpmError::PcrMissing {
+                bank: "sha512",
+                index: 3
+            }
+        )),
     }
 }
 
@@ -261,14 +326,23 @@ fn two_hundred_failures_leave_no_slot_taken() {
     let ek = tpm.endorsement_key(EkChoice::EccP256).unwrap();
     let key = ak(AkAlg::EcdsaP256);
     for n in 0..50 {
-        assert!(matches!(tpm.sign(&stranger, [n; 32]), Err(TpmError::KeyOfAnotherTpm { .. })));
+        assert!(matches!(
+            tpm.sign(&stranger, [n; 32]),
+            Err(TpmError::KeyOfAnotherTpm { .. })
+        ));
         assert!(tpm.certify(&stranger, &key, [n; 32]).is_err());
-        assert!(tpm.activate_credential(&ek.template, &key, &[n; 52], &[n; 68]).is_err());
+        assert!(
+            tpm.activate_credential(&ek.template, &key, &[n; 52], &[n; 68])
+                .is_err()
+        );
         assert!(tpm.storage_root(Some(&ek.public.name())).is_err());
     }
     tpm.storage_root(None).unwrap();
     let facts = tpm.facts().unwrap();
-    assert_eq!((facts.free_transient, facts.free_sessions), (Some(3), Some(3)));
+    assert_eq!(
+        (facts.free_transient, facts.free_sessions),
+        (Some(3), Some(3))
+    );
     let blob = tpm.create_ldevid().unwrap();
     tpm.certify(&blob, &key, [1; 32]).unwrap();
     tpm.quote(&key, &selection([0]), [1; 32]).unwrap();
@@ -282,7 +356,17 @@ fn what_a_killed_run_left_loaded_is_flushed() {
     // TPM2_LoadExternal of a public area.
     let load = [&[0, 0][..], &public.encode_tpm2b(), &null].concat();
     // TPM2_StartAuthSession: HMAC, no salt, no binding, 16-byte nonce.
-    let start = [&null[..], &null, &[0, 16], &[7; 16], &[0, 0], &[0], &[0, 0x10], &[0, 0x0B]].concat();
+    let start = [
+        &null[..],
+        &null,
+        &[0, 16],
+        &[7; 16],
+        &[0, 0],
+        &[0],
+        &[0, 0x10],
+        &[0, 0x0B],
+    ]
+    .concat();
     for _ in 0..3 {
         let load = support::raw_command(0x167, &load);
         swtpm.send_raw(&[load, support::raw_command(0x176, &start)]);
@@ -291,7 +375,10 @@ fn what_a_killed_run_left_loaded_is_flushed() {
     tpm.storage_root(None).unwrap();
     tpm.attestation_key(&ak(AkAlg::EcdsaP256)).unwrap();
     let facts = tpm.facts().unwrap();
-    assert_eq!((facts.free_transient, facts.free_sessions), (Some(3), Some(3)));
+    assert_eq!(
+        (facts.free_transient, facts.free_sessions),
+        (Some(3), Some(3))
+    );
 }
 
 #[test]
@@ -300,7 +387,12 @@ fn facts_of_swtpm() {
     swtpm.certify_ek(EkTemplate::L2);
     let facts = swtpm.open().facts().unwrap();
     assert_eq!(facts.manufacturer, "IBM");
-    assert!(facts.pcr_banks.iter().any(|bank| bank.alg == "sha256" && bank.pcrs == 24));
+    assert!(
+        facts
+            .pcr_banks
+            .iter()
+            .any(|bank| bank.alg == "sha256" && bank.pcrs == 24)
+    );
     assert!(!facts.in_lockout && facts.endorsement_enabled && facts.owner_enabled);
     assert_eq!(facts.certificates.leaves.len(), 1);
     assert_eq!(facts.srk, holdfast_attester::tpm::SrkOccupant::Free);
@@ -315,7 +407,9 @@ fn a_wrong_endorsement_auth_is_not_tried_twice() {
         Some(tss_esapi::interface_types::session_handles::AuthSession::Password),
         |context| {
             let auth = b"right".as_slice().try_into().unwrap();
-            context.hierarchy_change_auth(AuthHandle::Endorsement, auth).unwrap();
+            context
+                .hierarchy_change_auth(AuthHandle::Endorsement, auth)
+                .unwrap();
         },
     );
     let dir = tempfile::tempdir().unwrap();
@@ -324,13 +418,19 @@ fn a_wrong_endorsement_auth_is_not_tried_twice() {
         std::fs::write(&path, auth).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let auth = holdfast_attester::tpm::AuthValue::from_file(&path).unwrap();
-        let settings = Settings { endorsement_auth: Some(auth), ..Settings::default() };
+        let settings = Settings {
+            endorsement_auth: Some(auth),
+            ..Settings::default()
+        };
         Tpm::open_with(&swtpm.tcti(), settings).unwrap()
     };
     let tpm = open("wrong");
     tpm.storage_root(None).unwrap();
     let key = ak(AkAlg::EcdsaP256);
-    assert!(matches!(tpm.attestation_key(&key), Err(TpmError::AuthRefused { .. })));
+    assert!(matches!(
+        tpm.attestation_key(&key),
+        Err(TpmError::AuthRefused { .. })
+    ));
     let sent = tpm.command_count();
     let error = tpm.attestation_key(&key).unwrap_err();
     assert!(matches!(error, TpmError::AuthRefused { .. }));
@@ -344,7 +444,8 @@ fn a_wrong_endorsement_auth_is_not_tried_twice() {
     let ek = tpm.endorsement_key(EkChoice::EccP256).unwrap();
     let name = tpm.attestation_key(&key).unwrap().name();
     let (blob, encrypted) = make_credential(&maker, &ek.public, &name, [3; 32]);
-    tpm.activate_credential(&ek.template, &key, &blob, &encrypted).unwrap();
+    tpm.activate_credential(&ek.template, &key, &blob, &encrypted)
+        .unwrap();
 }
 
 #[test]

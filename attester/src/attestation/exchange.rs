@@ -64,7 +64,8 @@ pub async fn attest(
     let enrolled = state.require_enrolled()?;
     let reattestation = {
         let (enrolled, renew) = (enrolled.clone(), plan.renew);
-        tpm.offload(move |tpm| Reattestation::new(tpm, &enrolled, renew)).await?
+        tpm.offload(move |tpm| Reattestation::new(tpm, &enrolled, renew))
+            .await?
     };
     let mut backoff = Backoff::new(RETRIES);
     let answer = loop {
@@ -92,7 +93,8 @@ pub async fn remote_status(
     enrolled: &Enrolled,
 ) -> Result<v1::GetStatusResponse, AttesterError> {
     let pinned = enrolled.keys.srk_name.clone();
-    tpm.offload(move |tpm| tpm.storage_root(Some(&pinned))).await?;
+    tpm.offload(move |tpm| tpm.storage_root(Some(&pinned)))
+        .await?;
     let connection = connect(tpm, enrolled).await?;
     let answer = connection
         .attestation()
@@ -145,7 +147,10 @@ async fn attempt(
             .await?
     };
     watch(Step::EvidenceReady(&request));
-    let answer = client.attest(request).await.map_err(|status| connection.failed("Attest", status))?;
+    let answer = client
+        .attest(request)
+        .await
+        .map_err(|status| connection.failed("Attest", status))?;
     Ok(answer.into_inner())
 }
 
@@ -172,7 +177,11 @@ fn conclude(
         }
         (true, None) => {
             let problem = "affirms and grants nothing";
-            return Err(ClientError::BadAnswer { call: CALL, problem }.into());
+            return Err(ClientError::BadAnswer {
+                call: CALL,
+                problem,
+            }
+            .into());
         }
         (false, _) => None,
     };

@@ -29,8 +29,16 @@ impl Reattestation {
     /// [`AttesterError::Tpm`] where this TPM is not the one that enrolled.
     pub fn new(tpm: &Tpm, enrolled: &Enrolled, renew: bool) -> Result<Self, AttesterError> {
         tpm.storage_root(Some(&enrolled.keys.srk_name))?;
-        let purpose = if renew { Purpose::Renew } else { Purpose::Attest };
-        Ok(Self { tpm: tpm.clone(), enrolled: enrolled.clone(), purpose })
+        let purpose = if renew {
+            Purpose::Renew
+        } else {
+            Purpose::Attest
+        };
+        Ok(Self {
+            tpm: tpm.clone(),
+            enrolled: enrolled.clone(),
+            purpose,
+        })
     }
 
     /// Meets the challenge. `exporter` is of the connection that will carry the
@@ -73,8 +81,10 @@ impl Reattestation {
         Ok(v1::AttestRequest {
             token: challenge.token.clone(),
             evidence: Some(evidence),
-            ldevid_certification: certification
-                .map(|c| v1::KeyCertification { attest: c.attest, signature: c.signature }),
+            ldevid_certification: certification.map(|c| v1::KeyCertification {
+                attest: c.attest,
+                signature: c.signature,
+            }),
         })
     }
 }

@@ -24,7 +24,10 @@ pub(super) async fn run(config: &Config, args: Attest, report: &Report) -> Resul
             report.say("Affirmed: the verifier still trusts this gateway.");
             report.reasons(&verdict);
             if let Some(enrolled) = &renewed {
-                report.say(format_args!("  new LDevID valid until {}", date(enrolled.not_after)));
+                report.say(format_args!(
+                    "  new LDevID valid until {}",
+                    date(enrolled.not_after)
+                ));
             }
             report.result(&json!({
                 "outcome": "affirmed",
@@ -37,7 +40,8 @@ pub(super) async fn run(config: &Config, args: Attest, report: &Report) -> Resul
             DONE
         }
         Outcome::Refused(verdict) => {
-            report.say("Refused: the verifier no longer trusts this gateway, and has suspended it:");
+            report
+                .say("Refused: the verifier no longer trusts this gateway, and has suspended it:");
             report.reasons(&verdict);
             report.result(&json!({
                 "outcome": "refused",
@@ -51,9 +55,14 @@ pub(super) async fn run(config: &Config, args: Attest, report: &Report) -> Resul
 
 fn tell(report: &Report, step: &Step<'_>) {
     match step {
-        Step::Connected => report.say("Connected: mutual TLS 1.3 by the LDevID, signed for by its key in the TPM."),
+        Step::Connected => {
+            report.say("Connected: mutual TLS 1.3 by the LDevID, signed for by its key in the TPM.")
+        }
         Step::Challenged(challenge) => {
-            let pcrs = challenge.pcr_selection.as_ref().map(|s| s.pcr_indices.as_slice());
+            let pcrs = challenge
+                .pcr_selection
+                .as_ref()
+                .map(|s| s.pcr_indices.as_slice());
             report.say(format_args!(
                 "Challenged: a fresh nonce, PCRs {:?} to quote.",
                 pcrs.unwrap_or_default()
@@ -61,7 +70,11 @@ fn tell(report: &Report, step: &Step<'_>) {
         }
         Step::EvidenceReady(request) => report.say(format_args!(
             "Evidence: quoted by the AK, claims bound to this TLS connection{}.",
-            if request.ldevid_certification.is_some() { ", LDevID key certified anew" } else { "" }
+            if request.ldevid_certification.is_some() {
+                ", LDevID key certified anew"
+            } else {
+                ""
+            }
         )),
         Step::Retrying(error) => report.say(format_args!("{error}: trying again …")),
     }

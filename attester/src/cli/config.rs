@@ -53,17 +53,24 @@ pub(super) struct Config {
 impl Config {
     pub(super) fn resolve(global: &Global) -> Result<Self, Failure> {
         let file = read_file(global.config.as_deref())?;
-        let wrong = |key: &str, why: String| Failure::bad_input(format!("{key}: {why}"), "correct the settings file");
+        let wrong = |key: &str, why: String| {
+            Failure::bad_input(format!("{key}: {why}"), "correct the settings file")
+        };
         let tcti = file.tcti.map(|t| t.parse::<TctiName>()).transpose();
         let handle = file.srk_handle.map(|h| parse_handle(&h)).transpose();
         let ek = file.ek.map(|ek| ek.parse()).transpose();
         let ak = file.ak.map(|ak| parse_ak_alg(&ak)).transpose();
-        let endorsement = global.endorsement_auth_file.clone().or(file.endorsement_auth_file);
+        let endorsement = global
+            .endorsement_auth_file
+            .clone()
+            .or(file.endorsement_auth_file);
         let owner = global.owner_auth_file.clone().or(file.owner_auth_file);
         Ok(Self {
             tcti: match &global.tcti {
                 Some(tcti) => tcti.clone(),
-                None => tcti.map_err(|e| wrong("tcti", e.to_string()))?.unwrap_or_default(),
+                None => tcti
+                    .map_err(|e| wrong("tcti", e.to_string()))?
+                    .unwrap_or_default(),
             },
             state_dir: global
                 .state_dir
@@ -73,12 +80,16 @@ impl Config {
             settings: Settings {
                 srk_handle: match global.srk_handle {
                     Some(handle) => handle,
-                    None => handle.map_err(|e| wrong("srk_handle", e))?.unwrap_or(DEFAULT_SRK_HANDLE),
+                    None => handle
+                        .map_err(|e| wrong("srk_handle", e))?
+                        .unwrap_or(DEFAULT_SRK_HANDLE),
                 },
                 endorsement_auth: auth(endorsement.as_deref())?,
                 owner_auth: auth(owner.as_deref())?,
             },
-            boot_log: file.boot_log.unwrap_or_else(|| PathBuf::from(BOOT_LOG_PATH)),
+            boot_log: file
+                .boot_log
+                .unwrap_or_else(|| PathBuf::from(BOOT_LOG_PATH)),
             ek: ek.map_err(|e| wrong("ek", e))?.unwrap_or_default(),
             ak: ak.map_err(|e| wrong("ak", e))?.unwrap_or_default(),
         })
@@ -101,7 +112,10 @@ impl Config {
     }
 
     pub(super) fn keys(&self, args: &KeyArgs) -> KeyChoice {
-        KeyChoice { ek: args.ek.unwrap_or(self.ek), ak: args.ak.unwrap_or(self.ak) }
+        KeyChoice {
+            ek: args.ek.unwrap_or(self.ek),
+            ak: args.ak.unwrap_or(self.ak),
+        }
     }
 }
 
@@ -111,21 +125,29 @@ pub(super) fn parse_handle(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(digits, 16) {
         // TPM_HT_PERSISTENT; from 0x81800000 on they are the platform's.
         Ok(handle @ 0x8100_0000..=0x817F_FFFF) => Ok(handle),
-        _ => Err(format!("{text:?} is not a persistent handle from 0x81000000 to 0x817fffff")),
+        _ => Err(format!(
+            "{text:?} is not a persistent handle from 0x81000000 to 0x817fffff"
+        )),
     }
 }
 
 fn auth(path: Option<&Path>) -> Result<Option<AuthValue>, Failure> {
-    path.map(AuthValue::from_file)
-        .transpose()
-        .map_err(|e| Failure::bad_input(e, "correct the file, or leave the flag out where the hierarchy has no auth value"))
+    path.map(AuthValue::from_file).transpose().map_err(|e| {
+        Failure::bad_input(
+            e,
+            "correct the file, or leave the flag out where the hierarchy has no auth value",
+        )
+    })
 }
 
 fn read_file(path: Option<&Path>) -> Result<File, Failure> {
     let named = path.is_some();
     let path = path.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     let bad = |e: &dyn std::fmt::Display| {
-        Failure::bad_input(format!("{}: {e}", path.display()), "correct the settings file")
+        Failure::bad_input(
+            format!("{}: {e}", path.display()),
+            "correct the settings file",
+        )
     };
     match std::fs::read_to_string(path) {
         Ok(text) => toml::from_str(&text).map_err(|e| bad(&e)),

@@ -56,7 +56,12 @@ impl Findings {
         detail: impl Into<String>,
         next_step: &'static str,
     ) {
-        self.0.push(Check { level, subject, detail: detail.into(), next_step });
+        self.0.push(Check {
+            level,
+            subject,
+            detail: detail.into(),
+            next_step,
+        });
     }
 }
 
@@ -114,17 +119,29 @@ fn examine(facts: &TpmFacts, config: &Config, findings: &mut Findings) {
             "give it by --endorsement-auth-file FILE (mode 0600)",
         );
     }
-    match (&facts.srk, facts.owner_auth_set && config.settings.owner_auth.is_none()) {
+    match (
+        &facts.srk,
+        facts.owner_auth_set && config.settings.owner_auth.is_none(),
+    ) {
         (SrkOccupant::Free, true) => findings.lack(
             "owner auth",
             "the owner hierarchy has an auth value, and the storage root key is still to be made",
             "give it by --owner-auth-file FILE (mode 0600)",
         ),
         (SrkOccupant::Free, false) => {
-            findings.ok("storage root", format!("{:#010x} is free: enroll will make one", facts.srk_handle));
+            findings.ok(
+                "storage root",
+                format!("{:#010x} is free: enroll will make one", facts.srk_handle),
+            );
         }
         (SrkOccupant::Fit(name), _) => {
-            findings.ok("storage root", format!("{:#010x} holds a storage key, Name {name}", facts.srk_handle));
+            findings.ok(
+                "storage root",
+                format!(
+                    "{:#010x} holds a storage key, Name {name}",
+                    facts.srk_handle
+                ),
+            );
         }
         (SrkOccupant::Unfit(why), _) => findings.lack(
             "storage root",
@@ -139,8 +156,11 @@ fn examine(facts: &TpmFacts, config: &Config, findings: &mut Findings) {
 }
 
 fn examine_banks(facts: &TpmFacts, findings: &mut Findings) {
-    let banks: Vec<String> =
-        facts.pcr_banks.iter().map(|b| format!("{} ({} PCRs)", b.alg, b.pcrs)).collect();
+    let banks: Vec<String> = facts
+        .pcr_banks
+        .iter()
+        .map(|b| format!("{} ({} PCRs)", b.alg, b.pcrs))
+        .collect();
     if facts.pcr_banks.iter().any(|bank| bank.alg == "sha256") {
         findings.ok("PCR banks", banks.join(", "));
     } else {
@@ -177,8 +197,12 @@ fn examine_slots(facts: &TpmFacts, findings: &mut Findings) {
         && facts.free_sessions.is_none_or(|n| n >= SESSIONS_NEEDED);
     let detail = format!(
         "free: {} transient objects, {} sessions",
-        facts.free_transient.map_or_else(|| "?".to_owned(), |n| n.to_string()),
-        facts.free_sessions.map_or_else(|| "?".to_owned(), |n| n.to_string()),
+        facts
+            .free_transient
+            .map_or_else(|| "?".to_owned(), |n| n.to_string()),
+        facts
+            .free_sessions
+            .map_or_else(|| "?".to_owned(), |n| n.to_string()),
     );
     if enough {
         findings.ok("slots", detail);
@@ -219,8 +243,14 @@ fn examine_certificates(facts: &TpmFacts, findings: &mut Findings) {
         );
     }
     match found.chain.len() {
-        0 => findings.ok("EK chain", "no chain in NV: the verifier's owner imports the vendor's intermediates"),
-        n => findings.ok("EK chain", format!("{n} certificate(s) in NV from 0x01c00100")),
+        0 => findings.ok(
+            "EK chain",
+            "no chain in NV: the verifier's owner imports the vendor's intermediates",
+        ),
+        n => findings.ok(
+            "EK chain",
+            format!("{n} certificate(s) in NV from 0x01c00100"),
+        ),
     }
 }
 
@@ -228,7 +258,10 @@ fn examine_certificates(facts: &TpmFacts, findings: &mut Findings) {
 fn try_endorsement_key(tpm: &Tpm, findings: &mut Findings) {
     match tpm.endorsement_key(EkChoice::Auto) {
         Ok(ek) => match gateway_id(&ek.public) {
-            Ok(id) => findings.ok("endorsement key", format!("made; this gateway's id would be {id}")),
+            Ok(id) => findings.ok(
+                "endorsement key",
+                format!("made; this gateway's id would be {id}"),
+            ),
             Err(error) => findings.lack("endorsement key", error.to_string(), "report this"),
         },
         // Said already, by the certificate's absence.
@@ -258,22 +291,36 @@ fn examine_state(config: &Config, facts: Option<&TpmFacts>, findings: &mut Findi
             match facts.map(|facts| &facts.srk) {
                 Some(SrkOccupant::Fit(name)) if name != pinned => findings.lack(
                     "state",
-                    format!("{} belongs to another TPM, or this one was cleared", path.display()),
+                    format!(
+                        "{} belongs to another TPM, or this one was cleared",
+                        path.display()
+                    ),
                     "enrol anew with an empty --state-dir",
                 ),
                 Some(SrkOccupant::Free) => findings.lack(
                     "state",
-                    format!("the storage root of {} is gone: the TPM was cleared", path.display()),
+                    format!(
+                        "the storage root of {} is gone: the TPM was cleared",
+                        path.display()
+                    ),
                     "enrol anew with an empty --state-dir",
                 ),
                 _ if enrolled.not_after <= now() => findings.warn(
                     "state",
-                    format!("enrolled as {}; the LDevID EXPIRED at {}", enrolled.gateway_id, date(enrolled.not_after)),
+                    format!(
+                        "enrolled as {}; the LDevID EXPIRED at {}",
+                        enrolled.gateway_id,
+                        date(enrolled.not_after)
+                    ),
                     "holdfast-attester recover",
                 ),
                 _ => findings.ok(
                     "state",
-                    format!("enrolled as {}, until {}", enrolled.gateway_id, date(enrolled.not_after)),
+                    format!(
+                        "enrolled as {}, until {}",
+                        enrolled.gateway_id,
+                        date(enrolled.not_after)
+                    ),
                 ),
             }
         }
@@ -282,8 +329,14 @@ fn examine_state(config: &Config, facts: Option<&TpmFacts>, findings: &mut Findi
 
 fn examine_boot_log(path: &Path, findings: &mut Findings) {
     match Platform::observe(path) {
-        Ok(Platform { boot_log: Some(log), .. }) => {
-            findings.ok("boot log", format!("{} bytes at {}", log.len(), path.display()));
+        Ok(Platform {
+            boot_log: Some(log),
+            ..
+        }) => {
+            findings.ok(
+                "boot log",
+                format!("{} bytes at {}", log.len(), path.display()),
+            );
         }
         Ok(_) => findings.warn(
             "boot log",
@@ -291,9 +344,17 @@ fn examine_boot_log(path: &Path, findings: &mut Findings) {
             "enrolment works without; mount securityfs, or name a file by --boot-log",
         ),
         Err(error @ BootLogError::Read { .. }) => {
-            findings.lack("boot log", error.to_string(), "run as root, or name another file by --boot-log");
+            findings.lack(
+                "boot log",
+                error.to_string(),
+                "run as root, or name another file by --boot-log",
+            );
         }
-        Err(error) => findings.lack("boot log", error.to_string(), "name another file by --boot-log"),
+        Err(error) => findings.lack(
+            "boot log",
+            error.to_string(),
+            "name another file by --boot-log",
+        ),
     }
 }
 

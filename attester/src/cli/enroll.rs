@@ -37,7 +37,11 @@ pub(super) async fn enroll(config: &Config, args: Enroll, report: &Report) -> Re
     run(config, &state, &plan, report).await
 }
 
-pub(super) async fn recover(config: &Config, args: Sending, report: &Report) -> Result<u8, Failure> {
+pub(super) async fn recover(
+    config: &Config,
+    args: Sending,
+    report: &Report,
+) -> Result<u8, Failure> {
     let state = StateDir::open(&config.state_dir)?;
     let mut plan = Plan::recovery(&state.require_enrolled()?, args.boot_log.path(config));
     plan.evidence_dir = args.evidence_dir;
@@ -48,13 +52,19 @@ pub(super) async fn recover(config: &Config, args: Sending, report: &Report) -> 
 fn already_enrolled(enrolled: &Enrolled, plan: &Plan, report: &Report) -> Result<u8, Failure> {
     if enrolled.server != plan.server {
         return Err(Failure::refused(
-            format!("this gateway is enrolled with another verifier, {}", enrolled.server.address),
+            format!(
+                "this gateway is enrolled with another verifier, {}",
+                enrolled.server.address
+            ),
             "use another --state-dir, or --replace to give that enrolment up",
         ));
     }
     if enrolled.not_after <= now() {
         return Err(Failure::refused(
-            format!("this gateway is enrolled and its LDevID expired at {}", date(enrolled.not_after)),
+            format!(
+                "this gateway is enrolled and its LDevID expired at {}",
+                date(enrolled.not_after)
+            ),
             "holdfast-attester recover (or enroll --replace with a new bundle)",
         ));
     }
@@ -100,9 +110,15 @@ async fn run(
 }
 
 fn granted(tpm: &Tpm, state: &StateDir, enrolled: &Enrolled, verdict: &Verdict, report: &Report) {
-    report.say(format_args!("Affirmed and granted. Gateway {}", enrolled.gateway_id));
+    report.say(format_args!(
+        "Affirmed and granted. Gateway {}",
+        enrolled.gateway_id
+    ));
     report.reasons(verdict);
-    report.say(format_args!("  LDevID valid until {}", date(enrolled.not_after)));
+    report.say(format_args!(
+        "  LDevID valid until {}",
+        date(enrolled.not_after)
+    ));
     report.say(format_args!("  renew after {}", date(enrolled.renew_after)));
     report.say(format_args!(
         "  certificate: {}; its key never leaves the TPM",
@@ -111,7 +127,10 @@ fn granted(tpm: &Tpm, state: &StateDir, enrolled: &Enrolled, verdict: &Verdict, 
     let mut value = granted_json("granted", enrolled, &verdict.reasons);
     if let Some(object) = value.as_object_mut() {
         object.insert("ear_jwt".into(), verdict.ear_jwt.clone().into());
-        object.insert("tpm_time_ms".into(), json!(tpm.command_time().as_secs_f64() * 1000.0));
+        object.insert(
+            "tpm_time_ms".into(),
+            json!(tpm.command_time().as_secs_f64() * 1000.0),
+        );
         object.insert("tpm_commands".into(), tpm.command_count().into());
     }
     report.result(&value);
@@ -137,7 +156,9 @@ fn granted_json(
 fn tell(report: &Report, step: &Step<'_>) {
     match step {
         Step::Resuming => {
-            report.say("An earlier enrolment was sent and not answered: sending the same bytes again.");
+            report.say(
+                "An earlier enrolment was sent and not answered: sending the same bytes again.",
+            );
         }
         Step::PendingRefused(error) => {
             report.say(format_args!("That one is void ({error}): beginning anew."));
@@ -148,7 +169,10 @@ fn tell(report: &Report, step: &Step<'_>) {
             server.address, server.name
         )),
         Step::Challenged(challenge) => {
-            let pcrs = challenge.pcr_selection.as_ref().map(|s| s.pcr_indices.as_slice());
+            let pcrs = challenge
+                .pcr_selection
+                .as_ref()
+                .map(|s| s.pcr_indices.as_slice());
             report.say(format_args!(
                 "The verifier accepts endorsement and keys, and challenges: a fresh nonce, PCRs {:?} to quote, a secret that only this EK opens for this AK.",
                 pcrs.unwrap_or_default()
@@ -156,7 +180,9 @@ fn tell(report: &Report, step: &Step<'_>) {
         }
         Step::EvidenceReady { request, platform } => {
             report.say("Secret opened by TPM2_ActivateCredential: EK and AK are in one TPM.");
-            report.say("LDevID key certified by the AK (TPM2_Certify): made in this TPM, cannot leave it.");
+            report.say(
+                "LDevID key certified by the AK (TPM2_Certify): made in this TPM, cannot leave it.",
+            );
             if let Some(evidence) = &request.evidence {
                 report.say(format_args!(
                     "Evidence: {} PCR values quoted by the AK; claims signed by the LDevID key, bound to this TLS connection; {}.",
@@ -174,7 +200,10 @@ fn tell_keys(report: &Report, enrolment: &Enrolment) {
     let keys = enrolment.keys();
     let ek = enrolment.endorsement_key();
     let template = EkTemplate::matching(&ek.public).map_or("vendor's own", EkTemplate::label);
-    report.say(format_args!("Storage root key at {:#010x}, Name {}", keys.srk_handle, keys.srk_name));
+    report.say(format_args!(
+        "Storage root key at {:#010x}, Name {}",
+        keys.srk_handle, keys.srk_name
+    ));
     match ek.certificate_chain.split_first() {
         Some((_, chain)) => report.say(format_args!(
             "Endorsement key by template {template}, with its vendor certificate from NV and {} more of the chain",
@@ -184,13 +213,19 @@ fn tell_keys(report: &Report, enrolment: &Enrolment) {
             "Endorsement key by template {template}, WITHOUT a vendor certificate: the owner must have admitted it"
         )),
     }
-    report.say(format_args!("Gateway id {} (from the endorsement key)", enrolment.gateway_id()));
+    report.say(format_args!(
+        "Gateway id {} (from the endorsement key)",
+        enrolment.gateway_id()
+    ));
     report.say(format_args!(
         "Fresh attestation key ({}), Name {}",
         names::ak_alg(keys.ak.alg),
         keys.ak_name
     ));
-    report.say(format_args!("Fresh LDevID key, Name {}", keys.ldevid.name()));
+    report.say(format_args!(
+        "Fresh LDevID key, Name {}",
+        keys.ldevid.name()
+    ));
 }
 
 pub(super) fn boot_log_words(platform: &Platform) -> String {
@@ -206,7 +241,10 @@ fn read_bundle(path: &Path, report: &Report) -> Result<Bundle, Failure> {
         |e: std::io::Error| Failure::bad_input(format!("{}: {e}", path.display()), advice);
     let mut text = Zeroizing::new(String::new());
     if path == Path::new("-") {
-        std::io::stdin().take(MAX_BUNDLE).read_to_string(&mut text).map_err(unreadable)?;
+        std::io::stdin()
+            .take(MAX_BUNDLE)
+            .read_to_string(&mut text)
+            .map_err(unreadable)?;
     } else {
         let file = std::fs::File::open(path).map_err(unreadable)?;
         let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
@@ -216,13 +254,18 @@ fn read_bundle(path: &Path, report: &Report) -> Result<Bundle, Failure> {
                 path.display()
             ));
         }
-        file.take(MAX_BUNDLE).read_to_string(&mut text).map_err(unreadable)?;
+        file.take(MAX_BUNDLE)
+            .read_to_string(&mut text)
+            .map_err(unreadable)?;
     }
     let bundle = Bundle::parse(text.trim())
         .map_err(|e| Failure::bad_input(format!("{}: {e}", path.display()), advice))?;
     if bundle.expires <= now() {
         return Err(Failure::refused(
-            format!("the bundle's join token expired at {}", date(bundle.expires)),
+            format!(
+                "the bundle's join token expired at {}",
+                date(bundle.expires)
+            ),
             advice,
         ));
     }

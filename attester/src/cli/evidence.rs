@@ -35,9 +35,14 @@ pub(super) fn run(config: &Config, args: &Evidence, report: &Report) -> Result<u
         }
     };
     let mut nonce = [0; 32];
-    SystemRandom::new().fill(&mut nonce).map_err(|_| AttesterError::Randomness)?;
+    SystemRandom::new()
+        .fill(&mut nonce)
+        .map_err(|_| AttesterError::Randomness)?;
     let pcrs = PcrSet::from_indices(PCRS).expect("PCRS ascends and is below 24");
-    let selection = PcrSelection { hash: HashAlg::Sha256, pcrs };
+    let selection = PcrSelection {
+        hash: HashAlg::Sha256,
+        pcrs,
+    };
     let challenge = Challenge {
         nonce,
         selection,
@@ -51,8 +56,15 @@ pub(super) fn run(config: &Config, args: &Evidence, report: &Report) -> Result<u
         .map_err(AttesterError::from)?;
     let ak = tpm.attestation_key(&keys.ak)?;
     let log = platform.boot_log.as_deref();
-    write_files(&args.evidence_dir, &ak, selection.hash, &nonce, &evidence, log)
-        .map_err(AttesterError::from)?;
+    write_files(
+        &args.evidence_dir,
+        &ak,
+        selection.hash,
+        &nonce,
+        &evidence,
+        log,
+    )
+    .map_err(AttesterError::from)?;
     report.say(format_args!(
         "Evidence over PCRs {selection} with a nonce of our own, bound to no connection; {}.",
         boot_log_words(&platform)

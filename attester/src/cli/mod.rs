@@ -54,10 +54,20 @@ struct Global {
     #[arg(long, global = true, env = "HOLDFAST_SRK_HANDLE", value_parser = parse_handle, value_name = "HANDLE")]
     srk_handle: Option<u32>,
     /// File (0600) with the endorsement hierarchy's auth value, where it has one
-    #[arg(long, global = true, env = "HOLDFAST_ENDORSEMENT_AUTH_FILE", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "HOLDFAST_ENDORSEMENT_AUTH_FILE",
+        value_name = "FILE"
+    )]
     endorsement_auth_file: Option<PathBuf>,
     /// File (0600) with the owner hierarchy's auth value, where it has one
-    #[arg(long, global = true, env = "HOLDFAST_OWNER_AUTH_FILE", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "HOLDFAST_OWNER_AUTH_FILE",
+        value_name = "FILE"
+    )]
     owner_auth_file: Option<PathBuf>,
     /// Settings in TOML [default: /etc/holdfast/attester.toml where it exists]
     #[arg(long, global = true, env = "HOLDFAST_CONFIG", value_name = "FILE")]
@@ -72,7 +82,9 @@ enum Verb {
     /// Say what the TPM has, what is missing, and what to do about it
     Doctor(BootLog),
     /// Enrol with a bundle from the verifier's owner, and get an LDevID
-    #[command(after_help = "Example: holdfast-attester enroll --bundle bundle.txt --ek auto --ak ecdsa-p256")]
+    #[command(
+        after_help = "Example: holdfast-attester enroll --bundle bundle.txt --ek auto --ak ecdsa-p256"
+    )]
     Enroll(Enroll),
     /// Prove this gateway's state once, over mutual TLS with the key in the TPM
     #[command(after_help = "Example: holdfast-attester attest --renew --evidence-dir ./evidence")]
@@ -156,7 +168,10 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("HOLDFAST_LOG")
         .unwrap_or_else(|_| EnvFilter::new("warn,tss_esapi=off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let report = Report::new(cli.global.json);
     let outcome = Config::resolve(&cli.global).and_then(|config| {
         // One thread waits for the TPM in a TLS handshake, one for the network.
@@ -164,7 +179,12 @@ pub fn main() -> ExitCode {
             .worker_threads(2)
             .enable_all()
             .build()
-            .map_err(|e| Failure::refused(format!("cannot start: {e}"), "see the system's limits (ulimit -a)"))?;
+            .map_err(|e| {
+                Failure::refused(
+                    format!("cannot start: {e}"),
+                    "see the system's limits (ulimit -a)",
+                )
+            })?;
         runtime.block_on(run(cli.command, &config, &report))
     });
     match outcome {
@@ -187,6 +207,8 @@ async fn run(command: Verb, config: &Config, report: &Report) -> Result<u8, Fail
 
 impl BootLog {
     fn path(&self, config: &Config) -> PathBuf {
-        self.boot_log.clone().unwrap_or_else(|| config.boot_log.clone())
+        self.boot_log
+            .clone()
+            .unwrap_or_else(|| config.boot_log.clone())
     }
 }

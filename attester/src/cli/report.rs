@@ -31,11 +31,19 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn refused(problem: impl Display, next_step: impl Display) -> Self {
-        Self { code: REFUSED, problem: problem.to_string(), next_step: next_step.to_string() }
+        Self {
+            code: REFUSED,
+            problem: problem.to_string(),
+            next_step: next_step.to_string(),
+        }
     }
 
     pub(super) fn bad_input(problem: impl Display, next_step: impl Display) -> Self {
-        Self { code: BAD_INPUT, problem: problem.to_string(), next_step: next_step.to_string() }
+        Self {
+            code: BAD_INPUT,
+            problem: problem.to_string(),
+            next_step: next_step.to_string(),
+        }
     }
 }
 
@@ -96,7 +104,10 @@ impl Report {
             });
             println!("{value:#}");
         } else {
-            eprintln!("error: {}\n  next step: {}", failure.problem, failure.next_step);
+            eprintln!(
+                "error: {}\n  next step: {}",
+                failure.problem, failure.next_step
+            );
         }
         ExitCode::from(failure.code)
     }

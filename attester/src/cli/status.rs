@@ -25,9 +25,18 @@ pub(super) async fn run(config: &Config, remote: bool, report: &Report) -> Resul
         None
     };
     if let Some(answer) = &answer {
-        report.say(format_args!("Verifier says: {}", answer.state.escape_debug()));
-        report.say(format_args!("  last affirmed {}", date(answer.last_affirmed)));
-        report.say(format_args!("  LDevID valid until {}", date(answer.ldevid_not_after)));
+        report.say(format_args!(
+            "Verifier says: {}",
+            answer.state.escape_debug()
+        ));
+        report.say(format_args!(
+            "  last affirmed {}",
+            date(answer.last_affirmed)
+        ));
+        report.say(format_args!(
+            "  LDevID valid until {}",
+            date(answer.ldevid_not_after)
+        ));
     }
     report.result(&json!({
         "gateway_id": enrolled.gateway_id.to_string(),
@@ -50,13 +59,17 @@ pub(super) async fn run(config: &Config, remote: bool, report: &Report) -> Resul
 fn say_local(enrolled: &Enrolled, report: &Report) {
     let now = now();
     report.say(format_args!("Gateway {}", enrolled.gateway_id));
-    report.say(format_args!("  class {}, verifier {}", enrolled.class, enrolled.server.address));
+    report.say(format_args!(
+        "  class {}, verifier {}",
+        enrolled.class, enrolled.server.address
+    ));
     report.say(format_args!(
         "  LDevID valid until {}{}",
         date(enrolled.not_after),
         match () {
             () if enrolled.not_after <= now => " (EXPIRED: holdfast-attester recover)",
-            () if enrolled.renew_after <= now => " (renewal is due: holdfast-attester attest --renew)",
+            () if enrolled.renew_after <= now =>
+                " (renewal is due: holdfast-attester attest --renew)",
             () => "",
         }
     ));
@@ -65,7 +78,10 @@ fn say_local(enrolled: &Enrolled, report: &Report) {
         names::ak_alg(enrolled.keys.ak.alg),
         enrolled.keys.ak_name
     ));
-    report.say(format_args!("  LDevID key Name {}", enrolled.keys.ldevid.name()));
+    report.say(format_args!(
+        "  LDevID key Name {}",
+        enrolled.keys.ldevid.name()
+    ));
 }
 
 fn remote_json(answer: &GetStatusResponse) -> Value {

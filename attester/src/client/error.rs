@@ -100,8 +100,10 @@ impl Verdict {
         call: &'static str,
         verdict: Option<v1::Verdict>,
     ) -> Result<Self, ClientError> {
-        let verdict = verdict
-            .ok_or(ClientError::BadAnswer { call, problem: "holds no verdict" })?;
+        let verdict = verdict.ok_or(ClientError::BadAnswer {
+            call,
+            problem: "holds no verdict",
+        })?;
         let reasons = verdict
             .reasons
             .into_iter()
@@ -111,23 +113,38 @@ impl Verdict {
                 next_step: inert(&reason.next_step),
             })
             .collect();
-        Ok(Self { affirming: verdict.affirming, reasons, ear_jwt: inert(&verdict.ear_jwt) })
+        Ok(Self {
+            affirming: verdict.affirming,
+            reasons,
+            ear_jwt: inert(&verdict.ear_jwt),
+        })
     }
 }
 
 impl ClientError {
     pub(super) fn from_handshake(server: &str, name: &str, error: std::io::Error) -> Self {
         let server = server.to_owned();
-        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let tls = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
-            Some(rustls::Error::InvalidCertificate(reason)) => {
-                Self::Untrusted { server, name: name.to_owned(), reason: reason.to_string() }
-            }
-            Some(rustls::Error::AlertReceived(alert)) => {
-                Self::Handshake { server, reason: format!("the server refused it ({alert:?})") }
-            }
-            Some(other) => Self::Handshake { server, reason: other.to_string() },
-            None => Self::Handshake { server, reason: error.to_string() },
+            Some(rustls::Error::InvalidCertificate(reason)) => Self::Untrusted {
+                server,
+                name: name.to_owned(),
+                reason: reason.to_string(),
+            },
+            Some(rustls::Error::AlertReceived(alert)) => Self::Handshake {
+                server,
+                reason: format!("the server refused it ({alert:?})"),
+            },
+            Some(other) => Self::Handshake {
+                server,
+                reason: other.to_string(),
+            },
+            None => Self::Handshake {
+                server,
+                reason: error.to_string(),
+            },
         }
     }
 
@@ -175,7 +192,9 @@ impl ClientError {
             Self::Handshake { .. } | Self::Tls(_) | Self::Exporter(_) => {
                 "check that the address leads to holdfast-verifier itself: TLS must end there, not in a proxy"
             }
-            Self::PinnedCa(_) | Self::ServerName(_) => "get a new bundle: holdfast-verifier token create",
+            Self::PinnedCa(_) | Self::ServerName(_) => {
+                "get a new bundle: holdfast-verifier token create"
+            }
             Self::BadAnswer { .. } => "check that verifier and attester are of the same release",
             Self::Refused { status, .. } => next_step_of(status.code()),
         }
@@ -194,7 +213,9 @@ fn next_step_of(code: Code) -> &'static str {
             "run the command again: the challenge was stale or spent"
         }
         Code::NotFound => "this gateway is not on record there: enrol it with a join token",
-        Code::ResourceExhausted => "wait a minute, then run again: the verifier limits how often a gateway may ask",
+        Code::ResourceExhausted => {
+            "wait a minute, then run again: the verifier limits how often a gateway may ask"
+        }
         Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled => {
             "run the command again; if it stays, see the verifier's log"
         }
@@ -206,7 +227,10 @@ fn next_step_of(code: Code) -> &'static str {
 /// Unavailable, with the cause as source; a server's own status has no source.
 fn is_broken_connection(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
-        && matches!(status.code(), Code::Unknown | Code::Cancelled | Code::Unavailable | Code::Internal)
+        && matches!(
+            status.code(),
+            Code::Unknown | Code::Cancelled | Code::Unavailable | Code::Internal
+        )
 }
 
 fn describe(status: &Status) -> String {
@@ -234,5 +258,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// The peer's text without control characters: no terminal escapes.
 fn inert(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
+        .collect()
 }

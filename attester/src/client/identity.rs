@@ -22,8 +22,13 @@ impl Identity {
     #[must_use]
     pub fn new(tpm: &Tpm, key: &KeyBlob, chain: &[Vec<u8>]) -> Self {
         let chain = chain.iter().cloned().map(CertificateDer::from).collect();
-        let key = TpmKey { tpm: tpm.clone(), key: Arc::new(key.clone()) };
-        Self { certified: Arc::new(CertifiedKey::new(chain, Arc::new(key))) }
+        let key = TpmKey {
+            tpm: tpm.clone(),
+            key: Arc::new(key.clone()),
+        };
+        Self {
+            certified: Arc::new(CertifiedKey::new(chain, Arc::new(key))),
+        }
     }
 
     pub(super) fn resolver(&self) -> Arc<SingleCertAndKey> {
@@ -98,13 +103,20 @@ mod tests {
     use super::*;
 
     fn der(r: &[u8], s: &[u8]) -> Option<Vec<u8>> {
-        ecdsa_der(&Signature::Ecdsa { hash: HashAlg::Sha256, r: r.to_vec(), s: s.to_vec() })
+        ecdsa_der(&Signature::Ecdsa {
+            hash: HashAlg::Sha256,
+            r: r.to_vec(),
+            s: s.to_vec(),
+        })
     }
 
     #[test]
     fn integers_are_minimal_and_positive() {
         // A TPM may strip leading zeros, or not.
-        assert_eq!(der(&[1], &[0x80]).unwrap(), [0x30, 7, 2, 1, 1, 2, 2, 0, 0x80]);
+        assert_eq!(
+            der(&[1], &[0x80]).unwrap(),
+            [0x30, 7, 2, 1, 1, 2, 2, 0, 0x80]
+        );
         let mut padded = [0; 32];
         padded[31] = 0x7F;
         assert_eq!(der(&padded, &[2]).unwrap(), [0x30, 6, 2, 1, 0x7F, 2, 1, 2]);

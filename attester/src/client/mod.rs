@@ -75,8 +75,13 @@ impl Connection {
     #[must_use]
     pub fn failed(&self, call: &'static str, status: Status) -> ClientError {
         match self.alert.get() {
-            Some(alert) => ClientError::IdentityRefused { alert: alert.clone() },
-            None => ClientError::Refused { call, status: Box::new(status) },
+            Some(alert) => ClientError::IdentityRefused {
+                alert: alert.clone(),
+            },
+            None => ClientError::Refused {
+                call,
+                status: Box::new(status),
+            },
         }
     }
 }
@@ -94,7 +99,10 @@ pub async fn connect(
     let config = tls_config(trust, identity)?;
     let stream = tokio::time::timeout(CONNECT_LIMIT, handshake(address, trust, config))
         .await
-        .map_err(|_| ClientError::Timeout { server: address.to_owned(), limit: CONNECT_LIMIT })??;
+        .map_err(|_| ClientError::Timeout {
+            server: address.to_owned(),
+            limit: CONNECT_LIMIT,
+        })??;
     let exporter = stream
         .get_ref()
         .1
@@ -102,7 +110,11 @@ pub async fn connect(
         .map_err(ClientError::Exporter)?;
     let (stream, alert) = Watched::new(stream);
     let channel = channel_over(stream, trust).await?;
-    Ok(Connection { channel, exporter, alert })
+    Ok(Connection {
+        channel,
+        exporter,
+        alert,
+    })
 }
 
 /// Connects to the Verifier of an enrolment.
@@ -113,7 +125,10 @@ pub async fn connect_to(
     server: &Server,
     identity: Option<&Identity>,
 ) -> Result<Connection, ClientError> {
-    let trust = Trust { server_name: server.name.clone(), ca_der: server.ca_der.clone() };
+    let trust = Trust {
+        server_name: server.name.clone(),
+        ca_der: server.ca_der.clone(),
+    };
     connect(&server.address, &trust, identity).await
 }
 
@@ -124,10 +139,11 @@ fn tls_config(trust: &Trust, identity: Option<&Identity>) -> Result<ClientConfig
     roots
         .add(CertificateDer::from(trust.ca_der.clone()))
         .map_err(ClientError::PinnedCa)?;
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(ClientError::Tls)?
-        .with_root_certificates(roots);
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(ClientError::Tls)?
+            .with_root_certificates(roots);
     let mut config = match identity {
         Some(identity) => builder.with_client_cert_resolver(identity.resolver()),
         None => builder.with_no_client_auth(),
@@ -144,8 +160,10 @@ async fn handshake(
 ) -> Result<TlsStream<TcpStream>, ClientError> {
     let name = ServerName::try_from(trust.server_name.clone())
         .map_err(|_| ClientError::ServerName(trust.server_name.clone()))?;
-    let unreachable =
-        |source| ClientError::Unreachable { server: address.to_owned(), source };
+    let unreachable = |source| ClientError::Unreachable {
+        server: address.to_owned(),
+        source,
+    };
     let tcp = TcpStream::connect(address).await.map_err(unreachable)?;
     tcp.set_nodelay(true).map_err(unreachable)?;
     TlsConnector::from(Arc::new(config))
@@ -162,12 +180,18 @@ async fn channel_over(
     // The scheme is what tonic's own TLS goes by, and the stream has TLS
     // already; the origin is what the server sees.
     let authority = &trust.server_name;
-    let host = if authority.contains(':') { format!("[{authority}]") } else { authority.clone() };
+    let host = if authority.contains(':') {
+        format!("[{authority}]")
+    } else {
+        authority.clone()
+    };
     let uri = |scheme: &str| {
         Uri::try_from(format!("{scheme}://{host}"))
             .map_err(|_| ClientError::ServerName(trust.server_name.clone()))
     };
-    let endpoint = Endpoint::from(uri("http")?).origin(uri("https")?).timeout(CALL_LIMIT);
+    let endpoint = Endpoint::from(uri("http")?)
+        .origin(uri("https")?)
+        .timeout(CALL_LIMIT);
     let once = Arc::new(Mutex::new(Some(stream)));
     let connector = service_fn(move |_: Uri| {
         let stream = once.lock().ok().and_then(|mut stream| stream.take());
@@ -180,5 +204,8 @@ async fn channel_over(
             })
         }
     });
-    endpoint.connect_with_connector(connector).await.map_err(ClientError::Transport)
+    endpoint
+        .connect_with_connector(connector)
+        .await
+        .map_err(ClientError::Transport)
 }

@@ -21,7 +21,10 @@ impl Backoff {
     /// Allows `attempts` further attempts.
     #[must_use]
     pub fn new(attempts: u32) -> Self {
-        Self { left: attempts, ceiling: FIRST }
+        Self {
+            left: attempts,
+            ceiling: FIRST,
+        }
     }
 
     /// Waits before the next attempt; `false` where there is none left.

@@ -20,13 +20,20 @@ pub(super) struct Watched<S> {
 impl<S> Watched<S> {
     pub(super) fn new(stream: S) -> (Self, Alert) {
         let alert = Alert::default();
-        (Self { stream, alert: Arc::clone(&alert) }, alert)
+        (
+            Self {
+                stream,
+                alert: Arc::clone(&alert),
+            },
+            alert,
+        )
     }
 
     fn note<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(error)) = &outcome
-            && let Some(rustls::Error::AlertReceived(alert)) =
-                error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>())
+            && let Some(rustls::Error::AlertReceived(alert)) = error
+                .get_ref()
+                .and_then(|e| e.downcast_ref::<rustls::Error>())
         {
             // The first one counts; later errors repeat it.
             let _ = self.alert.set(format!("{alert:?}"));

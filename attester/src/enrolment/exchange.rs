@@ -159,7 +159,9 @@ async fn resume(
     plan: &Plan,
     watch: &mut dyn FnMut(Step<'_>),
 ) -> Result<Option<Outcome>, AttesterError> {
-    let Some(pending) = state.pending()? else { return Ok(None) };
+    let Some(pending) = state.pending()? else {
+        return Ok(None);
+    };
     if pending.server != plan.server || pending.purpose != plan.purpose {
         state.clear_pending()?;
         return Ok(None);
@@ -180,11 +182,13 @@ async fn prepare(tpm: &Tpm, state: &StateDir, plan: &Plan) -> Result<Enrolment, 
     match plan.purpose {
         Purpose::Recover => {
             let enrolled = state.require_enrolled()?;
-            tpm.offload(move |tpm| Enrolment::recovery(tpm, &enrolled)).await
+            tpm.offload(move |tpm| Enrolment::recovery(tpm, &enrolled))
+                .await
         }
         _ => {
             let (choice, pinned) = (plan.choice, state.pinned_root()?);
-            tpm.offload(move |tpm| Enrolment::new(tpm, choice, pinned.as_ref())).await
+            tpm.offload(move |tpm| Enrolment::new(tpm, choice, pinned.as_ref()))
+                .await
         }
     }
 }
@@ -211,7 +215,10 @@ async fn challenge(
         })
         .await?
     };
-    watch(Step::EvidenceReady { request: &request, platform: &platform });
+    watch(Step::EvidenceReady {
+        request: &request,
+        platform: &platform,
+    });
     if let (Some(dir), Some(evidence)) = (&plan.evidence_dir, &request.evidence) {
         let log = platform.boot_log.as_deref();
         write_files(dir, enrolment.ak_public(), bank, &nonce, evidence, log)?;
@@ -287,10 +294,14 @@ async fn send(
             let mut client = connection.enrollment();
             let request = pending.request.clone();
             match pending.purpose {
-                Purpose::Recover => {
-                    client.recover(request).await.map_err(|status| connection.failed("Recover", status))
-                }
-                _ => client.enroll(request).await.map_err(|status| connection.failed("Enroll", status)),
+                Purpose::Recover => client
+                    .recover(request)
+                    .await
+                    .map_err(|status| connection.failed("Recover", status)),
+                _ => client
+                    .enroll(request)
+                    .await
+                    .map_err(|status| connection.failed("Enroll", status)),
             }
         };
         let error = match attempt.await {
@@ -314,14 +325,19 @@ fn conclude(
     answer: v1::EnrollResponse,
 ) -> Result<Outcome, AttesterError> {
     const CALL: &str = "Enroll";
-    let bad = |problem| ClientError::BadAnswer { call: CALL, problem };
+    let bad = |problem| ClientError::BadAnswer {
+        call: CALL,
+        problem,
+    };
     let verdict = Verdict::from_answer(CALL, answer.verdict)?;
     if !verdict.affirming {
         state.clear_pending()?;
         state.write_ear(&verdict.ear_jwt)?;
         return Ok(Outcome::Refused(verdict));
     }
-    let grant = answer.grant.ok_or_else(|| bad("affirms and grants nothing"))?;
+    let grant = answer
+        .grant
+        .ok_or_else(|| bad("affirms and grants nothing"))?;
     check_grant(CALL, &pending.keys, &grant)?;
     let ek = holdfast_proto::tpm::Public::parse(&pending.request.ek_public)
         .map_err(AttesterError::EkPublic)?;
@@ -352,7 +368,10 @@ pub(crate) fn check_grant(
     grant: &v1::Grant,
 ) -> Result<(), ClientError> {
     let bad = |problem| ClientError::BadAnswer { call, problem };
-    let leaf = grant.ldevid_chain.first().ok_or_else(|| bad("grants no certificate"))?;
+    let leaf = grant
+        .ldevid_chain
+        .first()
+        .ok_or_else(|| bad("grants no certificate"))?;
     let spki = keys
         .ldevid
         .public()

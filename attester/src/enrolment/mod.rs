@@ -42,11 +42,7 @@ impl Enrolment {
     ///
     /// # Errors
     /// [`AttesterError`] of the TPM.
-    pub fn new(
-        tpm: &Tpm,
-        choice: KeyChoice,
-        pinned: Option<&Name>,
-    ) -> Result<Self, AttesterError> {
+    pub fn new(tpm: &Tpm, choice: KeyChoice, pinned: Option<&Name>) -> Result<Self, AttesterError> {
         Self::with_keys(tpm, Purpose::Enrol, choice, pinned)
     }
 
@@ -62,7 +58,10 @@ impl Enrolment {
             Some(EkTemplate::H6) => EkChoice::Rsa3072,
             None => EkChoice::Auto,
         };
-        let choice = KeyChoice { ek, ak: enrolled.keys.ak.alg };
+        let choice = KeyChoice {
+            ek,
+            ak: enrolled.keys.ak.alg,
+        };
         let pinned = Some(&enrolled.keys.srk_name);
         let recovery = Self::with_keys(tpm, Purpose::Recover, choice, pinned)?;
         if recovery.gateway_id != enrolled.gateway_id {
@@ -84,8 +83,13 @@ impl Enrolment {
         let ek = tpm.endorsement_key(choice.ek)?;
         let gateway_id = gateway_id(&ek.public).map_err(AttesterError::EkPublic)?;
         let mut unique = [0; 32];
-        SystemRandom::new().fill(&mut unique).map_err(|_| AttesterError::Randomness)?;
-        let ak = AttestationKey { alg: choice.ak, unique };
+        SystemRandom::new()
+            .fill(&mut unique)
+            .map_err(|_| AttesterError::Randomness)?;
+        let ak = AttestationKey {
+            alg: choice.ak,
+            unique,
+        };
         let ak_public = tpm.attestation_key(&ak)?;
         let keys = Keys {
             srk_handle: root.handle,
@@ -95,7 +99,14 @@ impl Enrolment {
             ak_name: ak_public.name(),
             ldevid: tpm.create_ldevid()?,
         };
-        Ok(Self { tpm: tpm.clone(), purpose, ek, ak_public, keys, gateway_id })
+        Ok(Self {
+            tpm: tpm.clone(),
+            purpose,
+            ek,
+            ak_public,
+            keys,
+            gateway_id,
+        })
     }
 
     /// The gateway's id: it follows from the EK.
@@ -167,7 +178,9 @@ impl Enrolment {
         )?;
         let extra_data =
             certify_extra_data(&asked.nonce, &self.keys.ak_name, &self.keys.ldevid.name());
-        let certification = self.tpm.certify(&self.keys.ldevid, &self.keys.ak, extra_data)?;
+        let certification = self
+            .tpm
+            .certify(&self.keys.ldevid, &self.keys.ak, extra_data)?;
         let evidence = evidence::collect(
             &self.tpm,
             &self.keys,
@@ -211,7 +224,10 @@ pub(crate) fn parse_nonce(nonce: &[u8]) -> Result<[u8; 32], AttesterError> {
 pub(crate) fn parse_selection(
     selection: Option<&v1::PcrSelection>,
 ) -> Result<PcrSelection, AttesterError> {
-    let bad = |problem| AttesterError::Challenge { field: "pcr_selection", problem };
+    let bad = |problem| AttesterError::Challenge {
+        field: "pcr_selection",
+        problem,
+    };
     let selection = selection.ok_or_else(|| bad("is absent".to_owned()))?;
     let id = u16::try_from(selection.hash_alg)
         .map_err(|_| bad(format!("names bank {:#x}", selection.hash_alg)))?;

@@ -37,8 +37,9 @@ pub fn write_files(
         move |source| EvidenceFileError { path, source }
     };
     std::fs::create_dir_all(dir).map_err(error(dir))?;
-    let extra_data =
-        Attest::parse(&evidence.quote_attest).map(|a| a.extra_data).unwrap_or_default();
+    let extra_data = Attest::parse(&evidence.quote_attest)
+        .map(|a| a.extra_data)
+        .unwrap_or_default();
     let values: Map<String, Value> = evidence
         .pcr_values
         .iter()
@@ -51,8 +52,14 @@ pub fn write_files(
         ("quote.sig", evidence.quote_signature.clone()),
         ("pcrs.json", format!("{pcrs:#}\n").into_bytes()),
         ("claims.cose", evidence.claims.clone()),
-        ("nonce.hex", format!("{}\n", hex::encode(extra_data)).into_bytes()),
-        ("challenge.hex", format!("{}\n", hex::encode(challenge)).into_bytes()),
+        (
+            "nonce.hex",
+            format!("{}\n", hex::encode(extra_data)).into_bytes(),
+        ),
+        (
+            "challenge.hex",
+            format!("{}\n", hex::encode(challenge)).into_bytes(),
+        ),
     ];
     if let Some(log) = boot_log {
         files.push(("boot.log", log.to_vec()));

@@ -81,12 +81,15 @@ pub fn collect(
         let signature = tpm.sign(&keys.ldevid, sha256(to_be_signed))?;
         signature
             .ecdsa_fixed(EccCurve::P256)
-            .map_err(|source| TpmError::Malformed { what: "ECDSA signature of the TPM", source })
+            .map_err(|source| TpmError::Malformed {
+                what: "ECDSA signature of the TPM",
+                source,
+            })
     })?;
-    let (quote, pcrs) =
-        quote_steady(tpm, keys, &challenge.selection, quote_extra_data(&signed))?;
+    let (quote, pcrs) = quote_steady(tpm, keys, &challenge.selection, quote_extra_data(&signed))?;
     let boot_log = platform.boot_log.as_ref().map(|log| {
-        let known = challenge.known_boot_log.is_some() && challenge.known_boot_log == boot_log_sha256;
+        let known =
+            challenge.known_boot_log.is_some() && challenge.known_boot_log == boot_log_sha256;
         v1::BootLog {
             log: Some(match boot_log_sha256 {
                 Some(digest) if known => v1::boot_log::Log::Sha256(digest.to_vec()),
@@ -98,7 +101,10 @@ pub fn collect(
         claims: signed,
         quote_attest: quote.attest,
         quote_signature: quote.signature,
-        pcr_values: pcrs.into_iter().map(|(index, value)| v1::PcrValue { index, value }).collect(),
+        pcr_values: pcrs
+            .into_iter()
+            .map(|(index, value)| v1::PcrValue { index, value })
+            .collect(),
         boot_log,
     })
 }
@@ -113,9 +119,15 @@ fn quote_steady(
     for _ in 0..MAX_ATTEMPTS {
         let pcrs = tpm.read_pcrs(selection)?;
         let quote = tpm.quote(&keys.ak, selection, extra_data)?;
-        let attest = Attest::parse(&quote.attest)
-            .map_err(|source| TpmError::Malformed { what: "TPMS_ATTEST of the TPM", source })?;
-        let Attested::Quote { selection: quoted, pcr_digest } = attest.attested else {
+        let attest = Attest::parse(&quote.attest).map_err(|source| TpmError::Malformed {
+            what: "TPMS_ATTEST of the TPM",
+            source,
+        })?;
+        let Attested::Quote {
+            selection: quoted,
+            pcr_digest,
+        } = attest.attested
+        else {
             return Err(EvidenceError::QuoteMismatch);
         };
         if quoted != [*selection] {
@@ -126,9 +138,16 @@ fn quote_steady(
             return Ok((quote, pcrs));
         }
     }
-    Err(TpmError::PcrsUnsteady { attempts: MAX_ATTEMPTS }.into())
+    Err(TpmError::PcrsUnsteady {
+        attempts: MAX_ATTEMPTS,
+    }
+    .into())
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    HashAlg::Sha256.digest(&[bytes]).as_bytes().try_into().expect("SHA-256 has 32 bytes")
+    HashAlg::Sha256
+        .digest(&[bytes])
+        .as_bytes()
+        .try_into()
+        .expect("SHA-256 has 32 bytes")
 }

@@ -60,12 +60,17 @@ impl Platform {
 /// Seconds since the Unix epoch. A clock before 1970 counts as 1970.
 #[must_use]
 pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn read_boot_log(path: &Path) -> Result<Option<Vec<u8>>, BootLogError> {
-    let read = |source| BootLogError::Read { path: path.to_owned(), source };
+    let read = |source| BootLogError::Read {
+        path: path.to_owned(),
+        source,
+    };
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -73,7 +78,10 @@ fn read_boot_log(path: &Path) -> Result<Option<Vec<u8>>, BootLogError> {
     };
     // securityfs says size 0: read up to the limit and one more.
     let mut log = Vec::new();
-    file.by_ref().take(MAX_BOOT_LOG as u64 + 1).read_to_end(&mut log).map_err(read)?;
+    file.by_ref()
+        .take(MAX_BOOT_LOG as u64 + 1)
+        .read_to_end(&mut log)
+        .map_err(read)?;
     match log.len() {
         0 => Ok(None),
         1..=MAX_BOOT_LOG => Ok(Some(log)),
@@ -105,10 +113,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, vec![1; MAX_BOOT_LOG]).unwrap();
-        assert_eq!(Platform::observe(&path).unwrap().boot_log.unwrap().len(), MAX_BOOT_LOG);
+        assert_eq!(
+            Platform::observe(&path).unwrap().boot_log.unwrap().len(),
+            MAX_BOOT_LOG
+        );
         std::fs::write(&path, vec![1; MAX_BOOT_LOG + 1]).unwrap();
-        assert!(matches!(Platform::observe(&path), Err(BootLogError::TooLong(_))));
-        assert!(matches!(Platform::observe(dir.path()), Err(BootLogError::Read { .. })));
+        assert!(matches!(
+            Platform::observe(&path),
+            Err(BootLogError::TooLong(_))
+        ));
+        assert!(matches!(
+            Platform::observe(dir.path()),
+            Err(BootLogError::Read { .. })
+        ));
     }
 
     #[test]

@@ -39,7 +39,10 @@ impl Dir {
             return Err(StateError::Symlink(path.to_owned()));
         }
         if !found.is_dir() {
-            return Err(StateError::Kind { path: path.to_owned(), expected: "directory" });
+            return Err(StateError::Kind {
+                path: path.to_owned(),
+                expected: "directory",
+            });
         }
         check(path, &found, DIR_MODE)?;
         Ok(Self(path.to_owned()))
@@ -69,8 +72,10 @@ impl Dir {
     /// The file's bytes; `None` where it does not exist.
     pub(super) fn read(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, StateError> {
         let path = self.0.join(name);
-        let opened =
-            OpenOptions::new().read(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(&path);
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(&path);
         let file = match opened {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -82,11 +87,16 @@ impl Dir {
         };
         let found = file.metadata().map_err(|e| io(&path, "look at", e))?;
         if !found.is_file() {
-            return Err(StateError::Kind { path, expected: "regular file" });
+            return Err(StateError::Kind {
+                path,
+                expected: "regular file",
+            });
         }
         check(&path, &found, FILE_MODE)?;
         let mut bytes = Vec::new();
-        file.take(max + 1).read_to_end(&mut bytes).map_err(|e| io(&path, "read", e))?;
+        file.take(max + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| io(&path, "read", e))?;
         if bytes.len() as u64 > max {
             return Err(StateError::TooLarge { path, max });
         }
@@ -110,7 +120,8 @@ impl Dir {
             .mode(FILE_MODE)
             .open(&temporary)
             .map_err(|e| io(&temporary, "create", e))?;
-        file.write_all(content).map_err(|e| io(&temporary, "write", e))?;
+        file.write_all(content)
+            .map_err(|e| io(&temporary, "write", e))?;
         file.sync_all().map_err(|e| io(&temporary, "sync", e))?;
         fs::rename(&temporary, &path).map_err(|e| io(&path, "replace", e))?;
         self.sync()
@@ -126,22 +137,36 @@ impl Dir {
     }
 
     fn sync(&self) -> Result<(), StateError> {
-        File::open(&self.0).and_then(|dir| dir.sync_all()).map_err(|e| io(&self.0, "sync", e))
+        File::open(&self.0)
+            .and_then(|dir| dir.sync_all())
+            .map_err(|e| io(&self.0, "sync", e))
     }
 }
 
 fn check(path: &Path, found: &fs::Metadata, wanted: u32) -> Result<(), StateError> {
     let own = nix::unistd::geteuid().as_raw();
     if found.uid() != own {
-        return Err(StateError::Owner { path: path.to_owned(), owner: found.uid(), own });
+        return Err(StateError::Owner {
+            path: path.to_owned(),
+            owner: found.uid(),
+            own,
+        });
     }
     let mode = found.mode() & 0o7777;
     if mode & FOREIGN != 0 {
-        return Err(StateError::Mode { path: path.to_owned(), mode, wanted });
+        return Err(StateError::Mode {
+            path: path.to_owned(),
+            mode,
+            wanted,
+        });
     }
     Ok(())
 }
 
 fn io(path: &Path, action: &'static str, source: std::io::Error) -> StateError {
-    StateError::Io { path: path.to_owned(), action, source }
+    StateError::Io {
+        path: path.to_owned(),
+        action,
+        source,
+    }
 }

@@ -111,11 +111,17 @@ impl StateError {
     #[must_use]
     pub fn next_step(&self) -> &'static str {
         match self {
-            Self::NotEnrolled(_) => "enrol first: holdfast-attester enroll --bundle FILE (or give the right --state-dir)",
+            Self::NotEnrolled(_) => {
+                "enrol first: holdfast-attester enroll --bundle FILE (or give the right --state-dir)"
+            }
             Self::Busy(_) => "wait for the other process to end",
-            Self::Damaged { .. } => "restore the file from a backup of this machine, or enrol anew with an empty --state-dir",
+            Self::Damaged { .. } => {
+                "restore the file from a backup of this machine, or enrol anew with an empty --state-dir"
+            }
             Self::Io { .. } => "check the path given by --state-dir, and the user that runs this",
-            _ => "repair owner and mode (directory 0700, files 0600), after finding out who changed them",
+            _ => {
+                "repair owner and mode (directory 0700, files 0600), after finding out who changed them"
+            }
         }
     }
 }
@@ -131,7 +137,10 @@ impl StateDir {
         let lock = dir.lock(LOCK)?;
         let state = Self { dir, _lock: lock };
         if let Some(enrolled) = state.enrolled()? {
-            if state.pending()?.is_some_and(|pending| pending.keys == enrolled.keys) {
+            if state
+                .pending()?
+                .is_some_and(|pending| pending.keys == enrolled.keys)
+            {
                 state.clear_pending()?;
             }
             state.write_copies(&enrolled)?;
@@ -158,7 +167,8 @@ impl StateDir {
     /// # Errors
     /// [`StateError::NotEnrolled`] where there is none.
     pub fn require_enrolled(&self) -> Result<Enrolled, StateError> {
-        self.enrolled()?.ok_or_else(|| StateError::NotEnrolled(self.path().to_owned()))
+        self.enrolled()?
+            .ok_or_else(|| StateError::NotEnrolled(self.path().to_owned()))
     }
 
     /// An enrolment that was sent and whose answer never arrived.
@@ -218,10 +228,16 @@ impl StateDir {
     fn write_copies(&self, enrolled: &Enrolled) -> Result<(), StateError> {
         let ldevid = &enrolled.keys.ldevid;
         let copies = [
-            ("ldevid.pem", pem::certificates(&enrolled.ldevid_chain).into_bytes()),
+            (
+                "ldevid.pem",
+                pem::certificates(&enrolled.ldevid_chain).into_bytes(),
+            ),
             ("ldevid.pub", ldevid.encode_public()),
             ("ldevid.priv", ldevid.encode_private()),
-            ("server-ca.pem", pem::certificates([&enrolled.server.ca_der]).into_bytes()),
+            (
+                "server-ca.pem",
+                pem::certificates([&enrolled.server.ca_der]).into_bytes(),
+            ),
         ];
         for (name, content) in copies {
             if self.dir.read(name, MAX_STATE_FILE)?.as_deref() != Some(&content) {
@@ -236,10 +252,15 @@ impl StateDir {
         name: &str,
         parse: impl FnOnce(&[u8]) -> Result<T, String>,
     ) -> Result<Option<T>, StateError> {
-        let Some(bytes) = self.dir.read(name, MAX_STATE_FILE)? else { return Ok(None) };
+        let Some(bytes) = self.dir.read(name, MAX_STATE_FILE)? else {
+            return Ok(None);
+        };
         parse(&bytes)
             .map(Some)
-            .map_err(|problem| StateError::Damaged { path: self.dir.path().join(name), problem })
+            .map_err(|problem| StateError::Damaged {
+                path: self.dir.path().join(name),
+                problem,
+            })
     }
 }
 

@@ -190,13 +190,21 @@ impl Pending {
 
 impl From<&Server> for ServerJson {
     fn from(server: &Server) -> Self {
-        Self { address: server.address.clone(), name: server.name.clone(), ca: hex(&server.ca_der) }
+        Self {
+            address: server.address.clone(),
+            name: server.name.clone(),
+            ca: hex(&server.ca_der),
+        }
     }
 }
 
 impl From<ServerJson> for Server {
     fn from(json: ServerJson) -> Self {
-        Self { address: json.address, name: json.name, ca_der: json.ca.0 }
+        Self {
+            address: json.address,
+            name: json.name,
+            ca_der: json.ca.0,
+        }
     }
 }
 
@@ -253,7 +261,9 @@ impl Serialize for Hex {
 impl<'de> Deserialize<'de> for Hex {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        hex::decode(text).map(Self).map_err(serde::de::Error::custom)
+        hex::decode(text)
+            .map(Self)
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -261,7 +271,9 @@ fn version(found: u32) -> Result<(), String> {
     if found == VERSION {
         Ok(())
     } else {
-        Err(format!("version {found} where this program writes {VERSION}"))
+        Err(format!(
+            "version {found} where this program writes {VERSION}"
+        ))
     }
 }
 

@@ -3,7 +3,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use holdfast_proto::claims::Purpose;
 use holdfast_proto::grpc::v1::EnrollRequest;
-use holdfast_proto::tpm::templates::{AkAlg, EkTemplate, ak_template, ldevid_template, srk_template};
+use holdfast_proto::tpm::templates::{
+    AkAlg, EkTemplate, ak_template, ldevid_template, srk_template,
+};
 
 use super::*;
 use crate::tpm::{AttestationKey, KeyBlob};
@@ -14,14 +16,21 @@ fn keys(unique: u8) -> Keys {
         srk_handle: 0x8100_0001,
         srk_name: srk_template().name(),
         ek_template: EkTemplate::L2.public(),
-        ak: AttestationKey { alg: AkAlg::EcdsaP384, unique: [unique; 32] },
+        ak: AttestationKey {
+            alg: AkAlg::EcdsaP384,
+            unique: [unique; 32],
+        },
         ak_name: ak_template(AkAlg::EcdsaP384, &[unique; 32]).name(),
         ldevid: KeyBlob::parse(&public, &[0, 3, unique, 2, 3]).unwrap(),
     }
 }
 
 fn server() -> Server {
-    Server { address: "v.example:8443".into(), name: "v.example".into(), ca_der: vec![0x30, 0] }
+    Server {
+        address: "v.example:8443".into(),
+        name: "v.example".into(),
+        ca_der: vec![0x30, 0],
+    }
 }
 
 fn enrolled(unique: u8) -> Enrolled {
@@ -44,7 +53,10 @@ fn pending(unique: u8) -> Pending {
         class: "default".into(),
         policy_root_name: srk_template().name(),
         keys: keys(unique),
-        request: EnrollRequest { token: vec![unique; 9], ..EnrollRequest::default() },
+        request: EnrollRequest {
+            token: vec![unique; 9],
+            ..EnrollRequest::default()
+        },
     }
 }
 
@@ -58,7 +70,10 @@ fn fresh() -> (tempfile::TempDir, PathBuf) {
 fn what_is_written_comes_back() {
     let (_parent, path) = fresh();
     let state = StateDir::open(&path).unwrap();
-    assert!(matches!(state.require_enrolled(), Err(StateError::NotEnrolled(_))));
+    assert!(matches!(
+        state.require_enrolled(),
+        Err(StateError::NotEnrolled(_))
+    ));
     state.set_pending(&pending(1)).unwrap();
     assert_eq!(state.pending().unwrap(), Some(pending(1)));
     assert_eq!(state.pinned_root().unwrap(), Some(srk_template().name()));
@@ -71,7 +86,10 @@ fn what_is_written_comes_back() {
     let pem = fs::read_to_string(path.join("ldevid.pem")).unwrap();
     assert_eq!(pem.matches("BEGIN CERTIFICATE").count(), 2);
     assert_eq!(fs::read(path.join("ldevid.priv")).unwrap(), [0, 3, 1, 2, 3]);
-    assert_eq!(fs::read(path.join("ldevid.pub")).unwrap(), ldevid_template().encode_tpm2b());
+    assert_eq!(
+        fs::read(path.join("ldevid.pub")).unwrap(),
+        ldevid_template().encode_tpm2b()
+    );
 }
 
 #[test]
@@ -83,16 +101,27 @@ fn everything_is_ours_alone() {
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o700);
     for entry in fs::read_dir(&path).unwrap() {
         let entry = entry.unwrap();
-        assert_eq!(entry.metadata().unwrap().mode() & 0o777, 0o600, "{:?}", entry.path());
+        assert_eq!(
+            entry.metadata().unwrap().mode() & 0o777,
+            0o600,
+            "{:?}",
+            entry.path()
+        );
     }
 }
 
 #[test]
 fn adv_a25_loose_modes_are_refused() {
     let (_parent, path) = fresh();
-    StateDir::open(&path).unwrap().promote(&enrolled(1)).unwrap();
+    StateDir::open(&path)
+        .unwrap()
+        .promote(&enrolled(1))
+        .unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
-    assert!(matches!(StateDir::open(&path), Err(StateError::Mode { mode: 0o750, .. })));
+    assert!(matches!(
+        StateDir::open(&path),
+        Err(StateError::Mode { mode: 0o750, .. })
+    ));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
     let file = path.join("state.json");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o604)).unwrap();
@@ -101,13 +130,19 @@ fn adv_a25_loose_modes_are_refused() {
         Err(StateError::Mode { path, mode: 0o604, .. }) if path == file
     ));
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    assert_eq!(StateDir::open(&path).unwrap().enrolled().unwrap(), Some(enrolled(1)));
+    assert_eq!(
+        StateDir::open(&path).unwrap().enrolled().unwrap(),
+        Some(enrolled(1))
+    );
 }
 
 #[test]
 fn adv_a25_symlinks_are_refused() {
     let (parent, path) = fresh();
-    StateDir::open(&path).unwrap().promote(&enrolled(1)).unwrap();
+    StateDir::open(&path)
+        .unwrap()
+        .promote(&enrolled(1))
+        .unwrap();
     let link = parent.path().join("link");
     symlink(&path, &link).unwrap();
     assert!(matches!(StateDir::open(&link), Err(StateError::Symlink(p)) if p == link));
@@ -122,7 +157,13 @@ fn adv_a25_symlinks_are_refused() {
 fn a_file_is_no_state_directory() {
     let (_parent, path) = fresh();
     fs::write(&path, b"").unwrap();
-    assert!(matches!(StateDir::open(&path), Err(StateError::Kind { expected: "directory", .. })));
+    assert!(matches!(
+        StateDir::open(&path),
+        Err(StateError::Kind {
+            expected: "directory",
+            ..
+        })
+    ));
 }
 
 #[test]
@@ -167,7 +208,10 @@ fn a_kill_before_the_answer_keeps_both() {
 #[test]
 fn damage_is_named() {
     let (_parent, path) = fresh();
-    StateDir::open(&path).unwrap().promote(&enrolled(1)).unwrap();
+    StateDir::open(&path)
+        .unwrap()
+        .promote(&enrolled(1))
+        .unwrap();
     let file = path.join("state.json");
     let good = fs::read_to_string(&file).unwrap();
     for (from, to, named) in [
@@ -185,7 +229,10 @@ fn damage_is_named() {
         );
     }
     fs::write(&file, &good[..good.len() / 2]).unwrap();
-    assert!(matches!(StateDir::open(&path), Err(StateError::Damaged { .. })));
+    assert!(matches!(
+        StateDir::open(&path),
+        Err(StateError::Damaged { .. })
+    ));
     fs::write(&file, good).unwrap();
     StateDir::open(&path).unwrap();
 }

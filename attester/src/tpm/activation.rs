@@ -39,21 +39,36 @@ impl Engine {
         secret: Vec<u8>,
     ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
         self.root()?;
-        let blob = IdObject::try_from(blob).map_err(|e| TpmError::from_tss("TPM2B_ID_OBJECT", e))?;
+        let blob =
+            IdObject::try_from(blob).map_err(|e| TpmError::from_tss("TPM2B_ID_OBJECT", e))?;
         let secret = EncryptedSecret::try_from(secret)
             .map_err(|e| TpmError::from_tss("TPM2B_ENCRYPTED_SECRET", e))?;
-        self.with_primary(Hierarchy::Endorsement, ek, |engine, ek_handle, ek_public| {
-            engine.with_primary(Hierarchy::Endorsement, &ak.template(), |engine, ak_handle, _| {
-                engine.with_ek_auth(ek_public, |engine, ek_auth| {
-                    let session = engine.session(Encrypt::Both)?;
-                    let sessions = (Some(session), Some(ek_auth), None);
-                    let digest = engine.command("TPM2_ActivateCredential", sessions, |c| {
-                        c.activate_credential(ak_handle, ek_handle, blob.clone(), secret.clone())
-                    })?;
-                    Ok(Zeroizing::new(digest.to_vec()))
-                })
-            })
-        })
+        self.with_primary(
+            Hierarchy::Endorsement,
+            ek,
+            |engine, ek_handle, ek_public| {
+                engine.with_primary(
+                    Hierarchy::Endorsement,
+                    &ak.template(),
+                    |engine, ak_handle, _| {
+                        engine.with_ek_auth(ek_public, |engine, ek_auth| {
+                            let session = engine.session(Encrypt::Both)?;
+                            let sessions = (Some(session), Some(ek_auth), None);
+                            let digest =
+                                engine.command("TPM2_ActivateCredential", sessions, |c| {
+                                    c.activate_credential(
+                                        ak_handle,
+                                        ek_handle,
+                                        blob.clone(),
+                                        secret.clone(),
+                                    )
+                                })?;
+                            Ok(Zeroizing::new(digest.to_vec()))
+                        })
+                    },
+                )
+            },
+        )
     }
 
     /// Authorisation for the EK's USER role: by its (empty) auth value where

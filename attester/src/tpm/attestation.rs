@@ -63,7 +63,9 @@ impl Tpm {
         let ak = ak.clone();
         self.call(move |engine| {
             engine.root()?;
-            engine.with_primary(Hierarchy::Endorsement, &ak.template(), |_, _, p| Ok(p.clone()))
+            engine.with_primary(Hierarchy::Endorsement, &ak.template(), |_, _, p| {
+                Ok(p.clone())
+            })
         })
     }
 
@@ -114,8 +116,9 @@ impl Tpm {
         self.call(|engine| {
             engine.root()?;
             let session = engine.session(Encrypt::Response)?;
-            let digest = engine
-                .command("TPM2_GetRandom", (Some(session), None, None), |c| c.get_random(32))?;
+            let digest = engine.command("TPM2_GetRandom", (Some(session), None, None), |c| {
+                c.get_random(32)
+            })?;
             <[u8; 32]>::try_from(digest).map_err(|e| TpmError::from_tss("TPM2_GetRandom", e))
         })
     }
@@ -129,21 +132,25 @@ impl Engine {
         extra_data: [u8; 32],
     ) -> Result<Attestation, TpmError> {
         self.with_key(key, |engine, key_handle| {
-            engine.with_primary(Hierarchy::Endorsement, &ak.template(), |engine, ak_handle, _| {
-                let session = engine.session(Encrypt::Both)?;
-                // The session authorises the LDevID key and protects the
-                // response; the AK's auth value is empty.
-                let sessions = (Some(session), Some(AuthSession::Password), None);
-                let (attest, signature) = engine.command("TPM2_Certify", sessions, |c| {
-                    c.certify(
-                        key_handle.into(),
-                        ak_handle,
-                        Data::try_from(extra_data.as_slice())?,
-                        SignatureScheme::Null,
-                    )
-                })?;
-                marshalled(&attest, &signature)
-            })
+            engine.with_primary(
+                Hierarchy::Endorsement,
+                &ak.template(),
+                |engine, ak_handle, _| {
+                    let session = engine.session(Encrypt::Both)?;
+                    // The session authorises the LDevID key and protects the
+                    // response; the AK's auth value is empty.
+                    let sessions = (Some(session), Some(AuthSession::Password), None);
+                    let (attest, signature) = engine.command("TPM2_Certify", sessions, |c| {
+                        c.certify(
+                            key_handle.into(),
+                            ak_handle,
+                            Data::try_from(extra_data.as_slice())?,
+                            SignatureScheme::Null,
+                        )
+                    })?;
+                    marshalled(&attest, &signature)
+                },
+            )
         })
     }
 
@@ -155,19 +162,23 @@ impl Engine {
     ) -> Result<Attestation, TpmError> {
         self.root()?;
         let list = to_tss_selection(selection)?;
-        self.with_primary(Hierarchy::Endorsement, &ak.template(), |engine, handle, _| {
-            let session = engine.session(Encrypt::Both)?;
-            let (attest, signature) =
-                engine.command("TPM2_Quote", (Some(session), None, None), |c| {
-                    c.quote(
-                        handle,
-                        Data::try_from(extra_data.as_slice())?,
-                        SignatureScheme::Null,
-                        list.clone(),
-                    )
-                })?;
-            marshalled(&attest, &signature)
-        })
+        self.with_primary(
+            Hierarchy::Endorsement,
+            &ak.template(),
+            |engine, handle, _| {
+                let session = engine.session(Encrypt::Both)?;
+                let (attest, signature) =
+                    engine.command("TPM2_Quote", (Some(session), None, None), |c| {
+                        c.quote(
+                            handle,
+                            Data::try_from(extra_data.as_slice())?,
+                            SignatureScheme::Null,
+                            list.clone(),
+                        )
+                    })?;
+                marshalled(&attest, &signature)
+            },
+        )
     }
 
     fn read_pcrs(&mut self, selection: &PcrSelection) -> Result<PcrValues, TpmError> {
@@ -176,7 +187,9 @@ impl Engine {
                 return Ok(values);
             }
         }
-        Err(TpmError::PcrsUnsteady { attempts: MAX_READS })
+        Err(TpmError::PcrsUnsteady {
+            attempts: MAX_READS,
+        })
     }
 
     /// A TPM answers at most eight digests at a time. `None` where its update
@@ -185,16 +198,27 @@ impl Engine {
         let mut values = PcrValues::new();
         let mut counter = None;
         loop {
-            let left = selection.pcrs.iter().filter(|index| !values.contains_key(index));
-            let left = PcrSet::from_indices(left)
-                .map_err(|source| TpmError::Malformed { what: "PCR selection", source })?;
+            let left = selection
+                .pcrs
+                .iter()
+                .filter(|index| !values.contains_key(index));
+            let left = PcrSet::from_indices(left).map_err(|source| TpmError::Malformed {
+                what: "PCR selection",
+                source,
+            })?;
             if left.is_empty() {
                 return Ok(Some(values));
             }
-            let list = to_tss_selection(&PcrSelection { hash: selection.hash, pcrs: left })?;
+            let list = to_tss_selection(&PcrSelection {
+                hash: selection.hash,
+                pcrs: left,
+            })?;
             let (update, read, digests) =
                 self.command("TPM2_PCR_Read", NO_SESSION, |c| c.pcr_read(list.clone()))?;
-            if counter.replace(update).is_some_and(|before| before != update) {
+            if counter
+                .replace(update)
+                .is_some_and(|before| before != update)
+            {
                 return Ok(None);
             }
             let indices = read.get_selections().iter().flat_map(|s| s.selected());
@@ -204,7 +228,10 @@ impl Engine {
             }
             if values.len() == before {
                 let index = left.iter().next().unwrap_or_default();
-                return Err(TpmError::PcrMissing { bank: selection.hash.name(), index });
+                return Err(TpmError::PcrMissing {
+                    bank: selection.hash.name(),
+                    index,
+                });
             }
         }
     }
@@ -217,7 +244,9 @@ fn marshalled(
     let named = |what| move |error| TpmError::from_tss(what, error);
     Ok(Attestation {
         attest: attest.marshall().map_err(named("TPMS_ATTEST of the TPM"))?,
-        signature: signature.marshall().map_err(named("TPMT_SIGNATURE of the TPM"))?,
+        signature: signature
+            .marshall()
+            .map_err(named("TPMT_SIGNATURE of the TPM"))?,
     })
 }
 

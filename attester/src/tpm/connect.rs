@@ -14,22 +14,25 @@ use super::{TctiName, TpmError};
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) fn connect(tcti: &TctiName) -> Result<Context, TpmError> {
-    let name = tcti
-        .to_tss()
-        .map_err(|e| TpmError::Unreachable { tcti: tcti.to_string(), reason: e.to_string() })?;
+    let name = tcti.to_tss().map_err(|e| TpmError::Unreachable {
+        tcti: tcti.to_string(),
+        reason: e.to_string(),
+    })?;
     Context::new(name).map_err(|error| diagnose(tcti, error))
 }
 
 /// libtss2 answers "IO error" for nearly everything: ask the system instead.
 fn diagnose(tcti: &TctiName, error: tss_esapi::Error) -> TpmError {
-    let unreachable =
-        |reason: String| TpmError::Unreachable { tcti: tcti.to_string(), reason };
+    let unreachable = |reason: String| TpmError::Unreachable {
+        tcti: tcti.to_string(),
+        reason,
+    };
     match tcti {
         TctiName::Device(path) => match probe_device(path) {
             Ok(()) => driver_or(tcti, error, unreachable),
-            Err(e) if e.kind() == ErrorKind::PermissionDenied => {
-                TpmError::Permission { device: path.display().to_string() }
-            }
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => TpmError::Permission {
+                device: path.display().to_string(),
+            },
             Err(e) => unreachable(e.to_string()),
         },
         TctiName::Swtpm { host, port } => match probe_tcp(host, *port) {
@@ -48,7 +51,10 @@ fn driver_or(
     otherwise: impl FnOnce(String) -> TpmError,
 ) -> TpmError {
     match TpmError::from_tss("connect", error) {
-        TpmError::Command { code, .. } => TpmError::DriverMissing { tcti: tcti.to_string(), code },
+        TpmError::Command { code, .. } => TpmError::DriverMissing {
+            tcti: tcti.to_string(),
+            code,
+        },
         TpmError::ConnectionLost { code, .. } => {
             otherwise(format!("libtss2 could not open it (code {code:#x})"))
         }
@@ -57,7 +63,11 @@ fn driver_or(
 }
 
 fn probe_device(path: &Path) -> std::io::Result<()> {
-    OpenOptions::new().read(true).write(true).open(path).map(drop)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map(drop)
 }
 
 fn probe_tcp(host: &str, port: u16) -> std::io::Result<()> {

@@ -14,9 +14,13 @@ pub(super) fn to_tss_public(public: &Public) -> Result<structures::Public, TpmEr
 }
 
 pub(super) fn from_tss_public(public: &structures::Public) -> Result<Public, TpmError> {
-    let bytes = public.marshall().map_err(|e| TpmError::from_tss("TPMT_PUBLIC of the TPM", e))?;
-    Public::parse(&bytes)
-        .map_err(|source| TpmError::Malformed { what: "TPMT_PUBLIC of the TPM", source })
+    let bytes = public
+        .marshall()
+        .map_err(|e| TpmError::from_tss("TPMT_PUBLIC of the TPM", e))?;
+    Public::parse(&bytes).map_err(|source| TpmError::Malformed {
+        what: "TPMT_PUBLIC of the TPM",
+        source,
+    })
 }
 
 pub(super) fn to_tss_hash(alg: HashAlg) -> HashingAlgorithm {
@@ -36,7 +40,9 @@ pub(super) fn to_tss_selection(selection: &PcrSelection) -> Result<PcrSelectionL
         .collect::<Result<Vec<_>, _>>();
     slots
         .and_then(|slots| {
-            PcrSelectionList::builder().with_selection(to_tss_hash(selection.hash), &slots).build()
+            PcrSelectionList::builder()
+                .with_selection(to_tss_hash(selection.hash), &slots)
+                .build()
         })
         .map_err(|e| TpmError::from_tss("PCR selection for libtss2", e))
 }

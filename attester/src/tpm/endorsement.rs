@@ -69,10 +69,16 @@ impl FromStr for EkChoice {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        [Self::Auto, Self::Rsa2048, Self::EccP256, Self::EccP384, Self::Rsa3072]
-            .into_iter()
-            .find(|choice| choice.name() == s)
-            .ok_or_else(|| format!("{s:?} is not one of auto, rsa2048, ecc-p256, ecc-p384, rsa3072"))
+        [
+            Self::Auto,
+            Self::Rsa2048,
+            Self::EccP256,
+            Self::EccP384,
+            Self::Rsa3072,
+        ]
+        .into_iter()
+        .find(|choice| choice.name() == s)
+        .ok_or_else(|| format!("{s:?} is not one of auto, rsa2048, ecc-p256, ecc-p384, rsa3072"))
     }
 }
 
@@ -126,7 +132,9 @@ impl Tpm {
     pub fn endorsement_public(&self, template: &Public) -> Result<Public, TpmError> {
         let template = template.clone();
         self.call(move |engine| {
-            engine.with_primary(Hierarchy::Endorsement, &template, |_, _, public| Ok(public.clone()))
+            engine.with_primary(Hierarchy::Endorsement, &template, |_, _, public| {
+                Ok(public.clone())
+            })
         })
     }
 }
@@ -144,9 +152,15 @@ impl Engine {
         Ok(found)
     }
 
-    fn read_leaf(&mut self, template: EkTemplate, found: &mut EkCertificates) -> Result<(), TpmError> {
+    fn read_leaf(
+        &mut self,
+        template: EkTemplate,
+        found: &mut EkCertificates,
+    ) -> Result<(), TpmError> {
         let index = template.cert_nv_index();
-        let Some(bytes) = self.read_nv(index)? else { return Ok(()) };
+        let Some(bytes) = self.read_nv(index)? else {
+            return Ok(());
+        };
         match split_sequence(&bytes) {
             Ok((certificate, _)) => found.leaves.push((template, certificate.to_vec())),
             Err(problem) => found.problems.push((index, problem)),
@@ -157,7 +171,11 @@ impl Engine {
     fn read_chain(&mut self, indices: &[u32], found: &mut EkCertificates) -> Result<(), TpmError> {
         // A certificate may go on in the next index: join first, split after.
         let mut bytes = Vec::new();
-        for index in indices.iter().copied().filter(|index| CHAIN_INDICES.contains(index)) {
+        for index in indices
+            .iter()
+            .copied()
+            .filter(|index| CHAIN_INDICES.contains(index))
+        {
             bytes.extend(self.read_nv(index)?.unwrap_or_default());
         }
         match split_chain(&bytes) {
@@ -175,22 +193,32 @@ impl Engine {
                 continue;
             }
             self.read_leaf(*template, &mut found)?;
-            let Some((template, certificate)) = found.leaves.pop() else { continue };
+            let Some((template, certificate)) = found.leaves.pop() else {
+                continue;
+            };
             let Some((area, public)) = self.certified_key(template, &certificate, &indices)? else {
                 continue;
             };
             self.read_chain(&indices, &mut found)?;
             let mut certificate_chain = vec![certificate];
             certificate_chain.append(&mut found.chain);
-            return Ok(EndorsementKey { template: area, public, certificate_chain });
+            return Ok(EndorsementKey {
+                template: area,
+                public,
+                certificate_chain,
+            });
         }
         match (choice, choice.templates()) {
-            (EkChoice::Auto, _) | (_, []) => {
-                Err(TpmError::NoEkCertificate { wanted: String::new() })
-            }
+            (EkChoice::Auto, _) | (_, []) => Err(TpmError::NoEkCertificate {
+                wanted: String::new(),
+            }),
             (_, [template, ..]) => {
                 let (area, public) = self.bare_key(*template, &indices)?;
-                Ok(EndorsementKey { template: area, public, certificate_chain: Vec::new() })
+                Ok(EndorsementKey {
+                    template: area,
+                    public,
+                    certificate_chain: Vec::new(),
+                })
             }
         }
     }
@@ -214,7 +242,10 @@ impl Engine {
                 return Ok(Some((standard, public)));
             }
         }
-        tracing::warn!(template = template.label(), "the EK certificate in NV is not for the EK that its template makes");
+        tracing::warn!(
+            template = template.label(),
+            "the EK certificate in NV is not for the EK that its template makes"
+        );
         Ok(None)
     }
 
@@ -229,7 +260,9 @@ impl Engine {
     }
 
     fn create(&mut self, area: &Public) -> Result<Public, TpmError> {
-        self.with_primary(Hierarchy::Endorsement, area, |_, _, public| Ok(public.clone()))
+        self.with_primary(Hierarchy::Endorsement, area, |_, _, public| {
+            Ok(public.clone())
+        })
     }
 
     /// The template from NV where the vendor left one, else the standard one;
@@ -240,8 +273,10 @@ impl Engine {
         if indices.contains(&index)
             && let Some(bytes) = self.read_nv(index)?
         {
-            area = Public::parse(&bytes)
-                .map_err(|source| TpmError::Malformed { what: "EK template in NV", source })?;
+            area = Public::parse(&bytes).map_err(|source| TpmError::Malformed {
+                what: "EK template in NV",
+                source,
+            })?;
         }
         if let Some(index) = template.nonce_nv_index()
             && indices.contains(&index)

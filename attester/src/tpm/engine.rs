@@ -34,7 +34,11 @@ const FIRST_LOADED_SESSION: u32 = 0x0200_0000;
 /// More than any TPM can have loaded at once.
 const MAX_LEFT_OVERS: u32 = 64;
 
-pub(super) type Sessions = (Option<AuthSession>, Option<AuthSession>, Option<AuthSession>);
+pub(super) type Sessions = (
+    Option<AuthSession>,
+    Option<AuthSession>,
+    Option<AuthSession>,
+);
 pub(super) const NO_SESSION: Sessions = (None, None, None);
 
 /// Which side of a command its session encrypts. The TPM refuses an attribute
@@ -72,7 +76,11 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn open(tcti: &TctiName, settings: Settings, meter: Arc<Meter>) -> Result<Self, TpmError> {
+    pub(super) fn open(
+        tcti: &TctiName,
+        settings: Settings,
+        meter: Arc<Meter>,
+    ) -> Result<Self, TpmError> {
         let context = super::connect::connect(tcti)?;
         let mut engine = Self {
             context,
@@ -128,7 +136,10 @@ impl Engine {
         run: impl FnMut(&mut Context) -> tss_esapi::Result<T>,
     ) -> Result<T, TpmError> {
         if self.refused.contains(&hierarchy) {
-            return Err(TpmError::AuthRefused { command: name, code: super::error::rc::BAD_AUTH });
+            return Err(TpmError::AuthRefused {
+                command: name,
+                code: super::error::rc::BAD_AUTH,
+            });
         }
         let answer = self.command(name, sessions, run);
         if let Err(TpmError::AuthRefused { .. }) = answer {
@@ -176,7 +187,10 @@ impl Engine {
                 HashingAlgorithm::Sha256,
             )
         })?
-        .ok_or(TpmError::NoFreeSlot { command: "TPM2_StartAuthSession", code: 0 })
+        .ok_or(TpmError::NoFreeSlot {
+            command: "TPM2_StartAuthSession",
+            code: 0,
+        })
     }
 
     /// Runs `work` with a policy session, and flushes it on every path.
@@ -220,7 +234,14 @@ impl Engine {
                 "TPM2_CreatePrimary",
                 (Some(session), None, None),
                 |context| {
-                    context.create_primary(tss_hierarchy(hierarchy), area.clone(), None, None, None, None)
+                    context.create_primary(
+                        tss_hierarchy(hierarchy),
+                        area.clone(),
+                        None,
+                        None,
+                        None,
+                        None,
+                    )
                 },
             )?;
             Ok((made.key_handle, from_tss_public(&made.out_public)?))
@@ -244,7 +265,13 @@ impl Engine {
                 });
                 match saved {
                     Ok(context) => {
-                        self.saved.insert(key, Saved { context, public: public.clone() });
+                        self.saved.insert(
+                            key,
+                            Saved {
+                                context,
+                                public: public.clone(),
+                            },
+                        );
                     }
                     Err(error) => {
                         self.flush(handle.into());
@@ -264,7 +291,9 @@ impl Engine {
     fn reload(&mut self, key: &[u8]) -> Option<(KeyHandle, Public)> {
         let saved = self.saved.get(key)?;
         let (blob, public) = (saved.context.clone(), saved.public.clone());
-        match self.command("TPM2_ContextLoad", NO_SESSION, |c| c.context_load(blob.clone())) {
+        match self.command("TPM2_ContextLoad", NO_SESSION, |c| {
+            c.context_load(blob.clone())
+        }) {
             Ok(handle) => Some((KeyHandle::from(handle), public)),
             Err(_) => {
                 self.saved.remove(key);
@@ -276,7 +305,9 @@ impl Engine {
     /// Takes an object or session out of the TPM. A failure is not the
     /// caller's failure: the object is gone already, or the TPM is.
     pub(super) fn flush(&mut self, handle: ObjectHandle) {
-        if let Err(error) = self.command("TPM2_FlushContext", NO_SESSION, |c| c.flush_context(handle)) {
+        if let Err(error) =
+            self.command("TPM2_FlushContext", NO_SESSION, |c| c.flush_context(handle))
+        {
             tracing::debug!(%error, "flush failed");
         }
     }
@@ -320,8 +351,12 @@ impl Engine {
         let mut handles = self.handles(FIRST_TRANSIENT, MAX_LEFT_OVERS)?;
         handles.extend(self.handles(FIRST_LOADED_SESSION, MAX_LEFT_OVERS)?);
         for handle in handles {
-            let Ok(handle) = TpmHandle::try_from(handle) else { continue };
-            let object = self.command("TPM2_ReadPublic", NO_SESSION, |c| c.tr_from_tpm_public(handle));
+            let Ok(handle) = TpmHandle::try_from(handle) else {
+                continue;
+            };
+            let object = self.command("TPM2_ReadPublic", NO_SESSION, |c| {
+                c.tr_from_tpm_public(handle)
+            });
             if let Ok(object) = object {
                 self.flush(object);
             }
@@ -348,7 +383,9 @@ impl Engine {
         &mut self,
         tag: tss_esapi::constants::PropertyTag,
     ) -> Result<Option<u32>, TpmError> {
-        self.command("TPM2_GetCapability", NO_SESSION, |c| c.get_tpm_property(tag))
+        self.command("TPM2_GetCapability", NO_SESSION, |c| {
+            c.get_tpm_property(tag)
+        })
     }
 }
 

@@ -227,13 +227,21 @@ const RSP_AUTH_FAILED: u32 = 27;
 impl TpmError {
     pub(super) fn from_tss(command: &'static str, error: tss_esapi::Error) -> Self {
         let Some(code) = raw_code(error) else {
-            return Self::Command { command, code: 0, text: error.to_string() };
+            return Self::Command {
+                command,
+                code: 0,
+                text: error.to_string(),
+            };
         };
         match code >> 16 {
             LAYER_TPM | LAYER_RESMGR | LAYER_RESMGR_TPM => Self::from_rc(command, code, error),
             LAYER_TCTI => Self::ConnectionLost { command, code },
             LAYER_ESYS if code & 0xFFFF == RSP_AUTH_FAILED => Self::ResponseAltered { command },
-            _ => Self::Command { command, code, text: "libtss2 refused it".to_owned() },
+            _ => Self::Command {
+                command,
+                code,
+                text: "libtss2 refused it".to_owned(),
+            },
         }
     }
 
@@ -250,7 +258,11 @@ impl TpmError {
             rc::ASYMMETRIC | rc::HASH | rc::KEY_SIZE | rc::SCHEME | rc::SYMMETRIC | rc::CURVE => {
                 Self::Unsupported { command, code }
             }
-            _ => Self::Command { command, code, text: error.to_string() },
+            _ => Self::Command {
+                command,
+                code,
+                text: error.to_string(),
+            },
         }
     }
 
@@ -267,7 +279,10 @@ impl TpmError {
 
     /// "Try again" answers: the command was not started (Part 2 §6.6.3).
     pub(super) fn is_retryable(&self) -> bool {
-        matches!(self.base_code(), Some(rc::RETRY | rc::YIELDED | rc::TESTING))
+        matches!(
+            self.base_code(),
+            Some(rc::RETRY | rc::YIELDED | rc::TESTING)
+        )
     }
 
     /// The index, object or session is not there.
@@ -288,19 +303,27 @@ impl TpmError {
             Self::DriverMissing { .. } => {
                 "install the driver: apt-get install libtss2-tcti-device0 libtss2-tcti-swtpm0 libtss2-tcti-tabrmd0"
             }
-            Self::ConnectionLost { .. } => "see whether the TPM or its resource manager was restarted, then run again",
-            Self::NoAnswer { .. } => "see the kernel log for TPM errors (dmesg | grep -i tpm); a reboot resets a stuck TPM",
+            Self::ConnectionLost { .. } => {
+                "see whether the TPM or its resource manager was restarted, then run again"
+            }
+            Self::NoAnswer { .. } => {
+                "see the kernel log for TPM errors (dmesg | grep -i tpm); a reboot resets a stuck TPM"
+            }
             Self::NotInitialised { .. } => {
                 "the firmware sends TPM2_Startup; for swtpm start it with --flags not-need-init,startup-clear"
             }
-            Self::FailureMode { .. } => "power-cycle the machine; if it stays, the TPM is defective",
+            Self::FailureMode { .. } => {
+                "power-cycle the machine; if it stays, the TPM is defective"
+            }
             Self::LockedOut { .. } => {
                 "wait for the lockout to end (doctor shows the interval) or clear it: tpm2_dictionarylockout -c"
             }
             Self::AuthRefused { .. } => {
                 "give the right hierarchy auth by --endorsement-auth-file / --owner-auth-file; a wrong one is not tried twice"
             }
-            Self::HierarchyDisabled { .. } => "enable the hierarchy in the firmware's TPM settings and reboot",
+            Self::HierarchyDisabled { .. } => {
+                "enable the hierarchy in the firmware's TPM settings and reboot"
+            }
             Self::NoFreeSlot { .. } => {
                 "use the resource manager (device:/dev/tpmrm0); on a bare TPM flush what others left: tpm2_flushcontext -t -l -s"
             }
@@ -316,13 +339,22 @@ impl TpmError {
             Self::NoEkCertificate { .. } => {
                 "holdfast-attester doctor lists what the TPM has; fetch the certificate from the vendor into NV, or name a key by --ek and let the owner admit it"
             }
-            Self::PcrMissing { .. } => "enable that PCR bank in the firmware's setup (tpm2_pcrallocate), then reboot",
-            Self::PcrsUnsteady { .. } => "wait until the system has finished booting, then run again",
-            Self::Unsupported { .. } => "choose another --ek or --ak that doctor lists as supported",
-            Self::NvContent { .. } => "the certificate in NV is damaged; the vendor can say how to restore it",
-            Self::Command { .. } | Self::Malformed { .. } | Self::WrongDigest { .. } | Self::ThreadGone => {
-                "run holdfast-attester doctor, and report this with its output"
+            Self::PcrMissing { .. } => {
+                "enable that PCR bank in the firmware's setup (tpm2_pcrallocate), then reboot"
             }
+            Self::PcrsUnsteady { .. } => {
+                "wait until the system has finished booting, then run again"
+            }
+            Self::Unsupported { .. } => {
+                "choose another --ek or --ak that doctor lists as supported"
+            }
+            Self::NvContent { .. } => {
+                "the certificate in NV is damaged; the vendor can say how to restore it"
+            }
+            Self::Command { .. }
+            | Self::Malformed { .. }
+            | Self::WrongDigest { .. }
+            | Self::ThreadGone => "run holdfast-attester doctor, and report this with its output",
         }
     }
 }

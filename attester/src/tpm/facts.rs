@@ -89,7 +89,9 @@ impl Engine {
         // The NV reads' session would count as an occupied slot.
         self.end_session();
         let permanent = self.property(PropertyTag::Permanent)?.unwrap_or(0);
-        let startup = self.property(PropertyTag::StartupClear)?.unwrap_or(u32::MAX);
+        let startup = self
+            .property(PropertyTag::StartupClear)?
+            .unwrap_or(u32::MAX);
         let firmware = (
             self.property(PropertyTag::FirmwareVersion1)?.unwrap_or(0),
             self.property(PropertyTag::FirmwareVersion2)?.unwrap_or(0),
@@ -140,7 +142,9 @@ impl Engine {
                 })
             }
             // A key of a kind that Holdfast has no words for.
-            Err(TpmError::Malformed { .. }) => Ok(SrkOccupant::Unfit("a key of an unsupported kind")),
+            Err(TpmError::Malformed { .. }) => {
+                Ok(SrkOccupant::Unfit("a key of an unsupported kind"))
+            }
             Err(error) => Err(error),
         }
     }
@@ -151,7 +155,12 @@ impl Engine {
         let mut text = String::new();
         for tag in tags {
             let value = self.property(*tag)?.unwrap_or(0).to_be_bytes();
-            text.extend(value.iter().filter(|b| (0x20..0x7F).contains(*b)).map(|b| char::from(*b)));
+            text.extend(
+                value
+                    .iter()
+                    .filter(|b| (0x20..0x7F).contains(*b))
+                    .map(|b| char::from(*b)),
+            );
         }
         Ok(text.trim().to_owned())
     }
@@ -160,7 +169,9 @@ impl Engine {
         let (data, _) = self.command("TPM2_GetCapability", NO_SESSION, |c| {
             c.get_capability(CapabilityType::AssignedPcr, 0, 16)
         })?;
-        let CapabilityData::AssignedPcr(list) = data else { return Ok(Vec::new()) };
+        let CapabilityData::AssignedPcr(list) = data else {
+            return Ok(Vec::new());
+        };
         Ok(list
             .get_selections()
             .iter()

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use attestation::{AttestationKey, Attestation, PcrValues};
+pub use attestation::{Attestation, AttestationKey, PcrValues};
 pub use endorsement::{EkCertificates, EkChoice, EndorsementKey};
 pub use error::TpmError;
 pub use facts::{PcrBank, SrkOccupant, TpmFacts};
@@ -57,7 +57,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { srk_handle: DEFAULT_SRK_HANDLE, endorsement_auth: None, owner_auth: None }
+        Self {
+            srk_handle: DEFAULT_SRK_HANDLE,
+            endorsement_auth: None,
+            owner_auth: None,
+        }
     }
 }
 
@@ -108,7 +112,10 @@ impl Tpm {
                     let _ = ready.send(Err(error));
                 }
             })
-            .map_err(|e| TpmError::Unreachable { tcti: tcti.to_string(), reason: e.to_string() })?;
+            .map_err(|e| TpmError::Unreachable {
+                tcti: tcti.to_string(),
+                reason: e.to_string(),
+            })?;
         opened.recv().map_err(|_| TpmError::ThreadGone)??;
         Ok(Self {
             thread: Arc::new(Thread {
@@ -178,7 +185,9 @@ impl Tpm {
             Ok(outcome) => outcome,
             Err(RecvTimeoutError::Timeout) => {
                 self.thread.stuck.store(true, Ordering::Relaxed);
-                Err(TpmError::NoAnswer { seconds: ANSWER_LIMIT.as_secs() })
+                Err(TpmError::NoAnswer {
+                    seconds: ANSWER_LIMIT.as_secs(),
+                })
             }
             Err(RecvTimeoutError::Disconnected) => Err(TpmError::ThreadGone),
         }

@@ -4,9 +4,9 @@ use tss_esapi::constants::PropertyTag;
 use tss_esapi::handles::{NvIndexHandle, NvIndexTpmHandle, TpmHandle};
 use tss_esapi::interface_types::resource_handles::NvAuth;
 
+use super::TpmError;
 use super::engine::{Encrypt, Engine, NO_SESSION};
 use super::error::rc;
-use super::TpmError;
 
 /// Part 2 §7.2, `TPM_HT_NV_INDEX`: what the TCG reserves for endorsement data
 /// (Registry of Reserved Handles §2.2) starts here.
@@ -35,7 +35,10 @@ impl Engine {
             let (public, _) =
                 engine.command("TPM2_NV_ReadPublic", NO_SESSION, |c| c.nv_read_public(nv))?;
             if public.data_size() > MAX_INDEX_SIZE {
-                return Err(TpmError::NvContent { index, problem: "larger than 16 KiB" });
+                return Err(TpmError::NvContent {
+                    index,
+                    problem: "larger than 16 KiB",
+                });
             }
             engine.read_nv_area(nv, public.data_size())
         });
@@ -51,8 +54,10 @@ impl Engine {
         let mut auth = NvAuth::NvIndex(nv);
         let mut bytes = Vec::with_capacity(size);
         while bytes.len() < size {
-            let (Ok(offset), Ok(left)) = (u16::try_from(bytes.len()), u16::try_from(size - bytes.len()))
-            else {
+            let (Ok(offset), Ok(left)) = (
+                u16::try_from(bytes.len()),
+                u16::try_from(size - bytes.len()),
+            ) else {
                 break;
             };
             let session = self.session(Encrypt::Response)?;
@@ -78,7 +83,9 @@ impl Engine {
     fn nv_chunk(&mut self) -> Result<u16, TpmError> {
         let limit = self.property(PropertyTag::NvBufferMax)?;
         // libtss2's TPM2B_MAX_NV_BUFFER holds 2048 bytes.
-        Ok(limit.and_then(|n| u16::try_from(n.min(2048)).ok()).unwrap_or(DEFAULT_CHUNK))
+        Ok(limit
+            .and_then(|n| u16::try_from(n.min(2048)).ok())
+            .unwrap_or(DEFAULT_CHUNK))
     }
 }
 
@@ -101,7 +108,9 @@ pub(super) fn split_sequence(bytes: &[u8]) -> Result<(&[u8], &[u8]), &'static st
         },
         _ => return Err("DER length is indefinite or over 64 KiB"),
     };
-    bytes.split_at_checked(header + length).ok_or("DER value is longer than the NV index")
+    bytes
+        .split_at_checked(header + length)
+        .ok_or("DER value is longer than the NV index")
 }
 
 /// All certificates in the chain indices' bytes, one after another, up to the
@@ -113,7 +122,10 @@ pub(super) fn split_chain(mut bytes: &[u8]) -> Result<Vec<Vec<u8>>, &'static str
         chain.push(certificate.to_vec());
         bytes = rest;
     }
-    if bytes.iter().all(|b| *b == bytes.first().copied().unwrap_or(0) && matches!(b, 0 | 0xFF)) {
+    if bytes
+        .iter()
+        .all(|b| *b == bytes.first().copied().unwrap_or(0) && matches!(b, 0 | 0xFF))
+    {
         Ok(chain)
     } else {
         Err("bytes after the last certificate are neither DER nor padding")
@@ -157,7 +169,10 @@ mod tests {
     #[test]
     fn chains_split_at_padding() {
         let two = [0x30, 1, 9, 0x30, 0, 0xFF, 0xFF, 0xFF];
-        assert_eq!(split_chain(&two).unwrap(), vec![vec![0x30, 1, 9], vec![0x30, 0]]);
+        assert_eq!(
+            split_chain(&two).unwrap(),
+            vec![vec![0x30, 1, 9], vec![0x30, 0]]
+        );
         assert_eq!(split_chain(&[0, 0]).unwrap(), Vec::<Vec<u8>>::new());
         assert_eq!(split_chain(&[]).unwrap(), Vec::<Vec<u8>>::new());
         assert!(split_chain(&[0x30, 0, 0xFF, 0]).is_err());

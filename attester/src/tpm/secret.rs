@@ -53,20 +53,32 @@ impl AuthValue {
     /// [`AuthFileError`] where the file is unreadable, open to others, or of a
     /// wrong length.
     pub fn from_file(path: &Path) -> Result<Self, AuthFileError> {
-        let read = |source| AuthFileError::Read { path: path.to_owned(), source };
+        let read = |source| AuthFileError::Read {
+            path: path.to_owned(),
+            source,
+        };
         let mut file = File::open(path).map_err(read)?;
         let mode = file.metadata().map_err(read)?.mode() & 0o7777;
         if mode & 0o077 != 0 {
-            return Err(AuthFileError::Mode { path: path.to_owned(), mode });
+            return Err(AuthFileError::Mode {
+                path: path.to_owned(),
+                mode,
+            });
         }
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_AUTH + 2));
-        file.by_ref().take(MAX_AUTH as u64 + 2).read_to_end(&mut bytes).map_err(read)?;
+        file.by_ref()
+            .take(MAX_AUTH as u64 + 2)
+            .read_to_end(&mut bytes)
+            .map_err(read)?;
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
         }
         match bytes.len() {
             1..=MAX_AUTH => Ok(Self(bytes)),
-            len => Err(AuthFileError::Length { path: path.to_owned(), len }),
+            len => Err(AuthFileError::Length {
+                path: path.to_owned(),
+                len,
+            }),
         }
     }
 
@@ -106,14 +118,20 @@ mod tests {
     #[test]
     fn readable_by_others_is_refused() {
         let (_dir, path) = file(b"secret", 0o640);
-        assert!(matches!(AuthValue::from_file(&path), Err(AuthFileError::Mode { mode: 0o640, .. })));
+        assert!(matches!(
+            AuthValue::from_file(&path),
+            Err(AuthFileError::Mode { mode: 0o640, .. })
+        ));
     }
 
     #[test]
     fn empty_and_long_are_refused() {
         for content in [&b"\n"[..], &[b'x'; 65]] {
             let (_dir, path) = file(content, 0o600);
-            assert!(matches!(AuthValue::from_file(&path), Err(AuthFileError::Length { .. })));
+            assert!(matches!(
+                AuthValue::from_file(&path),
+                Err(AuthFileError::Length { .. })
+            ));
         }
     }
 }

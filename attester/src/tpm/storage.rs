@@ -6,12 +6,12 @@ use holdfast_proto::tpm::{
     Hierarchy, Name, ObjectAttributes, Parameters, ParseError, Public, Signature, Symmetric,
 };
 use thiserror::Error;
+use tss_esapi::constants::tss::{TPM2_RH_NULL, TPM2_ST_HASHCHECK};
 use tss_esapi::handles::{KeyHandle, ObjectHandle, PersistentTpmHandle, TpmHandle};
 use tss_esapi::interface_types::dynamic_handles::Persistent;
 use tss_esapi::interface_types::resource_handles::Provision;
 use tss_esapi::structures::{HashcheckTicket, Private, SignatureScheme};
 use tss_esapi::traits::Marshall;
-use tss_esapi::constants::tss::{TPM2_RH_NULL, TPM2_ST_HASHCHECK};
 use tss_esapi::tss2_esys::TPMT_TK_HASHCHECK;
 
 use super::convert::{from_tss_public, to_tss_public};
@@ -65,11 +65,16 @@ impl KeyBlob {
     /// [`KeyBlobError`] names the part that is malformed.
     pub fn parse(public: &[u8], private: &[u8]) -> Result<Self, KeyBlobError> {
         let public = Public::parse_tpm2b(public)?;
-        let (size, private) = private.split_first_chunk::<2>().ok_or(KeyBlobError::Private)?;
+        let (size, private) = private
+            .split_first_chunk::<2>()
+            .ok_or(KeyBlobError::Private)?;
         if private.is_empty() || usize::from(u16::from_be_bytes(*size)) != private.len() {
             return Err(KeyBlobError::Private);
         }
-        Ok(Self { public, private: private.to_vec() })
+        Ok(Self {
+            public,
+            private: private.to_vec(),
+        })
     }
 
     /// The key's public area.
@@ -87,7 +92,8 @@ impl KeyBlob {
     /// `TPM2B_PRIVATE`.
     #[must_use]
     pub fn encode_private(&self) -> Vec<u8> {
-        let size = u16::try_from(self.private.len()).expect("came from a TPM2B, whose size is a u16");
+        let size =
+            u16::try_from(self.private.len()).expect("came from a TPM2B, whose size is a u16");
         let mut bytes = size.to_be_bytes().to_vec();
         bytes.extend(&self.private);
         bytes
@@ -161,8 +167,15 @@ impl Engine {
         }
         // What was started before was not salted.
         self.end_session();
-        self.root = Some(Root { handle: KeyHandle::from(object), name: name.clone() });
-        Ok(StorageRoot { handle, name, created })
+        self.root = Some(Root {
+            handle: KeyHandle::from(object),
+            name: name.clone(),
+        });
+        Ok(StorageRoot {
+            handle,
+            name,
+            created,
+        })
     }
 
     /// The object at a persistent handle, with an ESYS reference that the
@@ -175,14 +188,17 @@ impl Engine {
         let handle = PersistentTpmHandle::new(handle)
             .map(TpmHandle::from)
             .map_err(|e| TpmError::from_tss("persistent handle", e))?;
-        let object =
-            match self.command("TPM2_ReadPublic", NO_SESSION, |c| c.tr_from_tpm_public(handle)) {
-                Ok(object) => object,
-                Err(error) if error.is_absent() => return Ok(None),
-                Err(error) => return Err(error),
-            };
+        let object = match self.command("TPM2_ReadPublic", NO_SESSION, |c| {
+            c.tr_from_tpm_public(handle)
+        }) {
+            Ok(object) => object,
+            Err(error) if error.is_absent() => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let public = self
-            .command("TPM2_ReadPublic", NO_SESSION, |c| c.read_public(KeyHandle::from(object)))
+            .command("TPM2_ReadPublic", NO_SESSION, |c| {
+                c.read_public(KeyHandle::from(object))
+            })
             .and_then(|(public, ..)| from_tss_public(&public));
         match public {
             Ok(public) => Ok(Some((object, public))),
@@ -202,7 +218,16 @@ impl Engine {
             Hierarchy::Owner,
             "TPM2_CreatePrimary",
             (Some(session), None, None),
-            |c| c.create_primary(tss_hierarchy(Hierarchy::Owner), area.clone(), None, None, None, None),
+            |c| {
+                c.create_primary(
+                    tss_hierarchy(Hierarchy::Owner),
+                    area.clone(),
+                    None,
+                    None,
+                    None,
+                    None,
+                )
+            },
         )?;
         let outcome = self.session(Encrypt::Nothing).and_then(|session| {
             self.command_as(
@@ -265,8 +290,8 @@ impl Engine {
             cache_key,
             |engine, handle, _| work(engine, handle),
             |engine| {
-                let private =
-                    Private::try_from(private).map_err(|e| TpmError::from_tss("TPM2B_PRIVATE", e))?;
+                let private = Private::try_from(private)
+                    .map_err(|e| TpmError::from_tss("TPM2B_PRIVATE", e))?;
                 let session = engine.session(Encrypt::Both)?;
                 let handle = engine
                     .command("TPM2_Load", (Some(session), None, None), |c| {
@@ -287,7 +312,12 @@ impl Engine {
         self.with_key(key, |engine, handle| {
             let session = engine.session(Encrypt::Command)?;
             let signature = engine.command("TPM2_Sign", (Some(session), None, None), |c| {
-                c.sign(handle, digest.as_slice().try_into()?, SignatureScheme::Null, null_ticket()?)
+                c.sign(
+                    handle,
+                    digest.as_slice().try_into()?,
+                    SignatureScheme::Null,
+                    null_ticket()?,
+                )
             })?;
             parse_signature(&signature)
         })
@@ -300,7 +330,9 @@ pub(super) fn unfit(public: &Public) -> Option<&'static str> {
         Parameters::Rsa { symmetric, .. } | Parameters::Ecc { symmetric, .. } => symmetric,
         Parameters::KeyedHash { .. } => return Some("not an asymmetric key"),
     };
-    if !public.attributes.contains(STORAGE_ATTRIBUTES) || public.attributes.contains(ObjectAttributes::SIGN) {
+    if !public.attributes.contains(STORAGE_ATTRIBUTES)
+        || public.attributes.contains(ObjectAttributes::SIGN)
+    {
         Some("its attributes are not those of a storage key")
     } else if symmetric == Symmetric::Null {
         Some("it has no symmetric algorithm to protect children with")
@@ -312,10 +344,13 @@ pub(super) fn unfit(public: &Public) -> Option<&'static str> {
 pub(super) fn parse_signature(
     signature: &tss_esapi::structures::Signature,
 ) -> Result<Signature, TpmError> {
-    let bytes =
-        signature.marshall().map_err(|e| TpmError::from_tss("TPMT_SIGNATURE of the TPM", e))?;
-    Signature::parse(&bytes)
-        .map_err(|source| TpmError::Malformed { what: "TPMT_SIGNATURE of the TPM", source })
+    let bytes = signature
+        .marshall()
+        .map_err(|e| TpmError::from_tss("TPMT_SIGNATURE of the TPM", e))?;
+    Signature::parse(&bytes).map_err(|source| TpmError::Malformed {
+        what: "TPMT_SIGNATURE of the TPM",
+        source,
+    })
 }
 
 /// The ticket of a digest that was made outside the TPM (Part 3 §20.2).

@@ -108,7 +108,10 @@ fn parse_swtpm(settings: &str) -> Result<TctiName, TctiNameError> {
         match setting.split_once('=') {
             Some(("host", value)) if !value.is_empty() => value.clone_into(&mut host),
             Some(("host", value)) => {
-                return Err(TctiNameError::BadValue { key: "host", value: value.to_owned() });
+                return Err(TctiNameError::BadValue {
+                    key: "host",
+                    value: value.to_owned(),
+                });
             }
             Some(("port", value)) => {
                 port = value.parse().map_err(|_| TctiNameError::BadValue {
@@ -129,11 +132,18 @@ mod tests {
 
     #[test]
     fn names_parse_and_print() {
-        for name in ["device:/dev/tpm0", "swtpm:host=127.0.0.1,port=2321", "tabrmd"] {
+        for name in [
+            "device:/dev/tpm0",
+            "swtpm:host=127.0.0.1,port=2321",
+            "tabrmd",
+        ] {
             assert_eq!(name.parse::<TctiName>().unwrap().to_string(), name);
         }
         assert_eq!("device".parse::<TctiName>().unwrap(), TctiName::default());
-        assert_eq!("tabrmd:".parse::<TctiName>().unwrap(), TctiName::Tabrmd(String::new()));
+        assert_eq!(
+            "tabrmd:".parse::<TctiName>().unwrap(),
+            TctiName::Tabrmd(String::new())
+        );
     }
 
     #[test]
@@ -145,9 +155,21 @@ mod tests {
 
     #[test]
     fn bad_names_are_refused() {
-        assert!(matches!("mssim:".parse::<TctiName>(), Err(TctiNameError::UnknownKind(_))));
-        assert!(matches!("swtpm:port=x".parse::<TctiName>(), Err(TctiNameError::BadValue { .. })));
-        assert!(matches!("swtpm:host=".parse::<TctiName>(), Err(TctiNameError::BadValue { .. })));
-        assert!(matches!("swtpm:a=b".parse::<TctiName>(), Err(TctiNameError::UnknownSetting(_))));
+        assert!(matches!(
+            "mssim:".parse::<TctiName>(),
+            Err(TctiNameError::UnknownKind(_))
+        ));
+        assert!(matches!(
+            "swtpm:port=x".parse::<TctiName>(),
+            Err(TctiNameError::BadValue { .. })
+        ));
+        assert!(matches!(
+            "swtpm:host=".parse::<TctiName>(),
+            Err(TctiNameError::BadValue { .. })
+        ));
+        assert!(matches!(
+            "swtpm:a=b".parse::<TctiName>(),
+            Err(TctiNameError::UnknownSetting(_))
+        ));
     }
 }

@@ -1,5 +1,14 @@
 //! A software TPM for tests, and what a vendor would have put into it.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses its own part"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic here is a failed test"
+)]
 
 pub mod verifier;
 
@@ -49,7 +58,10 @@ impl Swtpm {
     }
 
     pub fn tcti(&self) -> TctiName {
-        TctiName::Swtpm { host: "127.0.0.1".into(), port: self.port }
+        TctiName::Swtpm {
+            host: "127.0.0.1".into(),
+            port: self.port,
+        }
     }
 
     pub fn open(&self) -> Tpm {
@@ -108,10 +120,14 @@ impl Swtpm {
             .build()
             .unwrap();
         context.execute_with_session(Some(AuthSession::Password), |context| {
-            let nv = context.nv_define_space(Provision::Owner, None, public).unwrap();
+            let nv = context
+                .nv_define_space(Provision::Owner, None, public)
+                .unwrap();
             for (n, part) in content.chunks(512).enumerate() {
                 let offset = u16::try_from(n * 512).unwrap();
-                context.nv_write(NvAuth::Owner, nv, part.try_into().unwrap(), offset).unwrap();
+                context
+                    .nv_write(NvAuth::Owner, nv, part.try_into().unwrap(), offset)
+                    .unwrap();
             }
         });
     }
@@ -146,10 +162,13 @@ pub fn make_credential(
     use tss_esapi::interface_types::resource_handles::Hierarchy;
     let mut context = maker.context();
     let public = tss_esapi::traits::UnMarshall::unmarshall(&ek.encode()).unwrap();
-    let ek = context.load_external_public(public, Hierarchy::Owner).unwrap();
+    let ek = context
+        .load_external_public(public, Hierarchy::Owner)
+        .unwrap();
     let name = ak_name.as_bytes().to_vec().try_into().unwrap();
-    let (blob, encrypted) =
-        context.make_credential(ek, secret.as_slice().try_into().unwrap(), name).unwrap();
+    let (blob, encrypted) = context
+        .make_credential(ek, secret.as_slice().try_into().unwrap(), name)
+        .unwrap();
     (blob.to_vec(), encrypted.to_vec())
 }
 
@@ -178,7 +197,13 @@ pub fn sequence(content: &[u8]) -> Vec<u8> {
 /// A command without sessions (TPM 2.0 Library Part 1 §18.4).
 pub fn raw_command(code: u32, body: &[u8]) -> Vec<u8> {
     let size = u32::try_from(10 + body.len()).unwrap();
-    [&[0x80, 0x01][..], &size.to_be_bytes(), &code.to_be_bytes(), body].concat()
+    [
+        &[0x80, 0x01][..],
+        &size.to_be_bytes(),
+        &code.to_be_bytes(),
+        body,
+    ]
+    .concat()
 }
 
 fn free_pair() -> u16 {
@@ -194,8 +219,14 @@ fn free_pair() -> u16 {
 fn spawn(port: u16, dir: &TempDir) -> Child {
     Command::new("swtpm")
         .args(["socket", "--tpm2"])
-        .args(["--server", &format!("type=tcp,port={port},bindaddr=127.0.0.1")])
-        .args(["--ctrl", &format!("type=tcp,port={},bindaddr=127.0.0.1", port + 1)])
+        .args([
+            "--server",
+            &format!("type=tcp,port={port},bindaddr=127.0.0.1"),
+        ])
+        .args([
+            "--ctrl",
+            &format!("type=tcp,port={},bindaddr=127.0.0.1", port + 1),
+        ])
         .args(["--flags", "not-need-init,startup-clear"])
         .args(["--tpmstate", &format!("dir={}", dir.path().display())])
         .stdin(Stdio::null())

@@ -8,9 +8,7 @@ use std::task::{Context, Poll};
 
 use holdfast_attester::enrolment::exchange::Plan;
 use holdfast_attester::state::Server;
-use holdfast_proto::binding::{
-    EXPORTER_LABEL, certify_extra_data, gateway_id, quote_extra_data,
-};
+use holdfast_proto::binding::{EXPORTER_LABEL, certify_extra_data, gateway_id, quote_extra_data};
 use holdfast_proto::claims::{Claims, Purpose, SignedClaims};
 use holdfast_proto::grpc::v1::attestation_server::{Attestation, AttestationServer};
 use holdfast_proto::grpc::v1::enrollment_server::{Enrollment, EnrollmentServer};
@@ -82,7 +80,10 @@ pub fn ca() -> Ca {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let der = params.self_signed(&key).unwrap().der().to_vec();
-    Ca { der, issuer: Issuer::new(params, key) }
+    Ca {
+        der,
+        issuer: Issuer::new(params, key),
+    }
 }
 
 impl Verifier {
@@ -96,7 +97,9 @@ impl Verifier {
         let params = CertificateParams::new(vec![certified_name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &server_ca.issuer).unwrap();
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(ldevid_ca.der.clone())).unwrap();
+        roots
+            .add(CertificateDer::from(ldevid_ca.der.clone()))
+            .unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let clients =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
@@ -131,9 +134,17 @@ impl Verifier {
                 .await
                 .unwrap();
         });
-        let server =
-            Server { address, name: "verifier.test".into(), ca_der: server_ca.der };
-        Self { server, script, ldevid_ca: der, task }
+        let server = Server {
+            address,
+            name: "verifier.test".into(),
+            ca_der: server_ca.der,
+        };
+        Self {
+            server,
+            script,
+            ldevid_ca: der,
+            task,
+        }
     }
 
     pub fn plan(&self, choice: holdfast_attester::enrolment::KeyChoice) -> Plan {
@@ -161,7 +172,9 @@ fn incoming(
         while let Ok((tcp, _)) = listener.accept().await {
             if let Ok(stream) = acceptor.accept(tcp).await {
                 let (_, tls) = stream.get_ref();
-                let exporter = tls.export_keying_material([0; 32], EXPORTER_LABEL, None).unwrap();
+                let exporter = tls
+                    .export_keying_material([0; 32], EXPORTER_LABEL, None)
+                    .unwrap();
                 let client = tls.peer_certificates().map(|chain| chain[0].to_vec());
                 {
                     let mut script = script.lock().unwrap();
@@ -169,7 +182,11 @@ fn incoming(
                     script.client = client;
                 }
                 let (end, ended) = tokio::sync::watch::channel(false);
-                let io = Io { stream, channel: Channel { exporter, end }, ended };
+                let io = Io {
+                    stream,
+                    channel: Channel { exporter, end },
+                    ended,
+                };
                 let _ = sender.send(Ok(io)).await;
             }
         }
@@ -258,11 +275,16 @@ impl PublicKeyData for LdevidKey {
 }
 
 pub fn sha256(bytes: &[u8]) -> Vec<u8> {
-    ring::digest::digest(&ring::digest::SHA256, bytes).as_ref().to_vec()
+    ring::digest::digest(&ring::digest::SHA256, bytes)
+        .as_ref()
+        .to_vec()
 }
 
 fn selection() -> PcrSelection {
-    PcrSelection { hash_alg: 0x0B, pcr_indices: vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14] }
+    PcrSelection {
+        hash_alg: 0x0B,
+        pcr_indices: vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14],
+    }
 }
 
 impl Service {
@@ -300,19 +322,29 @@ impl Service {
             })
             .unwrap();
         if claims.exporter != exporter {
-            return Err(Status::failed_precondition("claims are of another connection"));
+            return Err(Status::failed_precondition(
+                "claims are of another connection",
+            ));
         }
         assert_eq!(claims.nonce, NONCE);
         verify(ak, &evidence.quote_attest, &evidence.quote_signature);
         let attest = Attest::parse(&evidence.quote_attest).unwrap();
         assert_eq!(attest.extra_data, quote_extra_data(&evidence.claims));
-        let Attested::Quote { selection: quoted, pcr_digest } = attest.attested else {
+        let Attested::Quote {
+            selection: quoted,
+            pcr_digest,
+        } = attest.attested
+        else {
             panic!("not a quote")
         };
         assert_eq!(quoted.len(), 1);
         let indices: Vec<u32> = evidence.pcr_values.iter().map(|p| p.index).collect();
         assert_eq!(indices, selection().pcr_indices);
-        let values: Vec<&[u8]> = evidence.pcr_values.iter().map(|p| p.value.as_slice()).collect();
+        let values: Vec<&[u8]> = evidence
+            .pcr_values
+            .iter()
+            .map(|p| p.value.as_slice())
+            .collect();
         assert_eq!(pcr_digest, HashAlg::Sha256.digest(&values).as_bytes());
         match certification {
             Some(certification) => {
@@ -320,7 +352,9 @@ impl Service {
                 let attest = Attest::parse(&certification.attest).unwrap();
                 let expected = certify_extra_data(&NONCE, &ak.name(), &ldevid.name());
                 assert_eq!(attest.extra_data, expected);
-                assert!(matches!(attest.attested, Attested::Certify { name, .. } if name == ldevid.name()));
+                assert!(
+                    matches!(attest.attested, Attested::Certify { name, .. } if name == ldevid.name())
+                );
                 let digest = sha256(&certification.attest);
                 assert_eq!(claims.certify_sha256.unwrap().as_slice(), digest);
             }
@@ -335,7 +369,9 @@ impl Service {
             point = KeyPair::generate().unwrap().der_bytes().to_vec();
         }
         let params = CertificateParams::new(Vec::new()).unwrap();
-        let leaf = params.signed_by(&LdevidKey(point), &self.ldevid_ca.issuer).unwrap();
+        let leaf = params
+            .signed_by(&LdevidKey(point), &self.ldevid_ca.issuer)
+            .unwrap();
         Grant {
             ldevid_chain: vec![leaf.der().to_vec(), self.ldevid_ca.der.clone()],
             renew_after: 2_000_000_000,
@@ -396,7 +432,10 @@ impl Service {
             gateway_id: id.as_bytes().to_vec(),
         };
         let mut script = self.script.lock().unwrap();
-        if let Some(BootLog { log: Some(boot_log::Log::Content(log)) }) = &evidence.boot_log {
+        if let Some(BootLog {
+            log: Some(boot_log::Log::Content(log)),
+        }) = &evidence.boot_log
+        {
             assert_eq!(claims.boot_log_sha256.unwrap().as_slice(), sha256(log));
             script.boot_log = sha256(log);
         }
@@ -410,7 +449,10 @@ impl Service {
 }
 
 fn verify(ak: &Public, message: &[u8], signature: &[u8]) {
-    let signature = Signature::parse(signature).unwrap().ecdsa_fixed(EccCurve::P256).unwrap();
+    let signature = Signature::parse(signature)
+        .unwrap()
+        .ecdsa_fixed(EccCurve::P256)
+        .unwrap();
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, ak.to_ec_point().unwrap())
         .verify(message, &signature)
         .unwrap();
@@ -455,11 +497,18 @@ impl Service {
     /// The grant whose certificate the caller showed.
     fn caller(&self) -> Result<EnrollRequest, Status> {
         let script = self.script.lock().unwrap();
-        let client = script.client.clone().ok_or_else(|| Status::unauthenticated("no LDevID"))?;
+        let client = script
+            .client
+            .clone()
+            .ok_or_else(|| Status::unauthenticated("no LDevID"))?;
         script
             .granted
             .iter()
-            .find(|(_, a)| a.grant.as_ref().is_some_and(|g| g.ldevid_chain[0] == client))
+            .find(|(_, a)| {
+                a.grant
+                    .as_ref()
+                    .is_some_and(|g| g.ldevid_chain[0] == client)
+            })
             .map(|(request, _)| request.clone())
             .ok_or_else(|| Status::unauthenticated("unknown LDevID"))
     }
@@ -494,11 +543,21 @@ impl Attestation for Service {
         let evidence = request.evidence.as_ref().unwrap();
         let claims = self.check(channel.exporter, &ak, &ldevid, certification, evidence)?;
         let renew = certification.is_some();
-        assert_eq!(claims.purpose, if renew { Purpose::Renew } else { Purpose::Attest });
+        assert_eq!(
+            claims.purpose,
+            if renew {
+                Purpose::Renew
+            } else {
+                Purpose::Attest
+            }
+        );
         self.script.lock().unwrap().attests.push(request.clone());
         let verdict = self.verdict();
         let grant = (renew && verdict.affirming).then(|| self.grant(&ldevid));
-        Ok(Response::new(AttestResponse { verdict: Some(verdict), grant }))
+        Ok(Response::new(AttestResponse {
+            verdict: Some(verdict),
+            grant,
+        }))
     }
 
     async fn get_status(
@@ -506,6 +565,9 @@ impl Attestation for Service {
         _: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
         self.caller()?;
-        Ok(Response::new(GetStatusResponse { state: "active".into(), ..Default::default() }))
+        Ok(Response::new(GetStatusResponse {
+            state: "active".into(),
+            ..Default::default()
+        }))
     }
 }
