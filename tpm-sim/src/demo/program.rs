@@ -110,6 +110,10 @@ impl Program {
         Ok((process, stderr))
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The command line as a person would type it.
     pub(crate) fn line(&self, arguments: &[&OsStr]) -> String {
         let words = self

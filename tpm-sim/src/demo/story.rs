@@ -80,9 +80,8 @@ impl Story {
 
     /// Shows a command, and runs it to a good end.
     pub(super) fn run(&self, program: &Program, arguments: &[&OsStr]) -> Result<String, Failure> {
-        let line = program.line(arguments);
-        self.narrator.command(&line);
-        let _waiting = self.narrator.waiting(&line);
+        self.narrator.command(&program.line(arguments));
+        let _waiting = self.narrator.waiting(program.name());
         program.run(arguments)?.done()
     }
 
@@ -92,9 +91,8 @@ impl Story {
         program: &Program,
         arguments: &[&OsStr],
     ) -> Result<String, Failure> {
-        let line = program.line(arguments);
-        self.narrator.command(&line);
-        let _waiting = self.narrator.waiting(&line);
+        self.narrator.command(&program.line(arguments));
+        let _waiting = self.narrator.waiting(program.name());
         program.run(arguments)?.refused()
     }
 }
