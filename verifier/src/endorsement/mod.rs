@@ -11,7 +11,7 @@ mod error;
 mod facts;
 mod oid;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use anchors::{Anchors, CertificateFacts, EndorsedEk};
 pub use chain::EkChain;

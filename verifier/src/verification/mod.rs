@@ -17,7 +17,7 @@ mod quote;
 mod road;
 mod signature;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verified;
 
 pub use activation::{ActivatedAk, PendingActivation};

@@ -1,1 +1,8 @@
+//! Tests of verification. Whole exchanges, with one thing spoiled each, are in
+//! `exchange::tests`; here are the parts that stand alone.
 
+mod credential;
+mod keys;
+mod quote;
+mod signature;
+pub(crate) mod soft_tpm;
