@@ -15,8 +15,10 @@ use zeroize::Zeroizing;
 use super::{Failure, JsonArg, Outcome, input, output};
 use crate::{
     appraisal::DEFAULT_POLICY,
-    config::{Config, Home, HomeError, files, home::file, sample},
-    identity::{CaSettings, Initial, SecretKey, ServerName, ca_init},
+    config::{Config, Home, HomeError, files, home::file, policy_root_spki, sample},
+    identity::{
+        CaSettings, CaSigner as _, FileSigner, Initial, SecretKey, ServerName, ca_init, pem,
+    },
     service::Clock,
 };
 
@@ -124,6 +126,8 @@ fn write_all(
         .map_err(|_| anyhow!("the system has no randomness"))?;
     let token_key = Zeroizing::new(format!("{}\n", *Zeroizing::new(hex::encode(*token_key))));
     let policy_root = SecretKey::generate(rng)?;
+    let signer = FileSigner::from_pkcs8(policy_root.expose_der())?;
+    let policy_root_public = pem::encode("PUBLIC KEY", &policy_root_spki(signer.public_point()));
 
     home.write_new(file::CONFIG, sample(config).as_bytes(), PUBLIC)?;
     home.write_new(file::POLICY, DEFAULT_POLICY.as_bytes(), PUBLIC)?;
@@ -161,6 +165,11 @@ fn write_all(
         file::POLICY_ROOT_KEY,
         policy_root.expose_pem().as_bytes(),
         SECRET,
+    )?;
+    home.write_new(
+        file::POLICY_ROOT_PUBLIC,
+        policy_root_public.as_bytes(),
+        PUBLIC,
     )?;
     home.write_new(file::TOKEN_KEY, token_key.as_bytes(), SECRET)?;
     Ok(())

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use holdfast_proto::tpm::Name;
 use ring::rand::SystemRandom;
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, pem::PemObject as _};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
@@ -20,7 +20,7 @@ use crate::{
     config::{Config, Home, LogConfig, LogFormat, files, home::file, policy_root_name},
     exchange::{Settings, Verifier},
     freshness::ChallengeSealer,
-    identity::{CaSigner as _, FileSigner, Issuer, Profile, ResultKey},
+    identity::{FileSigner, Issuer, Profile, ResultKey},
     service::{
         BundleFacts, Clock, LimitSettings, Limits, References, Server, ServerSettings, Shared,
         TlsFiles, build_anchors, server_config,
@@ -179,10 +179,12 @@ fn certificate(home: &Home, name: &str) -> Result<Vec<u8>, Failure> {
 }
 
 fn policy_root(home: &Home) -> Result<Name, Failure> {
-    let key = FileSigner::from_pkcs8_pem(&home.read_secret(file::POLICY_ROOT_KEY)?)
-        .context(file::POLICY_ROOT_KEY)?;
-    let name = policy_root_name(key.public_point())
-        .ok_or_else(|| anyhow!("{} is no P-256 key", file::POLICY_ROOT_KEY))?;
+    let path = home.path(file::POLICY_ROOT_PUBLIC);
+    let pem = home.read_trusted(file::POLICY_ROOT_PUBLIC)?;
+    let spki = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes())
+        .with_context(|| path.display().to_string())?;
+    let name = policy_root_name(spki.as_ref())
+        .ok_or_else(|| anyhow!("{} is no P-256 public key", path.display()))?;
     Ok(name)
 }
 

@@ -43,8 +43,10 @@ pub mod file {
     pub const RESULT_PUBLIC: &str = "result.pub.pem";
     /// AEAD key of challenge tokens: 32 bytes in lower hex.
     pub const TOKEN_KEY: &str = "token.key";
-    /// Policy root, for sealing.
+    /// Policy root, for sealing; better kept elsewhere, serving does not need it.
     pub const POLICY_ROOT_KEY: &str = "policy-root.key.pem";
+    /// Its public half, whose Name is in bundles.
+    pub const POLICY_ROOT_PUBLIC: &str = "policy-root.pub.pem";
     /// Appraisal policy.
     pub const POLICY: &str = "policy.rego";
     /// The store.

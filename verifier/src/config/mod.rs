@@ -21,7 +21,7 @@ use holdfast_proto::tpm::{HashAlg, PcrSelection, PcrSet};
 use serde::Deserialize;
 
 pub use home::{Home, HomeError};
-pub use policy_root::policy_root_name;
+pub use policy_root::{policy_root_name, policy_root_spki};
 pub use sample::sample;
 
 /// PCRs that a quote covers unless configured otherwise: firmware, option

@@ -1,20 +1,32 @@
 //! The policy root: the key that every sealed object names and that approves
-//! what it opens for (ARCHITECTURE §6). Here only its Name, for bundles.
+//! what it opens for (ARCHITECTURE §6). The server needs only its public half,
+//! for the Name in bundles: the key may be kept offline.
 
 use holdfast_proto::tpm::{
     AsymScheme, EccCurve, HashAlg, Name, ObjectAttributes, Parameters, Public, Symmetric, Unique,
 };
+
+/// DER of a P-256 SubjectPublicKeyInfo (RFC 5480 §2) up to the point.
+const P256_SPKI_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+/// SubjectPublicKeyInfo of an uncompressed P-256 point (SEC 1 §2.3.3).
+#[must_use]
+pub fn policy_root_spki(point: &[u8]) -> Vec<u8> {
+    [P256_SPKI_PREFIX.as_slice(), point].concat()
+}
 
 /// Name of the policy root as TPM2_LoadExternal would compute it: an ECC P-256
 /// public area, nameAlg SHA-256, attributes sign and userWithAuth, no policy,
 /// scheme ECDSA with SHA-256. Both sides must write that very area, or
 /// PolicyAuthorize names another key.
 ///
-/// `point` is an uncompressed point (SEC 1 §2.3.3), 65 bytes; `None` for
-/// anything else.
+/// `None` for anything but the DER SubjectPublicKeyInfo of a P-256 key.
 #[must_use]
-pub fn policy_root_name(point: &[u8]) -> Option<Name> {
-    let (x, y) = match point {
+pub fn policy_root_name(spki: &[u8]) -> Option<Name> {
+    let (x, y) = match spki.strip_prefix(&P256_SPKI_PREFIX)? {
         [0x04, xy @ ..] if xy.len() == 64 => xy.split_at(32),
         _ => return None,
     };
@@ -61,7 +73,9 @@ mod tests {
         ]
         .concat();
         let expected = [&[0x00, 0x0b][..], &sha2::Sha256::digest(area)].concat();
-        assert_eq!(policy_root_name(&point).unwrap().as_bytes(), expected);
-        assert!(policy_root_name(&point[1..]).is_none());
+        let spki = policy_root_spki(&point);
+        assert_eq!(policy_root_name(&spki).unwrap().as_bytes(), expected);
+        assert!(policy_root_name(&spki[..spki.len() - 1]).is_none());
+        assert!(policy_root_name(&point).is_none());
     }
 }

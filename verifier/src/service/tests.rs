@@ -5,11 +5,19 @@ mod connections;
 mod requests;
 mod roles;
 
-use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use holdfast_proto::tpm::{HashAlg, Name, PcrSelection, PcrSet};
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer as CaIssuer,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer as CaIssuer,
     KeyPair, KeyUsagePurpose,
 };
 use ring::rand::SystemRandom;
@@ -41,6 +49,10 @@ struct Identity {
 impl TestCa {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        // CAs of one name would be taken for each other until a signature fails.
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let name = format!("Test CA {}", NEXT.fetch_add(1, Ordering::Relaxed));
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let key = KeyPair::generate().unwrap();
