@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
+use holdfast_proto::tpm::{Public, Signature};
 
 /// Whether `program` can be run here at all.
 #[must_use]
@@ -118,6 +119,42 @@ pub fn tpm2_checkquote(evidence: &Path) -> Result<()> {
             evidence.join("quote.sig").as_os_str(),
             OsStr::new("--qualification"),
             OsStr::new(nonce.trim()),
+        ],
+    )?;
+    Ok(())
+}
+
+/// OpenSSL's verdict on an RSAPSS quote in a folder that the attester wrote
+/// with `--evidence-dir`: `tpm2_checkquote` 5.4 refuses all of those, the ones
+/// by `tpm2_quote` included.
+///
+/// # Errors
+/// OpenSSL's words where it refuses the quote.
+pub fn openssl_checkquote_pss(evidence: &Path) -> Result<()> {
+    let public = Public::parse_tpm2b(&std::fs::read(evidence.join("ak.pub"))?)?;
+    let Signature::RsaPss { sig, .. } = Signature::parse(&std::fs::read(evidence.join("quote.sig"))?)?
+    else {
+        bail!("not an RSAPSS quote");
+    };
+    let (key, signature) = (evidence.join("ak.der"), evidence.join("quote.sig.raw"));
+    std::fs::write(&key, public.to_spki_der()?)?;
+    std::fs::write(&signature, sig)?;
+    run(
+        "openssl",
+        [
+            OsStr::new("dgst"),
+            OsStr::new("-sha256"),
+            OsStr::new("-sigopt"),
+            OsStr::new("rsa_padding_mode:pss"),
+            OsStr::new("-sigopt"),
+            OsStr::new("rsa_pss_saltlen:auto"),
+            OsStr::new("-keyform"),
+            OsStr::new("DER"),
+            OsStr::new("-verify"),
+            key.as_os_str(),
+            OsStr::new("-signature"),
+            signature.as_os_str(),
+            evidence.join("quote.attest").as_os_str(),
         ],
     )?;
     Ok(())
