@@ -38,7 +38,7 @@ pub enum SimError {
         reason: &'static str,
     },
     /// swtpm ended, or never answered.
-    #[error("swtpm did not start: {log}")]
+    #[error("swtpm did not start ({log}): is another gateway using this directory or port?")]
     Swtpm {
         /// The end of its log, or what was waited for.
         log: String,
