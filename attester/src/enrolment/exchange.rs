@@ -125,6 +125,8 @@ pub async fn enrol(
     plan: &Plan,
     watch: &mut dyn FnMut(Step<'_>),
 ) -> Result<Outcome, AttesterError> {
+    // A log that cannot be sent is better known before the token is shown.
+    Platform::observe(&plan.boot_log)?;
     if let Some(outcome) = resume(state, plan, watch).await? {
         return Ok(outcome);
     }

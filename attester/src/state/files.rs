@@ -103,9 +103,20 @@ impl Dir {
         Ok(Some(bytes))
     }
 
-    /// Replaces the file: a reader, or a machine that loses power, sees the
-    /// old content or the new one.
+    /// Replaces the file, durably: a reader, or a machine that loses power,
+    /// sees the old content or the new one.
     pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
+        self.replace(name, content, true)?;
+        self.sync()
+    }
+
+    /// Replaces a file that can be written again from another one: without
+    /// waiting for the disk, which takes longer than a TPM command.
+    pub(super) fn write_copy(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
+        self.replace(name, content, false)
+    }
+
+    fn replace(&self, name: &str, content: &[u8], durable: bool) -> Result<(), StateError> {
         let (path, temporary) = (self.0.join(name), self.0.join(format!(".{name}.new")));
         // Left over from a killed run; the directory is ours alone.
         match fs::remove_file(&temporary) {
@@ -122,15 +133,18 @@ impl Dir {
             .map_err(|e| io(&temporary, "create", e))?;
         file.write_all(content)
             .map_err(|e| io(&temporary, "write", e))?;
-        file.sync_all().map_err(|e| io(&temporary, "sync", e))?;
-        fs::rename(&temporary, &path).map_err(|e| io(&path, "replace", e))?;
-        self.sync()
+        if durable {
+            file.sync_all().map_err(|e| io(&temporary, "sync", e))?;
+        }
+        fs::rename(&temporary, &path).map_err(|e| io(&path, "replace", e))
     }
 
+    /// Not waited for: whoever still finds the file knows how to tell that it
+    /// is done with.
     pub(super) fn remove(&self, name: &str) -> Result<(), StateError> {
         let path = self.0.join(name);
         match fs::remove_file(&path) {
-            Ok(()) => self.sync(),
+            Ok(()) => Ok(()),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
             Err(e) => Err(io(&path, "remove", e)),
         }

@@ -222,7 +222,7 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Io`].
     pub fn write_ear(&self, jwt: &str) -> Result<(), StateError> {
-        self.dir.write(EAR, jwt.as_bytes())
+        self.dir.write_copy(EAR, jwt.as_bytes())
     }
 
     fn write_copies(&self, enrolled: &Enrolled) -> Result<(), StateError> {
@@ -241,7 +241,7 @@ impl StateDir {
         ];
         for (name, content) in copies {
             if self.dir.read(name, MAX_STATE_FILE)?.as_deref() != Some(&content) {
-                self.dir.write(name, &content)?;
+                self.dir.write_copy(name, &content)?;
             }
         }
         Ok(())

@@ -107,21 +107,6 @@ impl Tpm {
         let selection = *selection;
         self.call(move |engine| engine.read_pcrs(&selection))
     }
-
-    /// Random bytes of the TPM, through an encrypted session.
-    ///
-    /// # Errors
-    /// [`TpmError`] of the failing command.
-    pub fn random(&self) -> Result<[u8; 32], TpmError> {
-        self.call(|engine| {
-            engine.root()?;
-            let session = engine.session(Encrypt::Response)?;
-            let digest = engine.command("TPM2_GetRandom", (Some(session), None, None), |c| {
-                c.get_random(32)
-            })?;
-            <[u8; 32]>::try_from(digest).map_err(|e| TpmError::from_tss("TPM2_GetRandom", e))
-        })
-    }
 }
 
 impl Engine {

@@ -73,6 +73,8 @@ pub(super) struct Engine {
     saved: HashMap<Vec<u8>, Saved>,
     /// Hierarchies whose auth value the TPM refused: never tried twice.
     refused: Vec<Hierarchy>,
+    /// Why this connection is not to be used any more.
+    broken: Option<TpmError>,
 }
 
 impl Engine {
@@ -90,6 +92,7 @@ impl Engine {
             session: None,
             saved: HashMap::new(),
             refused: Vec::new(),
+            broken: None,
         };
         engine.set_hierarchy_auth()?;
         if tcti.is_exclusive() {
@@ -106,6 +109,9 @@ impl Engine {
         sessions: Sessions,
         mut run: impl FnMut(&mut Context) -> tss_esapi::Result<T>,
     ) -> Result<T, TpmError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
         let mut pause = RETRY_PAUSE;
         let mut retries = 0;
         loop {
@@ -118,6 +124,9 @@ impl Engine {
                 Ok(value) => return Ok(value),
                 Err(error) => TpmError::from_tss(name, error),
             };
+            if error.ends_connection() {
+                self.broken = Some(error.clone());
+            }
             if !error.is_retryable() || retries == MAX_RETRIES {
                 return Err(error);
             }

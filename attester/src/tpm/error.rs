@@ -285,6 +285,15 @@ impl TpmError {
         )
     }
 
+    /// An answer was altered, or none came: ESYS stays in an error state, and
+    /// whoever wants to go on opens the TPM anew.
+    pub(super) fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::ResponseAltered { .. } | Self::ConnectionLost { .. }
+        )
+    }
+
     /// The index, object or session is not there.
     pub(super) fn is_absent(&self) -> bool {
         self.base_code() == Some(rc::HANDLE)

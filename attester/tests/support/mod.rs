@@ -206,14 +206,21 @@ pub fn raw_command(code: u32, body: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-fn free_pair() -> u16 {
+/// Two listeners on consecutive ports, as libtss2 wants them.
+pub fn listen_pair() -> (TcpListener, TcpListener) {
     loop {
         let first = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = first.local_addr().unwrap().port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
-            return port;
+        if port < u16::MAX
+            && let Ok(second) = TcpListener::bind(("127.0.0.1", port + 1))
+        {
+            return (first, second);
         }
     }
+}
+
+fn free_pair() -> u16 {
+    listen_pair().0.local_addr().unwrap().port()
 }
 
 fn spawn(port: u16, dir: &TempDir) -> Child {
