@@ -18,7 +18,7 @@ case "$target_dir" in /*) HOLDFAST_SKIP_LOG="$target_dir/skipped.txt" ;; esac
 # The TPM stack writes to stderr what Holdfast reports itself.
 export TSS2_LOG="${TSS2_LOG:-all+NONE}"
 # An error's message says where it was; nextest would add the runner's own stack.
-export RUST_LIB_BACKTRACE="${RUST_LIB_BACKTRACE:-0}"
+export RUST_LIB_BACKTRACE=0
 if [ -t 1 ]; then export CARGO_TERM_COLOR=always; fi
 
 failed_runs=()

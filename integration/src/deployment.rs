@@ -46,7 +46,11 @@ pub struct TokenOptions {
 
 impl Default for TokenOptions {
     fn default() -> Self {
-        Self { class: "default".into(), uses: 1, valid_for: "1h".into() }
+        Self {
+            class: "default".into(),
+            uses: 1,
+            valid_for: "1h".into(),
+        }
     }
 }
 
@@ -66,8 +70,11 @@ impl Deployment {
     /// Where either fails, with what it printed.
     pub fn start_with(edit: impl FnOnce(String) -> String) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("holdfast-").tempdir()?;
-        let mut deployment =
-            Self { folder, address: SocketAddr::from(([127, 0, 0, 1], 0)), server: None };
+        let mut deployment = Self {
+            folder,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            server: None,
+        };
         deployment.run(&["init", "--server-name", SERVER_NAME])?;
         let path = deployment.dir().join("config.toml");
         std::fs::write(&path, edit(std::fs::read_to_string(&path)?))?;
@@ -109,7 +116,10 @@ impl Deployment {
         ensure!(self.server.is_none(), "the verifier is already serving");
         let address_file = self.folder.path().join("address");
         let _ = std::fs::remove_file(&address_file);
-        let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path())?;
         let child = self
             .command(&["serve"])?
             .arg("--listen")
@@ -124,14 +134,21 @@ impl Deployment {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Ok(text) = std::fs::read_to_string(&address_file) {
-                self.address = text.trim().parse().with_context(|| format!("address file: {text:?}"))?;
+                self.address = text
+                    .trim()
+                    .parse()
+                    .with_context(|| format!("address file: {text:?}"))?;
                 return Ok(());
             }
             if let Some(status) = server.try_wait()? {
                 self.server = None;
                 bail!("serve ended at once ({status}):\n{}", self.log());
             }
-            ensure!(Instant::now() < deadline, "serve was not ready in {PATIENCE:?}:\n{}", self.log());
+            ensure!(
+                Instant::now() < deadline,
+                "serve was not ready in {PATIENCE:?}:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -163,7 +180,10 @@ impl Deployment {
         }
         server.kill()?;
         server.wait()?;
-        bail!("serve did not end in {PATIENCE:?} after SIGTERM:\n{}", self.log())
+        bail!(
+            "serve did not end in {PATIENCE:?} after SIGTERM:\n{}",
+            self.log()
+        )
     }
 
     /// [`kill_9`](Self::kill_9) and [`serve`](Self::serve): what a supervisor
@@ -225,7 +245,8 @@ impl Deployment {
     /// As [`run`](Self::run).
     pub fn import_references(&self, class: &str, document: &Path) -> Result<()> {
         let document = document.to_str().context("path")?;
-        self.run(&["reference", "import", "--class", class, document]).map(drop)
+        self.run(&["reference", "import", "--class", class, document])
+            .map(drop)
     }
 
     /// `token create`: the path of the bundle file.
@@ -279,7 +300,10 @@ impl Deployment {
     pub fn gateways(&self) -> Result<Vec<Value>> {
         let listed = self.run_json(&["gateway", "list"])?;
         let gateways = listed.get("gateways").unwrap_or(&listed);
-        gateways.as_array().cloned().with_context(|| format!("gateway list printed {listed}"))
+        gateways
+            .as_array()
+            .cloned()
+            .with_context(|| format!("gateway list printed {listed}"))
     }
 
     /// `gateway show ID --json`.
@@ -293,7 +317,11 @@ impl Deployment {
 
     fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(program("holdfast-verifier")?);
-        command.args(arguments).arg("--dir").arg(self.dir()).env_remove("RUST_LOG");
+        command
+            .args(arguments)
+            .arg("--dir")
+            .arg(self.dir())
+            .env_remove("RUST_LOG");
         Ok(command)
     }
 
@@ -309,7 +337,10 @@ impl Drop for Deployment {
             let _ = self.kill_9();
         }
         if std::thread::panicking() {
-            eprintln!("--- the verifier's log ---\n{}--- end of the verifier's log ---", self.log());
+            eprintln!(
+                "--- the verifier's log ---\n{}--- end of the verifier's log ---",
+                self.log()
+            );
         }
     }
 }

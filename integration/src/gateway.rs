@@ -37,13 +37,19 @@ impl Gateway {
         edit(&mut options);
         let sim = SimGateway::start(options)?;
         let tpm = Some(open(&sim)?);
-        Ok(Self { tpm, sim, state: dir.join("state") })
+        Ok(Self {
+            tpm,
+            sim,
+            state: dir.join("state"),
+        })
     }
 
     /// The TPM.
     #[must_use]
     pub fn tpm(&self) -> &Tpm {
-        self.tpm.as_ref().expect("only with_sim takes it, and puts one back")
+        self.tpm
+            .as_ref()
+            .expect("only with_sim takes it, and puts one back")
     }
 
     /// The simulator, for what needs no TPM command: paths and vendor.

@@ -11,8 +11,9 @@ use holdfast_proto::tpm::{Public, Signature};
 /// Whether `program` can be run here at all.
 #[must_use]
 pub fn present(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    })
 }
 
 /// Runs `program` and returns what it printed to stdout.
@@ -26,7 +27,9 @@ where
 {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
-    let output = command.output().with_context(|| format!("cannot run {program}"))?;
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {program}"))?;
     succeed(&command, &output)
 }
 
@@ -40,9 +43,19 @@ where
     A: AsRef<OsStr>,
 {
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().with_context(|| format!("cannot run {program}"))?;
-    child.stdin.take().context("stdin of the child")?.write_all(input)?;
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot run {program}"))?;
+    child
+        .stdin
+        .take()
+        .context("stdin of the child")?
+        .write_all(input)?;
     succeed(&command, &child.wait_with_output()?)
 }
 
@@ -55,7 +68,11 @@ pub fn succeed(command: &Command, output: &Output) -> Result<String> {
     if output.status.success() {
         return Ok(stdout.into_owned());
     }
-    bail!("{command:?}: {}\n{stdout}{}", output.status, String::from_utf8_lossy(&output.stderr))
+    bail!(
+        "{command:?}: {}\n{stdout}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// `openssl verify`: does the first certificate in `chain` (PEM, leaf first)
@@ -132,7 +149,8 @@ pub fn tpm2_checkquote(evidence: &Path) -> Result<()> {
 /// OpenSSL's words where it refuses the quote.
 pub fn openssl_checkquote_pss(evidence: &Path) -> Result<()> {
     let public = Public::parse_tpm2b(&std::fs::read(evidence.join("ak.pub"))?)?;
-    let Signature::RsaPss { sig, .. } = Signature::parse(&std::fs::read(evidence.join("quote.sig"))?)?
+    let Signature::RsaPss { sig, .. } =
+        Signature::parse(&std::fs::read(evidence.join("quote.sig"))?)?
     else {
         bail!("not an RSAPSS quote");
     };

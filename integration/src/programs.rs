@@ -20,7 +20,10 @@ pub fn program(name: &str) -> Result<PathBuf> {
         }
         tried.push(path.display().to_string());
     }
-    bail!("{name} is not built: run `make build` first (looked for {})", tried.join(", "))
+    bail!(
+        "{name} is not built: run `make build` first (looked for {})",
+        tried.join(", ")
+    )
 }
 
 fn folders() -> Result<Vec<PathBuf>> {

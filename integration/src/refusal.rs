@@ -84,7 +84,12 @@ impl Record {
     /// Shows both.
     pub fn unchanged(&self, deployment: &Deployment) -> Result<()> {
         let now = Self::of(deployment).context("the record after the attack")?;
-        ensure!(now == *self, "the attack changed the record from {:#?} to {:#?}", self.0, now.0);
+        ensure!(
+            now == *self,
+            "the attack changed the record from {:#?} to {:#?}",
+            self.0,
+            now.0
+        );
         Ok(())
     }
 }

@@ -56,7 +56,10 @@ impl Scene {
         let described = gateway.sim().describe();
         deployment.import_endorsements(&[&described.vendor_root])?;
         deployment.import_references("default", &described.reference_values)?;
-        Ok(Self { gateway, deployment })
+        Ok(Self {
+            gateway,
+            deployment,
+        })
     }
 
     /// A second gateway by the same vendor.
@@ -155,7 +158,11 @@ impl Scene {
     ///
     /// # Errors
     /// Where the connection or the challenge fails.
-    pub async fn ready_to_attest(&self, enrolled: &Enrolled, renew: bool) -> Result<ReadyAttestation> {
+    pub async fn ready_to_attest(
+        &self,
+        enrolled: &Enrolled,
+        renew: bool,
+    ) -> Result<ReadyAttestation> {
         ready_to_attest(&self.gateway, enrolled, renew).await
     }
 
@@ -179,7 +186,11 @@ impl Scene {
         let good = self.ready_to_attest(&attack.enrolled, false).await?;
         let answer = good.send().await?;
         let verdict = answer.verdict.context("no verdict")?;
-        ensure!(verdict.affirming, "the good run after the attack: {:?}", verdict.reasons);
+        ensure!(
+            verdict.affirming,
+            "the good run after the attack: {:?}",
+            verdict.reasons
+        );
         Ok(())
     }
 }
@@ -218,7 +229,10 @@ impl ReadyEnrolment {
     /// # Panics
     /// Where an earlier change took it away.
     pub fn evidence(&mut self) -> &mut v1::Evidence {
-        self.request.evidence.as_mut().expect("no change took it away")
+        self.request
+            .evidence
+            .as_mut()
+            .expect("no change took it away")
     }
 
     /// Changes the claims, signs them with the LDevID key in the TPM, and
@@ -253,13 +267,17 @@ impl ReadyEnrolment {
         extra_data: impl FnOnce([u8; 32]) -> [u8; 32],
     ) -> Result<()> {
         let bound = extra_data(quote_extra_data(&self.evidence().claims));
-        let quote = self.tpm.quote(&self.enrolment.keys().ak, selection, bound)?;
+        let quote = self
+            .tpm
+            .quote(&self.enrolment.keys().ak, selection, bound)?;
         let values = self.tpm.read_pcrs(selection)?;
         let evidence = self.evidence();
         evidence.quote_attest = quote.attest;
         evidence.quote_signature = quote.signature;
-        evidence.pcr_values =
-            values.into_iter().map(|(index, value)| v1::PcrValue { index, value }).collect();
+        evidence.pcr_values = values
+            .into_iter()
+            .map(|(index, value)| v1::PcrValue { index, value })
+            .collect();
         Ok(())
     }
 
@@ -277,11 +295,12 @@ impl ReadyEnrolment {
             known_boot_log: None,
         };
         change(&mut asked);
-        let certification = self
-            .request
-            .ldevid_certification
-            .clone()
-            .map(|c| holdfast_attester::tpm::Attestation { attest: c.attest, signature: c.signature });
+        let certification = self.request.ldevid_certification.clone().map(|c| {
+            holdfast_attester::tpm::Attestation {
+                attest: c.attest,
+                signature: c.signature,
+            }
+        });
         self.request.evidence = Some(evidence::collect(
             &self.tpm,
             self.enrolment.keys(),
@@ -298,7 +317,11 @@ impl ReadyEnrolment {
     /// # Errors
     /// Where it has not 32 bytes.
     pub fn nonce(&self) -> Result<[u8; 32]> {
-        self.challenge.nonce.as_slice().try_into().context("nonce of the challenge")
+        self.challenge
+            .nonce
+            .as_slice()
+            .try_into()
+            .context("nonce of the challenge")
     }
 
     /// The TPM that made it.
@@ -315,7 +338,14 @@ impl ReadyEnrolment {
         let bank = selection(&self.challenge.pcr_selection)?.hash;
         let (nonce, evidence) = (self.challenge.nonce.clone(), self.evidence().clone());
         let log = self.platform.boot_log.as_deref();
-        evidence::write_files(folder, self.enrolment.ak_public(), bank, &nonce, &evidence, log)?;
+        evidence::write_files(
+            folder,
+            self.enrolment.ak_public(),
+            bank,
+            &nonce,
+            &evidence,
+            log,
+        )?;
         Ok(folder.to_path_buf())
     }
 }
@@ -355,8 +385,10 @@ impl ReadyAttestation {
 /// # Errors
 /// Where the connection fails.
 pub async fn dial(bundle: &Bundle) -> Result<Connection> {
-    let trust =
-        Trust { server_name: bundle.server_name.clone(), ca_der: bundle.server_ca_der.clone() };
+    let trust = Trust {
+        server_name: bundle.server_name.clone(),
+        ca_der: bundle.server_ca_der.clone(),
+    };
     Ok(connect(&bundle.server, &trust, None).await?)
 }
 
@@ -447,7 +479,13 @@ pub async fn ready_to_attest(
         .await?
         .into_inner();
     let request = reattestation.complete(&challenge, &connection.exporter, &gateway.platform()?)?;
-    Ok(ReadyAttestation { enrolled: enrolled.clone(), reattestation, challenge, connection, request })
+    Ok(ReadyAttestation {
+        enrolled: enrolled.clone(),
+        reattestation,
+        challenge,
+        connection,
+        request,
+    })
 }
 
 /// The grant of an answer that affirms.
@@ -466,7 +504,9 @@ pub fn granted(answer: Result<v1::EnrollResponse, Status>) -> Result<v1::Grant> 
 /// # Errors
 /// Where it is none.
 pub fn selection(wire: &Option<v1::PcrSelection>) -> Result<PcrSelection> {
-    let wire = wire.as_ref().context("the challenge has no PCR selection")?;
+    let wire = wire
+        .as_ref()
+        .context("the challenge has no PCR selection")?;
     let hash = HashAlg::from_id(u16::try_from(wire.hash_alg)?).context("hash of the selection")?;
     let pcrs = PcrSet::from_indices(wire.pcr_indices.iter().copied())?;
     Ok(PcrSelection { hash, pcrs })
@@ -492,9 +532,12 @@ fn resign(
 /// # Errors
 /// Those of the TPM.
 pub fn sign_claims(tpm: &Tpm, keys: &Keys, claims: &Claims) -> Result<Vec<u8>> {
-    claims::sign(claims, CoseAlg::Esp256, keys.ldevid.name().as_bytes(), |to_be_signed| {
-        sign_bytes(tpm, keys, to_be_signed)
-    })
+    claims::sign(
+        claims,
+        CoseAlg::Esp256,
+        keys.ldevid.name().as_bytes(),
+        |to_be_signed| sign_bytes(tpm, keys, to_be_signed),
+    )
 }
 
 /// ECDSA P-256 over SHA-256 of `bytes` by the LDevID key in the TPM: r ‖ s.
@@ -503,12 +546,18 @@ pub fn sign_claims(tpm: &Tpm, keys: &Keys, claims: &Claims) -> Result<Vec<u8>> {
 /// Those of the TPM.
 pub fn sign_bytes(tpm: &Tpm, keys: &Keys, bytes: &[u8]) -> Result<Vec<u8>> {
     let digest = HashAlg::Sha256.digest(&[bytes]).as_bytes().try_into()?;
-    Ok(tpm.sign(&keys.ldevid, digest)?.ecdsa_fixed(EccCurve::P256)?)
+    Ok(tpm
+        .sign(&keys.ldevid, digest)?
+        .ecdsa_fixed(EccCurve::P256)?)
 }
 
 /// The purposes, for attacks that use one for another.
-pub const PURPOSES: [Purpose; 4] =
-    [Purpose::Enrol, Purpose::Recover, Purpose::Attest, Purpose::Renew];
+pub const PURPOSES: [Purpose; 4] = [
+    Purpose::Enrol,
+    Purpose::Recover,
+    Purpose::Attest,
+    Purpose::Renew,
+];
 
 fn boot(
     deployment: &Deployment,

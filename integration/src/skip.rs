@@ -36,7 +36,9 @@ impl<E> Ending for Result<(), E> {
 /// [`skip!`](crate::skip).
 #[doc(hidden)]
 pub fn record_skip(here: &str, reason: &str) {
-    let test = here.trim_end_matches("::here").trim_end_matches("::{{closure}}");
+    let test = here
+        .trim_end_matches("::here")
+        .trim_end_matches("::{{closure}}");
     let line = format!("{test}: {reason}\n");
     eprint!("skipped: {line}");
     if let Some(path) = std::env::var_os("HOLDFAST_SKIP_LOG") {

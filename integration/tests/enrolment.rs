@@ -84,48 +84,78 @@ fn a_life_attest_renew_change_suspend_resume_recover_revoke() -> Result<()> {
     let bundle = scene.deployment.create_token(&TokenOptions::default())?;
     let log = scene.gateway.sim().boot_log();
     let log = text(&log)?;
-    scene.gateway.run(&["enroll", "--bundle", text(&bundle)?, "--boot-log", log])?;
+    scene
+        .gateway
+        .run(&["enroll", "--bundle", text(&bundle)?, "--boot-log", log])?;
     let id = only_gateway(&scene)?;
     let first = std::fs::read(scene.gateway.state_path().join("ldevid.pem"))?;
 
     scene.gateway.run(&["status", "--remote"])?;
     scene.gateway.run(&["attest", "--boot-log", log])?;
     ensure!(first == std::fs::read(scene.gateway.state_path().join("ldevid.pem"))?);
-    scene.gateway.run(&["attest", "--renew", "--boot-log", log])?;
+    scene
+        .gateway
+        .run(&["attest", "--renew", "--boot-log", log])?;
     let renewed = scene.gateway.state_path().join("ldevid.pem");
-    ensure!(first != std::fs::read(&renewed)?, "renewing changed nothing");
+    ensure!(
+        first != std::fs::read(&renewed)?,
+        "renewing changed nothing"
+    );
     oracle::openssl_verify(&scene.deployment.dir().join("root-ca.pem"), &renewed)?;
 
     // Something that nobody released is measured.
-    scene.gateway.with_sim(|sim| sim.extend_pcr(9, b"not released"))?;
+    scene
+        .gateway
+        .with_sim(|sim| sim.extend_pcr(9, b"not released"))?;
     let refused = scene.gateway.try_run(&["attest", "--boot-log", log])?;
     let printed = printed(&refused);
     ensure!(refused.status.code() == Some(1), "{printed}");
     ensure!(printed.contains("pcr-mismatch"), "{printed}");
     ensure!(state(&scene, &id)? == "suspended");
     let refused = scene.gateway.try_run(&["status", "--remote"])?;
-    ensure!(refused.status.code() == Some(1), "a suspended LDevID was served");
+    ensure!(
+        refused.status.code() == Some(1),
+        "a suspended LDevID was served"
+    );
 
     // Suspended for bad evidence: no Recover until the owner has looked.
-    scene.gateway.with_sim(holdfast_tpm_sim::SimGateway::reboot)?;
+    scene
+        .gateway
+        .with_sim(holdfast_tpm_sim::SimGateway::reboot)?;
     let refused = scene.gateway.try_run(&["recover", "--boot-log", log])?;
-    ensure!(refused.status.code() == Some(1), "recovered from bad evidence unasked");
+    ensure!(
+        refused.status.code() == Some(1),
+        "recovered from bad evidence unasked"
+    );
     scene.deployment.run(&["gateway", "resume", &id])?;
     scene.gateway.run(&["recover", "--boot-log", log])?;
     ensure!(state(&scene, &id)? == "active");
     scene.gateway.run(&["attest", "--boot-log", log])?;
 
-    scene.deployment.run(&["gateway", "revoke", &id, "--reason", "stolen"])?;
+    scene
+        .deployment
+        .run(&["gateway", "revoke", &id, "--reason", "stolen"])?;
     ensure!(state(&scene, &id)? == "revoked");
     for arguments in [&["attest"][..], &["recover"], &["status", "--remote"]] {
         let refused = scene.gateway.try_run(arguments)?;
-        ensure!(refused.status.code() == Some(1), "{arguments:?} by a revoked gateway");
+        ensure!(
+            refused.status.code() == Some(1),
+            "{arguments:?} by a revoked gateway"
+        );
     }
     std::fs::remove_dir_all(scene.gateway.state_path())?;
     let bundle = scene.deployment.create_token(&TokenOptions::default())?;
-    let refused = scene.gateway.try_run(&["enroll", "--bundle", text(&bundle)?])?;
-    ensure!(refused.status.code() == Some(1), "a revoked gateway enrolled again");
-    ensure!(scene.deployment.run(&["gateway", "resume", &id]).is_err(), "a revocation was lifted");
+    let refused = scene
+        .gateway
+        .try_run(&["enroll", "--bundle", text(&bundle)?])?;
+    ensure!(
+        refused.status.code() == Some(1),
+        "a revoked gateway enrolled again"
+    );
+    ensure!(
+        scene.deployment.run(&["gateway", "resume", &id]).is_err(),
+        "a revocation was lifted"
+    );
     Ok(())
 }
 
@@ -136,10 +166,22 @@ async fn a_copied_state_directory_is_worthless() -> Result<()> {
     scene.enrol().await?;
     let mut thief = scene.another_gateway("thief")?;
     let copied = thief.state_path().to_path_buf();
-    oracle::run("cp", ["-a", text(scene.gateway.state_path())?, text(&copied)?])?;
-    for arguments in [&["attest"][..], &["attest", "--renew"], &["recover"], &["status", "--remote"]] {
+    oracle::run(
+        "cp",
+        ["-a", text(scene.gateway.state_path())?, text(&copied)?],
+    )?;
+    for arguments in [
+        &["attest"][..],
+        &["attest", "--renew"],
+        &["recover"],
+        &["status", "--remote"],
+    ] {
         let refused = thief.try_run(arguments)?;
-        ensure!(refused.status.code() == Some(1), "{arguments:?}: {}", printed(&refused));
+        ensure!(
+            refused.status.code() == Some(1),
+            "{arguments:?}: {}",
+            printed(&refused)
+        );
     }
     let _ = only_gateway(&scene)?;
     Ok(())
@@ -151,7 +193,10 @@ async fn a_copied_state_directory_is_worthless() -> Result<()> {
 async fn the_same_bytes_get_the_same_answer() -> Result<()> {
     let mut scene = Scene::new()?;
     // Two uses: it is the challenge that is spent below, not the bundle.
-    let options = TokenOptions { uses: 2, ..TokenOptions::default() };
+    let options = TokenOptions {
+        uses: 2,
+        ..TokenOptions::default()
+    };
     let bundle = scene.deployment.bundle_with(&options)?;
     let mut ready = ready_to_enrol(&scene.gateway, bundle, KeyChoice::default()).await?;
     let first = ready.send().await?;
@@ -185,7 +230,10 @@ async fn kill_9_between_any_two_steps() -> Result<()> {
     // After the challenge: it can still be met, over another connection.
     let mut ready = ready_to_enrol(&scene.gateway, bundle, KeyChoice::default()).await?;
     scene.deployment.crash_and_restart()?;
-    ensure!(ready.send().await.is_err(), "the connection outlived the verifier");
+    ensure!(
+        ready.send().await.is_err(),
+        "the connection outlived the verifier"
+    );
     ready.connection = dial(&ready.bundle).await?;
     ready.recollect(|_| {})?;
     ensure!(scene.deployment.gateways()?.is_empty());
@@ -230,7 +278,13 @@ async fn an_enrolment_goes_on_after_the_verifier_died() -> Result<()> {
     let mut scene = Scene::new()?;
     let bundle = scene.deployment.create_token(&TokenOptions::default())?;
     let log = scene.gateway.sim().boot_log();
-    let arguments = ["enroll", "--bundle", text(&bundle)?, "--boot-log", text(&log)?];
+    let arguments = [
+        "enroll",
+        "--bundle",
+        text(&bundle)?,
+        "--boot-log",
+        text(&log)?,
+    ];
     scene.deployment.kill_9()?;
     let refused = scene.gateway.try_run(&arguments)?;
     ensure!(refused.status.code() == Some(1), "{}", printed(&refused));
@@ -246,7 +300,10 @@ async fn an_enrolment_goes_on_after_the_verifier_died() -> Result<()> {
 async fn each_ek_has_its_own_id() -> Result<()> {
     let scene = Scene::new()?;
     let mut ids = Vec::new();
-    for (ek, ak) in [(EkChoice::Rsa2048, AkAlg::EcdsaP256), (EkChoice::EccP256, AkAlg::RsaPss2048)] {
+    for (ek, ak) in [
+        (EkChoice::Rsa2048, AkAlg::EcdsaP256),
+        (EkChoice::EccP256, AkAlg::RsaPss2048),
+    ] {
         let bundle = scene.deployment.bundle()?;
         let ready = ready_to_enrol(&scene.gateway, bundle, KeyChoice { ek, ak }).await?;
         let answer = ready.send().await?;
@@ -264,16 +321,28 @@ async fn each_ek_has_its_own_id() -> Result<()> {
 #[tokio::test]
 async fn a_bad_state_is_not_affirmed() -> Result<()> {
     let mut scene = Scene::new()?;
-    scene.gateway.with_sim(|sim| sim.extend_pcr(4, b"another boot loader"))?;
+    scene
+        .gateway
+        .with_sim(|sim| sim.extend_pcr(4, b"another boot loader"))?;
     let ready = scene.ready_to_enrol().await?;
     let answer = ready.send().await?;
     let verdict = answer.verdict.context("no verdict")?;
     ensure!(!verdict.affirming && answer.grant.is_none());
-    ensure!(verdict.reasons.iter().any(|r| r.code == "pcr-mismatch"), "{:?}", verdict.reasons);
-    ensure!(verdict.reasons.iter().all(|r| !r.next_step.is_empty()), "{:?}", verdict.reasons);
+    ensure!(
+        verdict.reasons.iter().any(|r| r.code == "pcr-mismatch"),
+        "{:?}",
+        verdict.reasons
+    );
+    ensure!(
+        verdict.reasons.iter().all(|r| !r.next_step.is_empty()),
+        "{:?}",
+        verdict.reasons
+    );
     let bundle = ready.bundle.clone();
     drop(ready);
-    scene.gateway.with_sim(holdfast_tpm_sim::SimGateway::reboot)?;
+    scene
+        .gateway
+        .with_sim(holdfast_tpm_sim::SimGateway::reboot)?;
     scene.assert_good_run(bundle).await
 }
 
@@ -287,7 +356,9 @@ async fn a_python_client_speaks_it() -> Result<()> {
         .output()
         .is_ok_and(|output| output.status.success());
     if !has_grpc || !oracle::present("protoc") {
-        skip!("needs python3-grpcio, python3-protobuf and protobuf-compiler (scripts/setup.sh --interop)");
+        skip!(
+            "needs python3-grpcio, python3-protobuf and protobuf-compiler (scripts/setup.sh --interop)"
+        );
     }
     let scene = Scene::new()?;
     let bundle = scene.deployment.bundle()?;
@@ -318,12 +389,23 @@ async fn a_python_client_speaks_it() -> Result<()> {
     )?)?;
 
     let challenge = &answer["challenge"];
-    ensure!(challenge["nonce"].as_str().is_some_and(|nonce| nonce.len() == 64), "{answer}");
+    ensure!(
+        challenge["nonce"]
+            .as_str()
+            .is_some_and(|nonce| nonce.len() == 64),
+        "{answer}"
+    );
     ensure!(challenge["hash_alg"] == 0x000B, "{answer}");
-    ensure!(challenge["pcr_indices"] == serde_json::json!([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]), "{answer}");
+    ensure!(
+        challenge["pcr_indices"] == serde_json::json!([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]),
+        "{answer}"
+    );
     let refusal = &answer["enroll"];
     ensure!(refusal["code"] == "INVALID_ARGUMENT", "{answer}");
-    ensure!(refusal["metadata"]["holdfast-kind"] == "invalid-request", "{answer}");
+    ensure!(
+        refusal["metadata"]["holdfast-kind"] == "invalid-request",
+        "{answer}"
+    );
     ensure!(scene.deployment.gateways()?.is_empty());
 
     // And the honest run with the same bundle.
@@ -338,7 +420,10 @@ async fn an_enrolment_is_small_but_for_its_log() -> Result<()> {
     let log = ready.platform.boot_log.as_ref().map_or(0, Vec::len);
     let step_1 = ready.challenge_request.encoded_len();
     let step_2 = ready.request.encoded_len() - log;
-    ensure!(step_1 < 6 * 1024 && step_2 < 8 * 1024, "step 1: {step_1} B, step 2: {step_2} B and a log of {log} B");
+    ensure!(
+        step_1 < 6 * 1024 && step_2 < 8 * 1024,
+        "step 1: {step_1} B, step 2: {step_2} B and a log of {log} B"
+    );
     let again = dial(&ready.bundle).await?;
     request_challenge(&again, ready.challenge_request.clone()).await?;
     Ok(())
@@ -346,13 +431,23 @@ async fn an_enrolment_is_small_but_for_its_log() -> Result<()> {
 
 fn only_gateway(scene: &Scene) -> Result<String> {
     let gateways = scene.deployment.gateways()?;
-    ensure!(gateways.len() == 1, "{} gateways: {gateways:#?}", gateways.len());
-    Ok(gateways[0]["gateway_id"].as_str().context("gateway_id")?.to_owned())
+    ensure!(
+        gateways.len() == 1,
+        "{} gateways: {gateways:#?}",
+        gateways.len()
+    );
+    Ok(gateways[0]["gateway_id"]
+        .as_str()
+        .context("gateway_id")?
+        .to_owned())
 }
 
 fn state(scene: &Scene, id: &str) -> Result<String> {
     let shown = scene.deployment.gateway(id)?;
-    Ok(shown["state"].as_str().with_context(|| format!("state in {shown}"))?.to_owned())
+    Ok(shown["state"]
+        .as_str()
+        .with_context(|| format!("state in {shown}"))?
+        .to_owned())
 }
 
 fn text(path: &Path) -> Result<&str> {
@@ -360,5 +455,9 @@ fn text(path: &Path) -> Result<&str> {
 }
 
 fn printed(output: &std::process::Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
