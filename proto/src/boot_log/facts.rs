@@ -6,9 +6,9 @@
 //!
 //! | fact | proven where |
 //! |---|---|
-//! | separator | the digest is that of a separator, PCR 0–7 |
+//! | separator | PCR 7: the digest is that of a separator. PCR 0–6: it is, and no other event of the PCR has such a digest |
 //! | secure boot variable | data covered, PCR 7, before its separator, first of its name |
-//! | authority | data covered, PCR 7, after its separator; before it, where its database was measured already |
+//! | authority | entry covered, PCR 7, after its separator; before it, where its database was measured already |
 //! | other variable | data covered, PCR 1, 3 or 5; not where only the value is covered |
 //! | partition table | data covered, PCR 5, first one |
 //! | action | data covered, PCR 4 to 7, a known text |
@@ -32,8 +32,9 @@ use crate::tpm::{Digest, HashAlg};
 pub enum Coverage {
     /// The whole event data.
     Event,
-    /// The text without its label, as GRUB and systemd-stub measure.
-    Text,
+    /// The value without the label before it, as GRUB and systemd-stub measure, or
+    /// without stray bytes after it, as older shim logs.
+    Value,
     /// The value of a UEFI variable without its name, as older firmware
     /// measures boot variables.
     VariableData,
@@ -71,7 +72,7 @@ impl<'l> Facts<'l> {
         Self {
             log,
             next: 0,
-            scan: Scan::new(bank),
+            scan: Scan::new(log, bank),
         }
     }
 }
@@ -91,6 +92,8 @@ impl<'l> Iterator for Facts<'l> {
 pub(super) struct Scan<'l> {
     bank: HashAlg,
     separators: [(Separator, Digest); 3],
+    /// How many events of PCRs 0 to 7 have a separator's digest.
+    candidates: [usize; 8],
     /// Bit n: PCR n had its separator.
     pub(super) separated: u32,
     /// Bit n: PCR n was extended, H-CRTM aside.
@@ -102,22 +105,35 @@ pub(super) struct Scan<'l> {
 }
 
 impl<'l> Scan<'l> {
-    pub(super) fn new(bank: HashAlg) -> Self {
+    pub(super) fn new(log: &BootLog<'l>, bank: HashAlg) -> Self {
         // §10.4.1: 0 or FFFFFFFF, and 1 for an error, as UINT32.
         let separators = [
             (Separator::Ready, 0u32),
             (Separator::Ready, u32::MAX),
             (Separator::Error, 1),
         ];
-        Self {
+        let mut scan = Self {
             bank,
             separators: separators
                 .map(|(separator, value)| (separator, bank.digest(&[&value.to_le_bytes()]))),
+            candidates: [0; 8],
             separated: 0,
             extended: 0,
             variables: HashSet::new(),
             partition_table: false,
+        };
+        for event in log.events().filter(Event::is_extended) {
+            if scan.separator(event).is_some()
+                && let Some(count) = scan.candidate(event.pcr())
+            {
+                *count += 1;
+            }
         }
+        scan
+    }
+
+    fn candidate(&mut self, pcr: u32) -> Option<&mut usize> {
+        self.candidates.get_mut(usize::try_from(pcr).ok()?)
     }
 
     /// The next event's fact; what is odd about it goes to `note`.
@@ -145,19 +161,25 @@ impl<'l> Scan<'l> {
                 proven: false,
             };
         }
-        if let Some(separator) = self.separator(event) {
+        // In other PCRs the value of a variable, or what was measured, may be
+        // as short as a separator, and then has its digest.
+        let is_separator = event.pcr() == 7 || event.claimed_type() == EventType::EV_SEPARATOR;
+        if is_separator && let Some(separator) = self.separator(event) {
             return self.separator_fact(event, separator, note);
         }
 
         let mut value = Value::of(event);
         let coverage = self.coverage(event, &mut value);
-        if event.claimed_type() == EventType::EV_SEPARATOR && event.pcr() <= 7 {
+        if event.claimed_type() == EventType::EV_SEPARATOR
+            && event.pcr() <= 7
+            && event.digest(self.bank).is_some()
+        {
             note(Finding::SeparatorForged {
                 event: index,
                 pcr: event.pcr(),
             });
         } else if event.claimed_type().covers_its_data()
-            && coverage != Coverage::Event
+            && !matches!(coverage, Coverage::Event | Coverage::Value)
             && event.digest(self.bank).is_some()
         {
             note(Finding::DataNotCovered {
@@ -174,7 +196,8 @@ impl<'l> Scan<'l> {
         }
         let in_place = self.is_in_place(event, &value, note);
         let covered = match value {
-            Value::LoaderText(_) | Value::UkiSection(_) => coverage == Coverage::Text,
+            Value::LoaderText(_) | Value::UkiSection(_) => coverage == Coverage::Value,
+            Value::Authority(_) => matches!(coverage, Coverage::Event | Coverage::Value),
             _ => coverage == Coverage::Event,
         };
         Fact {
@@ -185,7 +208,8 @@ impl<'l> Scan<'l> {
         }
     }
 
-    fn separator(&self, event: Event<'l>) -> Option<Separator> {
+    /// The separator that the event's digest is.
+    fn separator(&self, event: Event<'_>) -> Option<Separator> {
         let digest = event.digest(self.bank).filter(|_| event.pcr() <= 7)?;
         self.separators
             .iter()
@@ -214,11 +238,12 @@ impl<'l> Scan<'l> {
             note(Finding::SeparatorRepeated { event: index, pcr });
         }
         self.separated |= bit(pcr);
+        let only = self.candidate(pcr).is_some_and(|count| *count == 1);
         Fact {
             event,
             value: Value::Separator(separator),
             coverage: Coverage::Digest,
-            proven: true,
+            proven: pcr == 7 || only,
         }
     }
 
@@ -236,13 +261,21 @@ impl<'l> Scan<'l> {
                 if event.measures(self.bank, &[loader.text.as_bytes()])
                     || event.measures(self.bank, &[loader.text.as_bytes(), b"\0"]) =>
             {
-                Coverage::Text
+                Coverage::Value
+            }
+            // Older shim logs one byte more than it measures.
+            Value::Authority(authority) if authority.stray > 0 => {
+                let measured = event.data().split_last().map(|(_, measured)| measured);
+                match measured {
+                    Some(measured) if event.measures(self.bank, &[measured]) => Coverage::Value,
+                    _ => Coverage::Nothing,
+                }
             }
             Value::UkiSection(section)
                 if event.measures(self.bank, &[measured_name(section.name).as_bytes()]) =>
             {
                 section.part = SectionPart::Name;
-                Coverage::Text
+                Coverage::Value
             }
             _ => Coverage::Nothing,
         }

@@ -51,7 +51,8 @@ pub enum Finding {
         /// Its PCR.
         pcr: u32,
     },
-    /// Its digest is a separator's; it says that it is something else.
+    /// In PCR 7, where nothing else has a separator's digest: says that it is
+    /// something else.
     SeparatorRelabelled {
         /// The event.
         event: usize,
@@ -124,12 +125,9 @@ pub enum Finding {
         /// The event.
         event: usize,
     },
-    /// Boot services were to end, and the log does not say that they did:
-    /// firmware is known to leave the event out, and PCR 5 then does not replay.
-    ExitBootServicesUnfinished {
-        /// The event that invoked it.
-        event: usize,
-    },
+    /// The log does not say that boot services ended: it was taken before, or
+    /// firmware left the events out, and PCR 5 then does not replay.
+    ExitBootServicesMissing,
 }
 
 impl Finding {
@@ -155,7 +153,7 @@ impl Finding {
             Self::LocalityInvalid { .. } => "locality-invalid",
             Self::LocalityAgainstHcrtm { .. } => "locality-against-hcrtm",
             Self::HcrtmMisplaced { .. } => "hcrtm-misplaced",
-            Self::ExitBootServicesUnfinished { .. } => "exit-boot-services-unfinished",
+            Self::ExitBootServicesMissing => "exit-boot-services-missing",
         }
     }
 
@@ -165,7 +163,8 @@ impl Finding {
         match self {
             Self::UnknownAlgorithm { .. }
             | Self::BankAbsent { .. }
-            | Self::SeparatorMissing { .. } => None,
+            | Self::SeparatorMissing { .. }
+            | Self::ExitBootServicesMissing => None,
             Self::BankIncomplete { event, .. }
             | Self::SeparatorRepeated { event, .. }
             | Self::SeparatorForged { event, .. }
@@ -180,8 +179,7 @@ impl Finding {
             | Self::LocalityRepeated { event }
             | Self::LocalityInvalid { event }
             | Self::LocalityAgainstHcrtm { event }
-            | Self::HcrtmMisplaced { event }
-            | Self::ExitBootServicesUnfinished { event } => Some(*event),
+            | Self::HcrtmMisplaced { event } => Some(*event),
         }
     }
 }
@@ -247,8 +245,8 @@ impl fmt::Display for Finding {
             Self::HcrtmMisplaced { .. } => {
                 f.write_str("H-CRTM measurement that is not the first of PCR 0")
             }
-            Self::ExitBootServicesUnfinished { .. } => {
-                f.write_str("boot services were to end; the log does not say that they did")
+            Self::ExitBootServicesMissing => {
+                f.write_str("the log does not say that boot services ended")
             }
         }
     }
@@ -275,20 +273,15 @@ pub(super) fn of(log: &BootLog<'_>, bank: HashAlg) -> Vec<Finding> {
     }
     findings.extend(facts::startup(log).findings);
 
-    let mut scan = Scan::new(bank);
-    let mut leaving = None;
+    let mut scan = Scan::new(log, bank);
+    let mut left = false;
     for event in log.events() {
         let fact = scan.step(event, &mut |finding| findings.push(finding));
-        if let (Value::Action(action), true) = (fact.value, fact.proven) {
-            match action.known {
-                Some(Action::ExitBootServicesInvocation) => leaving = Some(event.index()),
-                Some(Action::ExitBootServicesSucceeded) => leaving = None,
-                _ => {}
-            }
-        }
+        left |= matches!(fact.value, Value::Action(action)
+            if action.known == Some(Action::ExitBootServicesSucceeded));
     }
     let missing = (0..8).filter(|pcr| scan.separated & (1 << pcr) == 0);
     findings.extend(missing.map(|pcr| Finding::SeparatorMissing { pcr }));
-    findings.extend(leaving.map(|event| Finding::ExitBootServicesUnfinished { event }));
+    findings.extend((!left).then_some(Finding::ExitBootServicesMissing));
     findings
 }

@@ -30,7 +30,6 @@ impl<'a> ImageLoad<'a> {
         cursor.u64("UEFI_IMAGE_LOAD_EVENT.ImageLinkTimeAddress")?;
         let len = cursor.size64("UEFI_IMAGE_LOAD_EVENT.LengthOfDevicePath", bytes.len())?;
         let path = cursor.take("UEFI_IMAGE_LOAD_EVENT.DevicePath", len)?;
-        cursor.finish("UEFI_IMAGE_LOAD_EVENT")?;
         Ok(Self {
             location,
             length,

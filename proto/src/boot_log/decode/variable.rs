@@ -2,7 +2,7 @@
 //! variable, and the authority that let an image run.
 
 use super::{Guid, SignatureLists, Utf16};
-use crate::boot_log::{Cursor, Flaw};
+use crate::boot_log::{Cause, Cursor, Flaw};
 
 /// A UEFI variable as it was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,13 +18,19 @@ pub struct Variable<'a> {
 impl<'a> Variable<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Flaw> {
         let mut cursor = Cursor::new(bytes);
+        let variable = Self::read(&mut cursor)?;
+        cursor.finish("UEFI_VARIABLE_DATA")?;
+        Ok(variable)
+    }
+
+    fn read(cursor: &mut Cursor<'a>) -> Result<Self, Flaw> {
+        let room = cursor.rest().len();
         let vendor = Guid(cursor.array("UEFI_VARIABLE_DATA.VariableName")?);
         // In code units, so that half of the input is the most there can be.
-        let units = cursor.size64("UEFI_VARIABLE_DATA.UnicodeNameLength", bytes.len() / 2)?;
-        let len = cursor.size64("UEFI_VARIABLE_DATA.VariableDataLength", bytes.len())?;
+        let units = cursor.size64("UEFI_VARIABLE_DATA.UnicodeNameLength", room / 2)?;
+        let len = cursor.size64("UEFI_VARIABLE_DATA.VariableDataLength", room)?;
         let name = Utf16::until_nul(cursor.take("UEFI_VARIABLE_DATA.UnicodeName", units * 2)?);
         let data = cursor.take("UEFI_VARIABLE_DATA.VariableData", len)?;
-        cursor.finish("UEFI_VARIABLE_DATA")?;
         Ok(Self { vendor, name, data })
     }
 
@@ -63,6 +69,10 @@ impl<'a> Variable<'a> {
     }
 }
 
+/// Most bytes after the structure of an authority: shim before version 15 logs
+/// six.
+const MAX_STRAY: usize = 8;
+
 /// What let an image run (`EV_EFI_VARIABLE_AUTHORITY`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority<'a> {
@@ -72,6 +82,8 @@ pub struct Authority<'a> {
     pub owner: Option<Guid>,
     /// The entry itself.
     pub entry: AuthorityEntry<'a>,
+    /// Stray bytes after the variable, at most [`MAX_STRAY`].
+    pub(crate) stray: usize,
 }
 
 /// The entry of a database that an image was verified by.
@@ -87,7 +99,12 @@ pub enum AuthorityEntry<'a> {
 
 impl<'a> Authority<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Flaw> {
-        let variable = Variable::parse(bytes)?;
+        let mut cursor = Cursor::new(bytes);
+        let variable = Variable::read(&mut cursor)?;
+        let stray = cursor.rest().len();
+        if stray > MAX_STRAY {
+            return Err(cursor.flaw("UEFI_VARIABLE_DATA", Cause::TrailingBytes(stray)));
+        }
         let (owner, entry) = match variable.data.split_first_chunk::<16>() {
             // shim measures its built-in certificate without an owner.
             _ if is_certificate(variable.data) => {
@@ -105,6 +122,7 @@ impl<'a> Authority<'a> {
             variable,
             owner,
             entry,
+            stray,
         })
     }
 }
