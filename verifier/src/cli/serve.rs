@@ -22,8 +22,8 @@ use crate::{
     freshness::ChallengeSealer,
     identity::{FileSigner, Issuer, Profile, ResultKey},
     service::{
-        BundleFacts, Clock, LimitSettings, Limits, References, Server, ServerSettings, Shared,
-        TlsFiles, build_anchors, server_config,
+        BundleFacts, Clock, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, LimitSettings, Limits, References,
+        Server, ServerSettings, Shared, TlsFiles, build_anchors, server_config,
     },
     store::{Store, sqlite::SqliteStore},
 };
@@ -84,6 +84,8 @@ pub(super) async fn run(args: &ServeArgs) -> Outcome {
         connections_per_address: limits.connections_per_address,
         handshakes: limits.handshakes,
         requests: limits.requests,
+        handshake_timeout: HANDSHAKE_TIMEOUT,
+        idle_timeout: IDLE_TIMEOUT,
         request_timeout: Duration::from_secs(limits.request_seconds.into()),
         drain: Duration::from_secs(limits.drain_seconds.into()),
     };

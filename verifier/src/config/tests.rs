@@ -20,9 +20,14 @@ fn sample_is_the_defaults_with_every_field() {
 
 #[test]
 fn sample_quotes_what_it_is_given() {
-    let mut config = Config::default();
-    config.server_names = vec!["a\"b".to_owned()];
-    config.ldevid.spiffe_trust_domain = "example.org".to_owned();
+    let config = Config {
+        server_names: vec!["a\"b".to_owned()],
+        ldevid: LdevidConfig {
+            spiffe_trust_domain: "example.org".to_owned(),
+            ..LdevidConfig::default()
+        },
+        ..Config::default()
+    };
     assert_eq!(Config::from_toml(&sample(&config)).unwrap(), config);
 }
 

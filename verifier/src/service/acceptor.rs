@@ -28,18 +28,13 @@ use super::{
 };
 use crate::store::Sha256;
 
-/// A handshake is two flights: seconds even over a satellite link.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// HTTP/2 pings are sent every [`super::server::KEEPALIVE`] seconds; a peer
-/// that reads them answers. One from which nothing comes for this long is
-/// gone, or holds a place for nothing (CVE-2023-38200).
-pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// After a failure to accept (out of file descriptors) the loop rests, or it
 /// would spin.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
 
 /// What is known of a connection; in the extensions of each of its requests.
-#[derive(Debug, Clone)]
+/// Not `Debug`: the exporter is for the claims alone.
+#[derive(Clone)]
 pub(super) struct ConnectionInfo {
     pub(super) remote: SocketAddr,
     /// TLS exporter (RFC 8446 §7.5) under [`EXPORTER_LABEL`], no context.
@@ -54,6 +49,7 @@ pub(super) struct ConnectionInfo {
 pub(super) struct Connection {
     stream: TlsStream<TcpStream>,
     info: ConnectionInfo,
+    patience: Duration,
     idle: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,
 }
@@ -65,11 +61,19 @@ pub(super) struct Places {
     pub(super) addresses: Arc<Addresses>,
 }
 
+/// How long the acceptor waits for a peer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) handshake: Duration,
+    pub(super) idle: Duration,
+}
+
 /// Accepts until the receiver of `ready` is gone.
 pub(super) async fn accept(
     listener: TcpListener,
     config: Arc<ServerConfig>,
     places: Places,
+    patience: Patience,
     ready: mpsc::Sender<io::Result<Connection>>,
 ) {
     let acceptor = TlsAcceptor::from(config);
@@ -102,11 +106,8 @@ pub(super) async fn accept(
         let acceptor = acceptor.clone();
         let ready = ready.clone();
         tokio::spawn(async move {
-            let result = timeout(
-                HANDSHAKE_TIMEOUT,
-                shake(acceptor, tcp, remote, address, place),
-            )
-            .await;
+            let shake = shake(acceptor, tcp, remote, address, place, patience.idle);
+            let result = timeout(patience.handshake, shake).await;
             drop(handshake);
             match result {
                 Ok(Ok(connection)) => {
@@ -126,6 +127,7 @@ async fn shake(
     remote: SocketAddr,
     address: AddressPermit,
     place: OwnedSemaphorePermit,
+    patience: Duration,
 ) -> io::Result<Connection> {
     tcp.set_nodelay(true)?;
     let stream = acceptor.accept(tcp).await?;
@@ -149,7 +151,8 @@ async fn shake(
             client_certificate,
             address,
         },
-        idle: Box::pin(tokio::time::sleep(IDLE_TIMEOUT)),
+        patience,
+        idle: Box::pin(tokio::time::sleep(patience)),
         _place: place,
     })
 }
@@ -175,7 +178,7 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_read(cx, buf) {
             Poll::Ready(result) => {
-                let deadline = Instant::now() + IDLE_TIMEOUT;
+                let deadline = Instant::now() + self.patience;
                 self.idle.as_mut().reset(deadline);
                 Poll::Ready(result)
             }

@@ -1,7 +1,7 @@
 //! Service: gRPC over our own TLS 1.3 acceptor.
 //!
 //! Handlers decode, ask `exchange`, record in the `store`, and answer; what
-//! goes wrong is told once, in [`error`]. Before a handler is reached, a
+//! goes wrong is told once, in `error`. Before a handler is reached, a
 //! request has passed the acceptor (`acceptor`: connections, handshakes) and
 //! the gate (`gate`: requests per address, requests in all). Before any
 //! public-key work a gateway has been admitted and counted (`limits`).
@@ -44,7 +44,7 @@ pub use admin_socket::SocketError;
 pub use error::Refusal;
 pub use limits::{LimitSettings, Limits};
 pub use references::References;
-pub use server::{Listening, ServeError, Server, ServerSettings};
+pub use server::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, Listening, ServeError, Server, ServerSettings};
 pub use tls::{TlsError, TlsFiles, server_config};
 
 /// What bundles say about this server.

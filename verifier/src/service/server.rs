@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 
 use super::{
     Shared,
-    acceptor::{self, Places},
+    acceptor::{self, Patience, Places},
     addresses::Addresses,
     admin::AdminService,
     admin_socket::{self, AdminSocket, SocketError},
@@ -44,8 +44,13 @@ const WINDOW: u32 = 256 * 1024;
 /// Header lists of gRPC are some hundred bytes.
 const HEADERS_MAX: u32 = 16 * 1024;
 /// Pings on a quiet connection; one without answer ends it.
-pub(super) const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A handshake is two flights: seconds even over a satellite link.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A peer that reads our pings answers them. One from which nothing comes for
+/// this long is gone, or holds a place for nothing (CVE-2023-38200).
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// A connection is asked to end after this time, so that places go round.
 const CONNECTION_AGE: Duration = Duration::from_secs(3600);
 const CONNECTION_AGE_GRACE: Duration = Duration::from_secs(60);
@@ -80,6 +85,10 @@ pub struct ServerSettings {
     pub handshakes: u32,
     /// Requests under way.
     pub requests: u32,
+    /// When a handshake is given up; [`HANDSHAKE_TIMEOUT`].
+    pub handshake_timeout: Duration,
+    /// When a silent connection is closed; [`IDLE_TIMEOUT`].
+    pub idle_timeout: Duration,
     /// When a request is given up.
     pub request_timeout: Duration,
     /// How long the end waits for requests under way.
@@ -192,12 +201,12 @@ impl Listening {
                 (requests / ADDRESS_SHARE).max(1),
             ),
         };
-        tokio::spawn(acceptor::accept(
-            listener,
-            Arc::clone(&settings.tls),
-            places,
-            ready,
-        ));
+        let patience = Patience {
+            handshake: settings.handshake_timeout,
+            idle: settings.idle_timeout,
+        };
+        let tls = Arc::clone(&settings.tls);
+        tokio::spawn(acceptor::accept(listener, tls, places, patience, ready));
 
         let (reporter, health) = tonic_health::server::health_reporter();
         let reflection = tonic_reflection::server::Builder::configure()

@@ -88,6 +88,7 @@ struct Changes {
     connections_per_address: u32,
     handshakes: u32,
     requests_per_minute: u32,
+    patience: Duration,
 }
 
 impl Default for Changes {
@@ -96,6 +97,7 @@ impl Default for Changes {
             connections_per_address: 64,
             handshakes: 64,
             requests_per_minute: 10_000,
+            patience: Duration::from_secs(10),
         }
     }
 }
@@ -169,6 +171,8 @@ impl TestServer {
                 connections_per_address: changes.connections_per_address,
                 handshakes: changes.handshakes,
                 requests: 64,
+                handshake_timeout: changes.patience,
+                idle_timeout: changes.patience,
                 request_timeout: Duration::from_secs(10),
                 drain: Duration::from_secs(3),
             },

@@ -230,7 +230,7 @@ impl GatewayRecord {
     pub fn has_valid_certificate(&self, now: Seconds) -> bool {
         self.certificate
             .as_ref()
-            .is_some_and(|c| c.revoked_at.is_none() && c.not_after > now)
+            .is_some_and(|c| c.revoked_at.is_none() && c.not_after >= now)
     }
 }
 

@@ -108,7 +108,11 @@ async fn the_exporter_is_of_the_connection_that_carries_the_call() {
         handshakes: Arc::new(tokio::sync::Semaphore::new(1)),
         addresses: addresses::Addresses::new(1, 1),
     };
-    tokio::spawn(acceptor::accept(listener, tls.0, places, ready));
+    let patience = acceptor::Patience {
+        handshake: HANDSHAKE_TIMEOUT,
+        idle: IDLE_TIMEOUT,
+    };
+    tokio::spawn(acceptor::accept(listener, tls.0, places, patience, ready));
     let identity = second.clients.issue();
     let stream = second
         .handshake(second.client_config(Some(&identity), &[&TLS13]))
@@ -148,6 +152,28 @@ async fn adv_a21_half_open_handshakes_do_not_lock_others_out() {
     // ... and its places come back when it lets go.
     drop(silent);
     tokio::time::sleep(Duration::from_millis(100)).await;
+    server.channel(None).await;
+}
+
+#[tokio::test]
+async fn adv_c06_a_peer_that_says_nothing_loses_its_place() {
+    let server = TestServer::with(Changes {
+        handshakes: 1,
+        connections_per_address: 1,
+        patience: Duration::from_millis(300),
+        ..Changes::default()
+    })
+    .await;
+    // Before the handshake, ...
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    assert!(is_closed(&mut silent).await);
+    drop(silent);
+    // ... and after it, before a word of HTTP/2.
+    let config = server.client_config(None, &[&TLS13]);
+    let mut silent = server.handshake(config).await.unwrap();
+    assert!(is_closed(&mut silent).await);
+    drop(silent);
+    // The one place there is, is free again.
     server.channel(None).await;
 }
 

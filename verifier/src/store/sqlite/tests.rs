@@ -295,7 +295,9 @@ async fn adv_a20_recovery_is_for_silence_and_expiry_only() {
     let error = recover(10, NOW).await.unwrap_err();
     assert!(matches!(error, StoreError::NothingToRecover { .. }));
     // Its LDevID has ended.
-    let _ = recover(11, NOW + 86_400).await.unwrap();
+    let error = recover(11, NOW + 86_400).await.unwrap_err();
+    assert!(matches!(error, StoreError::NothingToRecover { .. }));
+    let _ = recover(11, NOW + 86_401).await.unwrap();
     assert_eq!(f.gateway(1).await.lifecycle, Lifecycle::Active);
 
     f.store
