@@ -1,6 +1,10 @@
 //! A24: somebody sits on the bus between this program and its TPM, reads all
 //! and changes what it likes.
-#![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic here is a failed test"
+)]
 
 mod support;
 

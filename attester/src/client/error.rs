@@ -196,27 +196,47 @@ impl ClientError {
                 "get a new bundle: holdfast-verifier token create"
             }
             Self::BadAnswer { .. } => "check that verifier and attester are of the same release",
-            Self::Refused { status, .. } => next_step_of(status.code()),
+            Self::Refused { status, .. } => next_step_of(status),
         }
     }
 }
 
-fn next_step_of(code: Code) -> &'static str {
-    match code {
-        Code::PermissionDenied | Code::Unauthenticated => {
-            "ask the verifier's owner: is the join token spent or expired, the gateway revoked or suspended? (gateway show ID, token create); after silence or expiry use recover"
+/// Metadata key of a refusal's stable kind.
+const KIND: &str = "holdfast-kind";
+
+/// By the Verifier's own kind where it gave one, else by the gRPC code.
+fn next_step_of(status: &Status) -> &'static str {
+    let kind = status
+        .metadata()
+        .get(KIND)
+        .and_then(|kind| kind.to_str().ok());
+    match (kind, status.code()) {
+        (Some("not-admitted"), _) => "get a new bundle from the verifier's owner: token create",
+        (Some("not-endorsed"), _) => {
+            "the verifier's owner imports the TPM vendor's certificates (endorsement import); doctor shows what this TPM has"
         }
-        Code::InvalidArgument => {
-            "the verifier could not use what the TPM gave: run holdfast-attester doctor; the verifier's log names the cause"
+        (Some("blocked"), _) => {
+            "ask the verifier's owner: gateway show ID; after a resume, holdfast-attester recover"
         }
-        Code::FailedPrecondition | Code::Aborted => {
-            "run the command again: the challenge was stale or spent"
+        (Some("nothing-to-recover"), _) => "holdfast-attester attest --renew",
+        (Some("ldevid-not-good" | "no-ldevid"), _) => {
+            "after expiry or silence holdfast-attester recover, else ask the verifier's owner: gateway show ID"
         }
-        Code::NotFound => "this gateway is not on record there: enrol it with a join token",
-        Code::ResourceExhausted => {
+        (Some("stale" | "not-authentic" | "overtaken"), _)
+        | (_, Code::FailedPrecondition | Code::Aborted) => {
+            "run the command again; if it stays, see the verifier's log"
+        }
+        (_, Code::PermissionDenied | Code::Unauthenticated) => {
+            "ask the verifier's owner: is the join token spent or expired, the gateway revoked or suspended? (gateway show ID, token create)"
+        }
+        (_, Code::InvalidArgument) => {
+            "the verifier could not use what this TPM gave: run holdfast-attester doctor; the verifier's log names the cause"
+        }
+        (_, Code::NotFound) => "this gateway is not on record there: enrol it with a join token",
+        (_, Code::ResourceExhausted) => {
             "wait a minute, then run again: the verifier limits how often a gateway may ask"
         }
-        Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled => {
+        (_, Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled) => {
             "run the command again; if it stays, see the verifier's log"
         }
         _ => "see the verifier's log: it has the cause under this request's id",
