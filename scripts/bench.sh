@@ -6,5 +6,7 @@ set -euo pipefail
 need_rust
 export TSS2_LOG="${TSS2_LOG:-all+NONE}"
 mkdir -p target/bench
-cargo bench --package holdfast-integration
+# The wire figures are those of the programs as shipped.
+cargo build --release --bins
+cargo bench --package holdfast-integration --bench figures
 say "bench: target/bench/summary.json"

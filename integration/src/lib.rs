@@ -33,4 +33,4 @@ pub use deployment::{Deployment, TokenOptions};
 pub use gateway::Gateway;
 pub use refusal::Refusal;
 pub use scene::{ReadyAttestation, ReadyEnrolment, Scene};
-pub use skip::{Ending, record_skip};
+pub use skip::Ending;
