@@ -47,7 +47,11 @@ pub(super) fn sign<E>(
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<SignedEar, EarError> {
-    let (key_id, payload, signature) = open_sign1(bytes)?;
+    let Sign1 {
+        key_id,
+        payload,
+        signature,
+    } = open_sign1(bytes)?;
     let signature = signature_of(&signature)?;
     let ear = read(decode("payload", &payload)?)?.check()?;
     if encode(&self::payload(&ear)) != payload {
@@ -91,8 +95,15 @@ fn sign1(key_id: &[u8], payload: Vec<u8>, signature: Vec<u8>) -> Vec<u8> {
     encode(&Value::Tag(TAG, Box::new(Value::Array(parts))))
 }
 
-/// (kid, payload, signature); headers are compared by the caller.
-fn open_sign1(bytes: &[u8]) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), EarError> {
+/// The parts of a COSE_Sign1 but its protected header, of which there is one.
+struct Sign1 {
+    key_id: Vec<u8>,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+/// The headers are compared by the caller, who writes the whole anew.
+fn open_sign1(bytes: &[u8]) -> Result<Sign1, EarError> {
     let shape = || EarError::malformed("CWT", "not a COSE_Sign1 with tag 18");
     let Value::Tag(TAG, inner) = decode("CWT", bytes)? else {
         return Err(shape());
@@ -112,9 +123,11 @@ fn open_sign1(bytes: &[u8]) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), EarError> {
         return Err(shape());
     };
     match <[(Value, Value); 1]>::try_from(unprotected) {
-        Ok([(label, Value::Bytes(key_id))]) if label == int(KID) => {
-            Ok((key_id, payload, signature))
-        }
+        Ok([(label, Value::Bytes(key_id))]) if label == int(KID) => Ok(Sign1 {
+            key_id,
+            payload,
+            signature,
+        }),
         _ => Err(EarError::Header),
     }
 }

@@ -7,7 +7,7 @@ use holdfast_proto::binding::Ueid;
 use picky_asn1::wrapper::{Asn1SequenceOf, ObjectIdentifierAsn1, OctetStringAsn1};
 use picky_asn1_x509::{
     Certificate, DirectoryString, Extension, ExtensionView, GeneralName, KeyUsage, Name, PublicKey,
-    SubjectPublicKeyInfo, Version, validity::Time,
+    SubjectPublicKeyInfo, validity::Time,
 };
 use ring::rand::SecureRandom;
 use rustls_pki_types::{CertificateDer, Der, SignatureVerificationAlgorithm, TrustAnchor};
@@ -33,9 +33,6 @@ pub enum LintError {
     /// A decoder does not read it.
     #[error("it does not decode: {0}")]
     Unreadable(String),
-    /// RFC 5280 §4.1.2.1.
-    #[error("version is not 3")]
-    Version,
     /// Positive, 64 to 128 bits (802.1AR §8.2; RFC 5280 §4.1.2.2).
     #[error("serial number of {0} octets, or not positive")]
     SerialNumber(usize),
@@ -187,9 +184,8 @@ fn fields(
     expected: &Expectation,
 ) -> Result<(), LintError> {
     let tbs = &certificate.tbs_certificate;
-    if tbs.version.0 != Version::V3 {
-        return Err(LintError::Version);
-    }
+    // Version: the decoder takes extensions in version 3 only, and the profile
+    // has some.
     let serial = tbs.serial_number.as_signed_bytes_be();
     let octets = tbs.serial_number.as_unsigned_bytes_be().len();
     if serial.first().is_none_or(|&byte| byte >= 0x80) || !(8..=SERIAL_OCTETS).contains(&octets) {

@@ -23,6 +23,10 @@ use crate::time::UnixTime;
 const NOW: UnixTime = UnixTime::from_seconds(1_795_507_200);
 
 fn initial() -> Initial {
+    initial_at(NOW)
+}
+
+fn initial_at(now: UnixTime) -> Initial {
     let settings = CaSettings {
         organization: "Wasserwerk Süd".into(),
         server_names: vec![
@@ -30,7 +34,7 @@ fn initial() -> Initial {
             ServerName::parse("127.0.0.1").unwrap(),
         ],
     };
-    ca_init(&settings, NOW, &SystemRandom::new()).unwrap()
+    ca_init(&settings, now, &SystemRandom::new()).unwrap()
 }
 
 fn signer(initial: &Initial) -> FileSigner {
@@ -59,13 +63,17 @@ fn p256_subject() -> Vec<u8> {
 
 /// What `Issuer::prepare` expects of a certificate for a good grant.
 fn expectation(issuer: &Issuer) -> Expectation {
-    let (not_before, not_after) = issuer.validity(NOW).unwrap();
+    expectation_at(issuer, NOW)
+}
+
+fn expectation_at(issuer: &Issuer, now: UnixTime) -> Expectation {
+    let (not_before, not_after) = issuer.validity(now).unwrap();
     Expectation {
         gateway: gateway(),
         hardware_serial: "IFX:00aa11:7bcd".into(),
         spiffe_id: issuer.profile().spiffe_id(&gateway()),
         subject_spki: p256_subject(),
-        now: NOW,
+        now,
         not_before,
         not_after,
     }

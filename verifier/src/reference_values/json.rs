@@ -41,7 +41,10 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for UniqueVisitor<V> {
         while let Some(key) = access.next_key::<String>()? {
             let value = access.next_value()?;
             if map.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("key {:?} occurs twice", super::shown(&key))));
+                return Err(A::Error::custom(format_args!(
+                    "key {:?} occurs twice",
+                    super::shown(&key)
+                )));
             }
             map.insert(key, value);
         }
@@ -52,12 +55,21 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for UniqueVisitor<V> {
 /// Written by hand, so that the order is ours: it is hashed.
 pub(super) fn canonical(banks: &BTreeMap<HashAlg, BTreeMap<u32, Accepted>>) -> String {
     let list = |values: &Accepted| {
-        values.iter().map(|value| format!("\"{}\"", hex::encode(value))).collect::<Vec<_>>().join(",")
+        values
+            .iter()
+            .map(|value| format!("\"{}\"", hex::encode(value)))
+            .collect::<Vec<_>>()
+            .join(",")
     };
     let bank = |pcrs: &BTreeMap<u32, Accepted>| {
-        pcrs.iter().map(|(index, values)| format!("\"{index}\":[{}]", list(values))).collect::<Vec<_>>().join(",")
+        pcrs.iter()
+            .map(|(index, values)| format!("\"{index}\":[{}]", list(values)))
+            .collect::<Vec<_>>()
+            .join(",")
     };
-    let banks: Vec<String> =
-        banks.iter().map(|(alg, pcrs)| format!("\"{}\":{{{}}}", alg.name(), bank(pcrs))).collect();
+    let banks: Vec<String> = banks
+        .iter()
+        .map(|(alg, pcrs)| format!("\"{}\":{{{}}}", alg.name(), bank(pcrs)))
+        .collect();
     format!("{{\"pcrs\":{{{}}}}}", banks.join(","))
 }

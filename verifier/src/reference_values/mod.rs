@@ -45,8 +45,8 @@ impl ReferenceValues {
         if document.len() > MAX_DOCUMENT_BYTES {
             return Err(ReferenceValuesError::TooLong(document.len()));
         }
-        let read: json::Document =
-            serde_json::from_str(document).map_err(|error| ReferenceValuesError::Json(error.to_string()))?;
+        let read: json::Document = serde_json::from_str(document)
+            .map_err(|error| ReferenceValuesError::Json(error.to_string()))?;
         let mut banks = BTreeMap::new();
         for (bank, pcrs) in read.pcrs.0 {
             let alg = parse_bank(&bank)?;
@@ -88,13 +88,19 @@ impl ReferenceValues {
 
     /// The PCRs of one bank that the set speaks of, ascending.
     pub fn pcrs(&self, bank: HashAlg) -> impl Iterator<Item = (u32, &Accepted)> {
-        self.banks.get(&bank).into_iter().flatten().map(|(index, values)| (*index, values))
+        self.banks
+            .get(&bank)
+            .into_iter()
+            .flatten()
+            .map(|(index, values)| (*index, values))
     }
 }
 
 impl fmt::Debug for ReferenceValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReferenceValues").field("digest", &hex::encode(self.digest)).finish_non_exhaustive()
+        f.debug_struct("ReferenceValues")
+            .field("digest", &hex::encode(self.digest))
+            .finish_non_exhaustive()
     }
 }
 
@@ -178,7 +184,10 @@ fn parse_values(place: Place, values: &[String]) -> Result<Accepted, ReferenceVa
     }
     let parse = |text: &String| match hex::decode(text) {
         Ok(value) if value.len() == place.bank.digest_len() => Ok(value),
-        _ => Err(ReferenceValuesError::BadValue { place, value: shown(text) }),
+        _ => Err(ReferenceValuesError::BadValue {
+            place,
+            value: shown(text),
+        }),
     };
     values.iter().map(parse).collect()
 }

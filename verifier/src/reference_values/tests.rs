@@ -22,10 +22,19 @@ fn reads_and_looks_up() {
     ))
     .unwrap();
     assert_eq!(set.accepted(HashAlg::Sha256, 4).unwrap().len(), 2);
-    assert!(set.accepted(HashAlg::Sha256, 0).unwrap().contains(&hex::decode(A).unwrap()));
+    assert!(
+        set.accepted(HashAlg::Sha256, 0)
+            .unwrap()
+            .contains(&hex::decode(A).unwrap())
+    );
     assert!(set.accepted(HashAlg::Sha256, 1).is_none());
     assert!(set.accepted(HashAlg::Sha384, 4).is_none());
-    assert_eq!(set.pcrs(HashAlg::Sha256).map(|(index, _)| index).collect::<Vec<_>>(), [0, 4]);
+    assert_eq!(
+        set.pcrs(HashAlg::Sha256)
+            .map(|(index, _)| index)
+            .collect::<Vec<_>>(),
+        [0, 4]
+    );
 }
 
 #[test]
@@ -56,22 +65,42 @@ fn the_id_is_what_openssl_computes() {
         .arg(file.path())
         .output()
         .unwrap();
-    assert!(String::from_utf8(out.stdout).unwrap().starts_with(&hex::encode(set.digest())));
+    assert!(
+        String::from_utf8(out.stdout)
+            .unwrap()
+            .starts_with(&hex::encode(set.digest()))
+    );
 }
 
 #[test]
 fn refuses_what_is_too_long() {
     let long = " ".repeat(MAX_DOCUMENT_BYTES + 1);
-    assert_eq!(refuse(&long), ReferenceValuesError::TooLong(MAX_DOCUMENT_BYTES + 1));
+    assert_eq!(
+        refuse(&long),
+        ReferenceValuesError::TooLong(MAX_DOCUMENT_BYTES + 1)
+    );
 }
 
 #[test]
 fn refuses_other_shapes() {
-    for document in ["", "[]", "{}", r#"{"pcrs":{},"more":1}"#, r#"{"pcrs":{"sha256":[]}}"#, r#"{"pcrs":{}} x"#] {
-        assert!(matches!(refuse(document), ReferenceValuesError::Json(_)), "{document}");
+    for document in [
+        "",
+        "[]",
+        "{}",
+        r#"{"pcrs":{},"more":1}"#,
+        r#"{"pcrs":{"sha256":[]}}"#,
+        r#"{"pcrs":{}} x"#,
+    ] {
+        assert!(
+            matches!(refuse(document), ReferenceValuesError::Json(_)),
+            "{document}"
+        );
     }
     assert!(matches!(refuse(&one("[1]")), ReferenceValuesError::Json(_)));
-    assert!(matches!(refuse(&one("\"x\"")), ReferenceValuesError::Json(_)));
+    assert!(matches!(
+        refuse(&one("\"x\"")),
+        ReferenceValuesError::Json(_)
+    ));
 }
 
 #[test]
@@ -83,7 +112,10 @@ fn refuses_a_key_that_occurs_twice() {
     ] {
         match refuse(&document) {
             ReferenceValuesError::Json(why) => {
-                assert!(why.contains("twice") || why.contains("duplicate field"), "{why}");
+                assert!(
+                    why.contains("twice") || why.contains("duplicate field"),
+                    "{why}"
+                );
             }
             other => panic!("{other:?}"),
         }
@@ -93,8 +125,14 @@ fn refuses_a_key_that_occurs_twice() {
 #[test]
 fn refuses_a_set_that_could_never_match() {
     assert_eq!(refuse(r#"{"pcrs":{}}"#), ReferenceValuesError::Empty);
-    assert_eq!(refuse(r#"{"pcrs":{"sha256":{}}}"#), ReferenceValuesError::EmptyBank("sha256"));
-    let place = Place { bank: HashAlg::Sha256, index: 4 };
+    assert_eq!(
+        refuse(r#"{"pcrs":{"sha256":{}}}"#),
+        ReferenceValuesError::EmptyBank("sha256")
+    );
+    let place = Place {
+        bank: HashAlg::Sha256,
+        index: 4,
+    };
     assert_eq!(refuse(&one("[]")), ReferenceValuesError::NoValues(place));
 }
 
@@ -103,14 +141,32 @@ fn refuses_banks_that_nothing_may_rest_on() {
     let sha1 = format!(r#"{{"pcrs":{{"sha1":{{"4":["{}"]}}}}}}"#, "a".repeat(40));
     assert_eq!(refuse(&sha1), ReferenceValuesError::WeakBank);
     let unknown = format!(r#"{{"pcrs":{{"SHA256":{{"4":["{A}"]}}}}}}"#);
-    assert_eq!(refuse(&unknown), ReferenceValuesError::UnknownBank("SHA256".into()));
+    assert_eq!(
+        refuse(&unknown),
+        ReferenceValuesError::UnknownBank("SHA256".into())
+    );
 }
 
 #[test]
 fn refuses_indices_that_are_not_plain() {
-    for index in ["24", "-1", "04", "+4", "4 ", "", "4294967296", "\\u001b[31m"] {
+    for index in [
+        "24",
+        "-1",
+        "04",
+        "+4",
+        "4 ",
+        "",
+        "4294967296",
+        "\\u001b[31m",
+    ] {
         let document = format!(r#"{{"pcrs":{{"sha256":{{"{index}":["{A}"]}}}}}}"#);
-        assert!(matches!(refuse(&document), ReferenceValuesError::BadIndex("sha256", _)), "{index}");
+        assert!(
+            matches!(
+                refuse(&document),
+                ReferenceValuesError::BadIndex("sha256", _)
+            ),
+            "{index}"
+        );
     }
 }
 
@@ -118,7 +174,10 @@ fn refuses_indices_that_are_not_plain() {
 fn refuses_values_of_another_length() {
     for value in ["", "aa", &A[2..], &format!("{A}00"), &A.replace('a', "g")] {
         let refused = refuse(&one(&format!(r#"["{A}","{value}"]"#)));
-        assert!(matches!(refused, ReferenceValuesError::BadValue { .. }), "{value}");
+        assert!(
+            matches!(refused, ReferenceValuesError::BadValue { .. }),
+            "{value}"
+        );
     }
 }
 
@@ -129,9 +188,15 @@ fn refuses_more_values_than_the_cap() {
         one(&format!("[{}]", values.join(",")))
     };
     assert!(ReferenceValues::parse(&list(MAX_VALUES_PER_PCR)).is_ok());
-    let place = Place { bank: HashAlg::Sha256, index: 4 };
+    let place = Place {
+        bank: HashAlg::Sha256,
+        index: 4,
+    };
     let n = MAX_VALUES_PER_PCR + 1;
-    assert_eq!(refuse(&list(n)), ReferenceValuesError::TooManyValues(place, n));
+    assert_eq!(
+        refuse(&list(n)),
+        ReferenceValuesError::TooManyValues(place, n)
+    );
 }
 
 #[test]

@@ -156,7 +156,7 @@ fn adv_a26_functions_that_call_themselves_are_refused_at_load() {
     }
     let fine = "f(x) := g(x) + g(x)\ng(x) := x + 1\nresult := f(0)";
     assert!(Policy::compile(&source(fine)).is_ok());
-    let with = "f(x) := g(x)\ng(x) := x\nresult := f(0) with g as f";
+    let with = "f(x) := g(x)\ng(x) := x\nresult := x if { x := f(0) with g as f }";
     assert_eq!(
         Policy::compile(&source(with)).unwrap_err(),
         PolicyError::With
@@ -183,6 +183,7 @@ fn adv_a26_a_policy_that_errors_affirms_nothing() {
         "result := 1 / 0",
         "result := input.nothing.there",
         "result := 1 if false",
+        "result := x",
         "result := count(1)",
     ] {
         assert_policy_error(&judge_good(&policy(body)), "the policy");
@@ -276,12 +277,7 @@ fn a_stricter_policy_is_heard() {
 #[test]
 fn what_is_not_a_policy_is_refused_at_load() {
     let refuse = |text: &str| Policy::compile(text).map(|_| ()).unwrap_err();
-    for text in [
-        "",
-        "not rego",
-        "package holdfast.appraisal\nresult := {",
-        "package holdfast.appraisal\nimport rego.v1\nresult := nosuch(1)",
-    ] {
+    for text in ["", "not rego", "package holdfast.appraisal\nresult := {"] {
         let refused = refuse(text);
         assert!(
             matches!(refused, PolicyError::Source(_)),

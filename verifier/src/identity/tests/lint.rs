@@ -121,10 +121,8 @@ fn garbage() {
 
 #[test]
 fn version() {
-    assert_eq!(
-        refused_bytes(|b| swap(b, &[0xA0, 3, 2, 1, 2], &[0xA0, 3, 2, 1, 1])),
-        LintError::Version
-    );
+    let refused = refused_bytes(|b| swap(b, &[0xA0, 3, 2, 1, 2], &[0xA0, 3, 2, 1, 1]));
+    assert!(matches!(refused, LintError::Unreadable(_)));
 }
 
 #[test]

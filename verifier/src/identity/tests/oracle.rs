@@ -7,6 +7,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::time::UnixTime;
+
 pub(super) struct Oracle(TempDir);
 
 impl Oracle {
@@ -33,6 +35,14 @@ impl Oracle {
         assert!(out.status.success(), "openssl {args:?}: {}", text(&out));
         text(&out)
     }
+}
+
+/// certtool knows no other time than the present one.
+pub(super) fn today() -> UnixTime {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    UnixTime::from_seconds(since.as_secs().try_into().unwrap())
 }
 
 /// GnuTLS is a second opinion where it is installed.
