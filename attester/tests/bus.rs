@@ -1,124 +1,29 @@
 //! A24: somebody sits on the bus between this program and its TPM, reads all
-//! and changes what it likes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a panic here is a failed test"
-)]
+//! and changes what it likes. The same place shows what happens when the TPM
+//! says no, and when PCRs change at the wrong moment.
+#![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-
-use holdfast_attester::tpm::{
-    AttestationKey, AuthValue, EkChoice, Settings, TctiName, Tpm, TpmError,
-};
-use holdfast_proto::tpm::templates::AkAlg;
+use holdfast_attester::evidence::{Challenge, Platform, collect};
+use holdfast_attester::state::Keys;
+use holdfast_attester::tpm::{AttestationKey, AuthValue, EkChoice, Settings, Tpm, TpmError};
+use holdfast_proto::claims::Purpose;
+use holdfast_proto::tpm::templates::{AkAlg, EkTemplate};
+use holdfast_proto::tpm::{HashAlg, PcrSelection, PcrSet};
+use support::interposer::Interposer;
 use support::{Swtpm, make_credential};
 
+const CREATE_PRIMARY: u32 = 0x131;
 const ACTIVATE_CREDENTIAL: u32 = 0x147;
 const CERTIFY: u32 = 0x148;
+const QUOTE: u32 = 0x158;
 
-#[derive(Default)]
-struct Seen {
-    bytes: Vec<u8>,
-    /// Flip the last bit but the session area's of the answer to this command.
-    alter: Option<u32>,
-}
-
-/// Forwards the command channel byte for byte, and the control channel.
-struct Interposer {
-    port: u16,
-    seen: Arc<Mutex<Seen>>,
-}
-
-impl Interposer {
-    fn before(swtpm: &Swtpm) -> Self {
-        let (commands, control) = support::listen_pair();
-        let port = commands.local_addr().unwrap().port();
-        let TctiName::Swtpm { port: target, .. } = swtpm.tcti() else {
-            unreachable!()
-        };
-        let seen = Arc::new(Mutex::new(Seen::default()));
-        let shared = Arc::clone(&seen);
-        serve(commands, target, move |near, far| {
-            relay_commands(near, far, &shared)
-        });
-        serve(control, target + 1, relay_control);
-        Self { port, seen }
+fn ak() -> AttestationKey {
+    AttestationKey {
+        alg: AkAlg::EcdsaP256,
+        unique: [3; 32],
     }
-
-    fn tcti(&self) -> TctiName {
-        TctiName::Swtpm {
-            host: "127.0.0.1".into(),
-            port: self.port,
-        }
-    }
-
-    fn saw(&self, secret: &[u8]) -> bool {
-        self.seen
-            .lock()
-            .unwrap()
-            .bytes
-            .windows(secret.len())
-            .any(|window| window == secret)
-    }
-}
-
-/// The threads end with the test's process.
-fn serve(
-    listener: TcpListener,
-    target: u16,
-    relay: impl Fn(TcpStream, TcpStream) + Send + 'static,
-) {
-    std::thread::spawn(move || {
-        for near in listener.incoming() {
-            let far = TcpStream::connect(("127.0.0.1", target)).unwrap();
-            relay(near.unwrap(), far);
-        }
-    });
-}
-
-fn relay_commands(mut near: TcpStream, mut far: TcpStream, seen: &Mutex<Seen>) {
-    while let Some(command) = message(&mut near) {
-        let code = u32::from_be_bytes(command[6..10].try_into().unwrap());
-        far.write_all(&command).unwrap();
-        let Some(mut answer) = message(&mut far) else {
-            break;
-        };
-        let mut seen = seen.lock().unwrap();
-        seen.bytes.extend(&command);
-        seen.bytes.extend(&answer);
-        if seen.alter == Some(code) {
-            // Header 10, parameterSize 4, then the first parameter.
-            answer[20] ^= 1;
-        }
-        near.write_all(&answer).unwrap();
-    }
-    let _ = far.shutdown(Shutdown::Both);
-}
-
-fn message(stream: &mut TcpStream) -> Option<Vec<u8>> {
-    let mut message = vec![0; 10];
-    stream.read_exact(&mut message).ok()?;
-    let size = u32::from_be_bytes(message[2..6].try_into().unwrap());
-    message.resize(usize::try_from(size).unwrap(), 0);
-    stream.read_exact(&mut message[10..]).ok()?;
-    Some(message)
-}
-
-fn relay_control(near: TcpStream, far: TcpStream) {
-    let (mut near_read, mut far_write) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut near_read, &mut far_write);
-        let _ = far_write.shutdown(Shutdown::Write);
-    });
-    let (mut far, mut near) = (far, near);
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut far, &mut near);
-    });
 }
 
 #[test]
@@ -183,11 +88,11 @@ fn adv_a24_altered_answers_are_detected() {
             tpm.activate_credential(&ek.template, &ak, &blob, &encrypted)?;
             tpm.certify(&key, &ak, [1; 32])
         };
-        bus.seen.lock().unwrap().alter = Some(command);
+        bus.script().alter = Some(command);
         let error = both(&tpm).unwrap_err();
         assert!(matches!(error, TpmError::ResponseAltered { .. }), "{error}");
         // Nothing more is said over that connection.
-        bus.seen.lock().unwrap().alter = None;
+        bus.script().alter = None;
         let sent = tpm.command_count();
         assert!(matches!(both(&tpm), Err(TpmError::ResponseAltered { .. })));
         assert_eq!(tpm.command_count(), sent);
@@ -196,4 +101,91 @@ fn adv_a24_altered_answers_are_detected() {
         let tpm = Tpm::open(&bus.tcti()).unwrap();
         both(&tpm).unwrap();
     }
+}
+
+#[test]
+fn what_the_tpm_says_is_told_apart() {
+    type Expected = fn(&TpmError) -> bool;
+    let swtpm = Swtpm::start();
+    let bus = Interposer::before(&swtpm);
+    let cases: [(u32, Expected); 7] = [
+        (0x100, |e| matches!(e, TpmError::NotInitialised { .. })),
+        (0x101, |e| matches!(e, TpmError::FailureMode { .. })),
+        (0x921, |e| matches!(e, TpmError::LockedOut { .. })),
+        (0x902, |e| matches!(e, TpmError::NoFreeSlot { .. })),
+        (0x185, |e| matches!(e, TpmError::HierarchyDisabled { .. })),
+        (0x2C2, |e| {
+            matches!(e, TpmError::Command { code: 0x2C2, .. })
+        }),
+        (0x2C7, |e| matches!(e, TpmError::Unsupported { .. })),
+    ];
+    for (code, expected) in cases {
+        let tpm = Tpm::open(&bus.tcti()).unwrap();
+        tpm.storage_root(None).unwrap();
+        bus.script().refuse = Some((CREATE_PRIMARY, code, 1));
+        let error = tpm.attestation_key(&ak()).unwrap_err();
+        assert!(expected(&error), "{code:#x}: {error:?}");
+        assert!(!error.next_step().is_empty());
+        // Once is no reason never to ask again.
+        tpm.attestation_key(&ak()).unwrap();
+    }
+}
+
+#[test]
+fn a_tpm_that_says_later_is_asked_again() {
+    let swtpm = Swtpm::start();
+    let bus = Interposer::before(&swtpm);
+    let tpm = Tpm::open(&bus.tcti()).unwrap();
+    let pcrs = PcrSet::from_indices([0]).unwrap();
+    let selection = PcrSelection {
+        hash: HashAlg::Sha256,
+        pcrs,
+    };
+    for retry in [0x922, 0x908, 0x90A] {
+        bus.script().refuse = Some((QUOTE, retry, 9));
+        tpm.quote(&ak(), &selection, [1; 32]).unwrap();
+        assert_eq!(bus.script().refuse, None, "all nine were met");
+    }
+}
+
+#[test]
+fn pcrs_that_change_before_the_quote_are_read_again() {
+    let swtpm = Swtpm::start();
+    let bus = Interposer::before(&swtpm);
+    let tpm = Tpm::open(&bus.tcti()).unwrap();
+    let root = tpm.storage_root(None).unwrap();
+    let ak = ak();
+    let keys = Keys {
+        srk_handle: root.handle,
+        srk_name: root.name,
+        ek_template: EkTemplate::L2.public(),
+        ak_name: tpm.attestation_key(&ak).unwrap().name(),
+        ak,
+        ldevid: tpm.create_ldevid().unwrap(),
+    };
+    let pcrs = PcrSet::from_indices([0, 9, 14]).unwrap();
+    let challenge = Challenge {
+        nonce: [1; 32],
+        selection: PcrSelection {
+            hash: HashAlg::Sha256,
+            pcrs,
+        },
+        exporter: [2; 32],
+        purpose: Purpose::Attest,
+        known_boot_log: None,
+    };
+    let id = format!("01{}", "ab".repeat(32)).parse().unwrap();
+    let platform = Platform::default();
+    let before = bus.count(QUOTE);
+    bus.script().first = Some((QUOTE, support::extend_command(9, [7; 32])));
+    let evidence = collect(&tpm, &keys, &id, &challenge, None, &platform).unwrap();
+    assert_eq!(bus.count(QUOTE) - before, 2);
+    let extended = HashAlg::Sha256.digest(&[&[0; 32], &[7; 32]]);
+    let value = &evidence
+        .pcr_values
+        .iter()
+        .find(|pcr| pcr.index == 9)
+        .unwrap()
+        .value;
+    assert_eq!(value, extended.as_bytes());
 }

@@ -122,6 +122,7 @@ fn bad_input_is_2_and_refusals_are_1() {
     let status = machine.run(&["status", "--json"]);
     assert_eq!(status.status.code(), Some(1));
     assert_eq!(json(&status)["outcome"], "error");
+    assert!(!machine.state().exists(), "asking makes no directory");
     let config = machine.dir.path().join("c.toml");
     std::fs::write(&config, "no_such_setting = 1").unwrap();
     let output = machine.run(&["--config", text(&config), "status"]);

@@ -4,9 +4,10 @@
 mod support;
 
 use holdfast_attester::tpm::{AttestationKey, EkChoice, Settings, Tpm, TpmError};
-use holdfast_proto::tpm::templates::{AkAlg, EkTemplate};
+use holdfast_proto::tpm::templates::{AkAlg, EkTemplate, srk_template};
 use holdfast_proto::tpm::{
-    Attest, Attested, EccCurve, HashAlg, Hierarchy, Name, PcrSelection, PcrSet, Public, Signature,
+    AsymScheme, Attest, Attested, EccCurve, HashAlg, Hierarchy, Name, Parameters, PcrSelection,
+    PcrSet, Public, Signature, Symmetric, Unique,
 };
 use ring::signature::{self, UnparsedPublicKey};
 use support::{Swtpm, make_credential};
@@ -70,30 +71,50 @@ fn srk_is_made_once_and_pinned() {
 }
 
 #[test]
-fn an_occupied_handle_is_left_alone() {
+fn an_rsa_storage_root_serves_as_well() {
     let swtpm = Swtpm::start();
+    let area = Public {
+        parameters: Parameters::Rsa {
+            symmetric: Symmetric::Aes { key_bits: 128 },
+            scheme: AsymScheme::Null,
+            key_bits: 2048,
+            exponent: 0,
+        },
+        unique: Unique::Rsa(Vec::new()),
+        ..srk_template()
+    };
+    persist(&swtpm, &area);
+    let tpm = swtpm.open();
+    let root = tpm.storage_root(None).unwrap();
+    assert!(!root.created);
+    let key = tpm.create_ldevid().unwrap();
+    tpm.sign(&key, [1; 32]).unwrap();
+}
+
+/// Makes a primary in the owner hierarchy and leaves it at 0x81000001.
+fn persist(swtpm: &Swtpm, area: &Public) {
+    use tss_esapi::interface_types::resource_handles::{Hierarchy, Provision};
     let mut context = swtpm.context();
-    // A signing primary at the handle: not a storage key.
-    let area = ak(AkAlg::EcdsaP256).template().encode();
-    let area = tss_esapi::traits::UnMarshall::unmarshall(&area).unwrap();
+    let area = tss_esapi::traits::UnMarshall::unmarshall(&area.encode()).unwrap();
     context.execute_with_session(
         Some(tss_esapi::interface_types::session_handles::AuthSession::Password),
         |context| {
-            let owner = tss_esapi::interface_types::resource_handles::Hierarchy::Owner;
             let key = context
-                .create_primary(owner, area, None, None, None, None)
+                .create_primary(Hierarchy::Owner, area, None, None, None, None)
                 .unwrap();
             let handle = tss_esapi::handles::PersistentTpmHandle::new(0x8100_0001).unwrap();
             context
-                .evict_control(
-                    tss_esapi::interface_types::resource_handles::Provision::Owner,
-                    key.key_handle.into(),
-                    handle.into(),
-                )
+                .evict_control(Provision::Owner, key.key_handle.into(), handle.into())
                 .unwrap();
         },
     );
-    drop(context);
+}
+
+#[test]
+fn an_occupied_handle_is_left_alone() {
+    let swtpm = Swtpm::start();
+    // A signing primary at the handle: not a storage key.
+    persist(&swtpm, &ak(AkAlg::EcdsaP256).template());
     let error = swtpm.open().storage_root(None).unwrap_err();
     assert!(
         matches!(

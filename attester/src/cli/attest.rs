@@ -4,12 +4,11 @@ use serde_json::json;
 
 use super::Attest;
 use super::config::Config;
-use super::report::{DONE, Failure, REFUSED, Report, date, reasons_json};
+use super::report::{DONE, Failure, REFUSED, Report, date, pcrs, reasons_json};
 use crate::attestation::exchange::{Outcome, Plan, Step, attest};
-use crate::state::StateDir;
 
 pub(super) async fn run(config: &Config, args: Attest, report: &Report) -> Result<u8, Failure> {
-    let state = StateDir::open(&config.state_dir)?;
+    let state = config.open_enrolled()?;
     let plan = Plan {
         renew: args.renew,
         boot_log: args.sending.boot_log.path(config),
@@ -58,16 +57,10 @@ fn tell(report: &Report, step: &Step<'_>) {
         Step::Connected => {
             report.say("Connected: mutual TLS 1.3 by the LDevID, signed for by its key in the TPM.")
         }
-        Step::Challenged(challenge) => {
-            let pcrs = challenge
-                .pcr_selection
-                .as_ref()
-                .map(|s| s.pcr_indices.as_slice());
-            report.say(format_args!(
-                "Challenged: a fresh nonce, PCRs {:?} to quote.",
-                pcrs.unwrap_or_default()
-            ));
-        }
+        Step::Challenged(challenge) => report.say(format_args!(
+            "Challenged: a fresh nonce, PCRs {} to quote.",
+            pcrs(challenge.pcr_selection.as_ref())
+        )),
         Step::EvidenceReady(request) => report.say(format_args!(
             "Evidence: quoted by the AK, claims bound to this TLS connection{}.",
             if request.ldevid_certification.is_some() {

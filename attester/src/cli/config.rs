@@ -12,7 +12,7 @@ use super::{Global, KeyArgs};
 use crate::enrolment::KeyChoice;
 use crate::evidence::BOOT_LOG_PATH;
 use crate::names::parse_ak_alg;
-use crate::state::{DEFAULT_DIR, StateDir};
+use crate::state::{DEFAULT_DIR, StateDir, StateError};
 use crate::tpm::{AuthValue, DEFAULT_SRK_HANDLE, EkChoice, Settings, TctiName, Tpm, TpmError};
 
 const DEFAULT_FILE: &str = "/etc/holdfast/attester.toml";
@@ -97,6 +97,14 @@ impl Config {
 
     pub(super) fn open_tpm(&self) -> Result<Tpm, TpmError> {
         Tpm::open_with(&self.tcti, self.settings.clone())
+    }
+
+    /// The state of an enrolment. Asking after one makes no directory.
+    pub(super) fn open_enrolled(&self) -> Result<StateDir, StateError> {
+        if std::fs::symlink_metadata(&self.state_dir).is_err() {
+            return Err(StateError::NotEnrolled(self.state_dir.clone()));
+        }
+        StateDir::open(&self.state_dir)
     }
 
     /// The storage root's handle that the state was made with wins over the

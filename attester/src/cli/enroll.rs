@@ -10,7 +10,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::config::Config;
-use super::report::{DONE, Failure, REFUSED, Report, date, reasons_json};
+use super::report::{DONE, Failure, REFUSED, Report, date, pcrs, reasons_json};
 use super::{Enroll, Sending};
 use crate::client::Verdict;
 use crate::enrolment::Enrolment;
@@ -42,7 +42,7 @@ pub(super) async fn recover(
     args: Sending,
     report: &Report,
 ) -> Result<u8, Failure> {
-    let state = StateDir::open(&config.state_dir)?;
+    let state = config.open_enrolled()?;
     let mut plan = Plan::recovery(&state.require_enrolled()?, args.boot_log.path(config));
     plan.evidence_dir = args.evidence_dir;
     run(config, &state, &plan, report).await
@@ -168,16 +168,10 @@ fn tell(report: &Report, step: &Step<'_>) {
             "Connected to {}: TLS 1.3, certified as {:?} by the CA that the bundle pins.",
             server.address, server.name
         )),
-        Step::Challenged(challenge) => {
-            let pcrs = challenge
-                .pcr_selection
-                .as_ref()
-                .map(|s| s.pcr_indices.as_slice());
-            report.say(format_args!(
-                "The verifier accepts endorsement and keys, and challenges: a fresh nonce, PCRs {:?} to quote, a secret that only this EK opens for this AK.",
-                pcrs.unwrap_or_default()
-            ));
-        }
+        Step::Challenged(challenge) => report.say(format_args!(
+            "The verifier accepts endorsement and keys, and challenges: a fresh nonce, PCRs {} to quote, a secret that only this EK opens for this AK.",
+            pcrs(challenge.pcr_selection.as_ref())
+        )),
         Step::EvidenceReady { request, platform } => {
             report.say("Secret opened by TPM2_ActivateCredential: EK and AK are in one TPM.");
             report.say(

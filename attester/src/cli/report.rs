@@ -11,6 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::AttesterError;
 use crate::client::{ClientError, Verdict};
+use crate::enrolment::parse_selection;
 use crate::state::StateError;
 use crate::tpm::TpmError;
 
@@ -128,6 +129,11 @@ pub(super) fn reasons_json(reasons: &[v1::Reason]) -> Value {
         .iter()
         .map(|r| json!({ "code": r.code, "detail": r.detail, "next_step": r.next_step }))
         .collect()
+}
+
+/// A challenge's PCR selection as tpm2-tools write it, e.g. "sha256:0,1,7".
+pub(super) fn pcrs(selection: Option<&v1::PcrSelection>) -> String {
+    parse_selection(selection).map_or_else(|e| e.to_string(), |selection| selection.to_string())
 }
 
 /// RFC 3339, or the number where it is none that a calendar has.

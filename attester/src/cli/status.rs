@@ -8,10 +8,10 @@ use super::report::{DONE, Failure, Report, date};
 use crate::attestation::exchange::remote_status;
 use crate::evidence::now;
 use crate::names;
-use crate::state::{Enrolled, StateDir};
+use crate::state::Enrolled;
 
 pub(super) async fn run(config: &Config, remote: bool, report: &Report) -> Result<u8, Failure> {
-    let state = StateDir::open(&config.state_dir)?;
+    let state = config.open_enrolled()?;
     let pending = state.pending()?.is_some();
     if pending {
         report.say("An enrolment was sent and not answered: run enroll (or recover) again.");

@@ -10,6 +10,7 @@
     reason = "a panic here is a failed test"
 )]
 
+pub mod interposer;
 pub mod verifier;
 
 use std::io::{Read, Write};
@@ -204,6 +205,21 @@ pub fn raw_command(code: u32, body: &[u8]) -> Vec<u8> {
         body,
     ]
     .concat()
+}
+
+/// TPM2_PCR_Extend of the SHA-256 bank, with an empty password.
+pub fn extend_command(pcr: u32, digest: [u8; 32]) -> Vec<u8> {
+    let body = [
+        &pcr.to_be_bytes()[..],
+        &9u32.to_be_bytes(),
+        &[0x40, 0, 0, 9, 0, 0, 1, 0, 0],
+        &[0, 0, 0, 1, 0, 0x0B],
+        &digest,
+    ]
+    .concat();
+    let mut command = raw_command(0x182, &body);
+    command[1] = 0x02; // TPM_ST_SESSIONS
+    command
 }
 
 /// Two listeners on consecutive ports, as libtss2 wants them.
