@@ -90,9 +90,9 @@ pub struct LimitsConfig {
     pub connections: u32,
     /// Connections from one address (IPv6: one /64).
     pub connections_per_address: u32,
-    /// TLS handshakes under way at once.
+    /// TLS handshakes under way at once; one address gets an eighth.
     pub handshakes: u32,
-    /// Requests under way at once, in all.
+    /// Requests under way at once, in all; one address gets a quarter.
     pub requests: u32,
     /// Requests per minute from one address.
     pub requests_per_minute_per_address: u32,
@@ -154,7 +154,7 @@ impl Default for LimitsConfig {
         Self {
             connections: 4096,
             connections_per_address: 64,
-            handshakes: 64,
+            handshakes: 512,
             requests: 256,
             requests_per_minute_per_address: 600,
             challenges_per_minute_per_ek: 12,

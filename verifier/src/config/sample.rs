@@ -54,12 +54,13 @@ spiffe_trust_domain = {trust_domain}
 
 [limits]
 # Connections in all, from one address (IPv6: one /64), and TLS handshakes
-# under way at once.
+# under way at once, of which one address gets an eighth.
 connections = {}
 connections_per_address = {}
 handshakes = {}
 
-# Requests under way at once, and requests per minute from one address.
+# Requests under way at once, of which one address gets a quarter, and
+# requests per minute from one address.
 requests = {}
 requests_per_minute_per_address = {}
 

@@ -99,7 +99,12 @@ pub(super) async fn accept(
             debug!(%remote, "refused: the address has its fill of connections");
             continue;
         };
-        let Ok(handshake) = Arc::clone(&places.handshakes).try_acquire_owned() else {
+        // Of the address first: one address alone can never take them all.
+        let Some(of_address) = address.handshake() else {
+            debug!(%remote, "refused: the address has its fill of handshakes");
+            continue;
+        };
+        let Ok(of_all) = Arc::clone(&places.handshakes).try_acquire_owned() else {
             debug!(%remote, "refused: no place for another handshake");
             continue;
         };
@@ -108,7 +113,7 @@ pub(super) async fn accept(
         tokio::spawn(async move {
             let shake = shake(acceptor, tcp, remote, address, place, patience.idle);
             let result = timeout(patience.handshake, shake).await;
-            drop(handshake);
+            drop((of_address, of_all));
             match result {
                 Ok(Ok(connection)) => {
                     // Fails only while the server ends.

@@ -1,4 +1,5 @@
-//! What one network address has open: connections, and requests under way.
+//! What one network address has open: connections, handshakes and requests
+//! under way.
 //!
 //! Entries exist while a connection does, so the table is no larger than the
 //! number of connections.
@@ -34,15 +35,23 @@ impl From<IpAddr> for AddressKey {
 #[derive(Debug)]
 struct Entry {
     connections: u32,
+    handshakes: Arc<Semaphore>,
     requests: Arc<Semaphore>,
+}
+
+/// What one address may have at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    pub(super) connections: u32,
+    pub(super) handshakes: usize,
+    pub(super) requests: usize,
 }
 
 /// The table.
 #[derive(Debug)]
 pub(super) struct Addresses {
     open: Mutex<HashMap<AddressKey, Entry>>,
-    connections_each: u32,
-    requests_each: usize,
+    each: Share,
 }
 
 /// One connection of an address; gives its place back when dropped.
@@ -50,15 +59,15 @@ pub(super) struct Addresses {
 pub(super) struct AddressPermit {
     addresses: Arc<Addresses>,
     key: AddressKey,
+    handshakes: Arc<Semaphore>,
     requests: Arc<Semaphore>,
 }
 
 impl Addresses {
-    pub(super) fn new(connections_each: u32, requests_each: usize) -> Arc<Self> {
+    pub(super) fn new(each: Share) -> Arc<Self> {
         Arc::new(Self {
             open: Mutex::default(),
-            connections_each,
-            requests_each,
+            each,
         })
     }
 
@@ -67,17 +76,18 @@ impl Addresses {
         let mut open = self.open();
         let entry = open.entry(key).or_insert_with(|| Entry {
             connections: 0,
-            requests: Arc::new(Semaphore::new(self.requests_each)),
+            handshakes: Arc::new(Semaphore::new(self.each.handshakes)),
+            requests: Arc::new(Semaphore::new(self.each.requests)),
         });
-        if entry.connections >= self.connections_each {
+        if entry.connections >= self.each.connections {
             return None;
         }
         entry.connections += 1;
-        let requests = Arc::clone(&entry.requests);
         Some(AddressPermit {
             addresses: Arc::clone(self),
             key,
-            requests,
+            handshakes: Arc::clone(&entry.handshakes),
+            requests: Arc::clone(&entry.requests),
         })
     }
 
@@ -91,6 +101,11 @@ impl Addresses {
 impl AddressPermit {
     pub(super) fn key(&self) -> AddressKey {
         self.key
+    }
+
+    /// A place for one handshake, unless the address has its fill under way.
+    pub(super) fn handshake(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.handshakes).try_acquire_owned().ok()
     }
 
     /// A place for one request, unless the address has its fill under way.
@@ -117,7 +132,11 @@ mod tests {
 
     #[test]
     fn an_address_gets_its_fill_and_no_more() {
-        let addresses = Addresses::new(2, 1);
+        let addresses = Addresses::new(Share {
+            connections: 2,
+            handshakes: 1,
+            requests: 1,
+        });
         let key = AddressKey::from(IpAddr::from([192, 0, 2, 1]));
         let first = addresses.enter(key).unwrap();
         let second = addresses.enter(key).unwrap();
@@ -135,6 +154,10 @@ mod tests {
         );
         drop(request);
         assert!(second.request().is_some());
+
+        let handshake = first.handshake().unwrap();
+        assert!(second.handshake().is_none());
+        drop(handshake);
 
         drop((first, second));
         assert!(addresses.open().is_empty());

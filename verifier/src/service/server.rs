@@ -25,7 +25,7 @@ use tracing::{error, info, warn};
 use super::{
     Shared,
     acceptor::{self, Patience, Places},
-    addresses::Addresses,
+    addresses::{Addresses, Share},
     admin::AdminService,
     admin_socket::{self, AdminSocket, SocketError},
     attestation::AttestationService,
@@ -60,8 +60,10 @@ const READY_QUEUE: usize = 64;
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Health is looked at this often.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
-/// One address gets at most this share of the requests under way.
-const ADDRESS_SHARE: usize = 4;
+/// One address gets at most this share of the requests under way, ...
+const REQUEST_SHARE: usize = 4;
+/// ... and of the handshakes: they cost nothing to begin (A21).
+const HANDSHAKE_SHARE: usize = 8;
 /// The store's connections are given this long to come back at the end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -192,14 +194,15 @@ impl Listening {
         let ids = Arc::new(RequestIds::new(&shared.rng));
 
         let (ready, incoming) = mpsc::channel(READY_QUEUE);
-        let requests = usize::try_from(settings.requests).unwrap_or(usize::MAX);
+        let requests = count(settings.requests);
         let places = Places {
             connections: semaphore(settings.connections),
             handshakes: semaphore(settings.handshakes),
-            addresses: Addresses::new(
-                settings.connections_per_address,
-                (requests / ADDRESS_SHARE).max(1),
-            ),
+            addresses: Addresses::new(Share {
+                connections: settings.connections_per_address,
+                handshakes: (count(settings.handshakes) / HANDSHAKE_SHARE).max(1),
+                requests: (requests / REQUEST_SHARE).max(1),
+            }),
         };
         let patience = Patience {
             handshake: settings.handshake_timeout,
@@ -282,10 +285,12 @@ impl Listening {
     }
 }
 
+fn count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 fn semaphore(places: u32) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(
-        usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS),
-    ))
+    Arc::new(Semaphore::new(count(places).min(Semaphore::MAX_PERMITS)))
 }
 
 fn ended_early(which: &'static str, ended: Result<(), transport::Error>) -> ServeError {

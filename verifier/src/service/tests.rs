@@ -95,7 +95,7 @@ impl Default for Changes {
     fn default() -> Self {
         Self {
             connections_per_address: 64,
-            handshakes: 64,
+            handshakes: 512,
             requests_per_minute: 10_000,
             patience: Duration::from_secs(10),
         }

@@ -106,7 +106,11 @@ async fn the_exporter_is_of_the_connection_that_carries_the_call() {
     let places = acceptor::Places {
         connections: Arc::new(tokio::sync::Semaphore::new(1)),
         handshakes: Arc::new(tokio::sync::Semaphore::new(1)),
-        addresses: addresses::Addresses::new(1, 1),
+        addresses: addresses::Addresses::new(addresses::Share {
+            connections: 1,
+            handshakes: 1,
+            requests: 1,
+        }),
     };
     let patience = acceptor::Patience {
         handshake: HANDSHAKE_TIMEOUT,
@@ -133,25 +137,53 @@ async fn the_exporter_is_of_the_connection_that_carries_the_call() {
 }
 
 #[tokio::test]
-async fn adv_a21_half_open_handshakes_do_not_lock_others_out() {
+async fn adv_a21_half_open_handshakes_of_one_address_do_not_lock_others_out() {
     let server = TestServer::with(Changes {
-        handshakes: 8,
-        connections_per_address: 6,
+        handshakes: 16,
         ..Changes::default()
     })
     .await;
-    // An address holds all of its connections half open ...
+    // Another address, which takes all that it can get: two places of sixteen.
     let mut silent = Vec::new();
-    for _ in 0..6 {
-        silent.push(TcpStream::connect(server.address).await.unwrap());
+    for _ in 0..40 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+        silent.push(socket.connect(server.address).await.unwrap());
     }
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    // ... gets no more ...
+    let mut refused = silent.split_off(2);
+    for stream in &mut refused {
+        assert!(is_closed(stream).await);
+    }
+    server.channel(None).await;
+    assert!(
+        !is_closed_now(&mut silent[0]).await,
+        "its own two are still waited for"
+    );
+}
+
+async fn is_closed_now(stream: &mut TcpStream) -> bool {
+    let mut byte = [0];
+    timeout(Duration::from_millis(50), stream.read(&mut byte))
+        .await
+        .is_ok()
+}
+
+#[tokio::test]
+async fn adv_a21_an_address_gets_its_fill_of_connections_and_no_more() {
+    let server = TestServer::with(Changes {
+        connections_per_address: 3,
+        ..Changes::default()
+    })
+    .await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(server.channel(None).await);
+    }
     let mut more = TcpStream::connect(server.address).await.unwrap();
     assert!(is_closed(&mut more).await);
-    // ... and its places come back when it lets go.
-    drop(silent);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Its places come back when it lets go.
+    drop(open);
+    tokio::time::sleep(Duration::from_millis(200)).await;
     server.channel(None).await;
 }
 

@@ -37,6 +37,75 @@ async fn a_malformed_request_is_refused_by_kind_with_a_request_id() {
 }
 
 #[tokio::test]
+async fn the_same_request_again_gets_the_recorded_answer_before_anything_else() {
+    let server = TestServer::start().await;
+    // Nothing about this request would pass a check, and it comes over
+    // another connection than any that the first could have come over.
+    let request = EnrollRequest {
+        token: vec![1, 2, 3],
+        ..EnrollRequest::default()
+    };
+    let answer = v1::EnrollResponse {
+        gateway_id: vec![9; 33],
+        ..v1::EnrollResponse::default()
+    };
+    let record = |purpose, n: u8| {
+        let mut refused = fixtures::refused(n, n);
+        refused.answer.request_sha256 = convert::request_digest(purpose, None, &request);
+        refused.answer.response = prost::Message::encode_to_vec(&answer);
+        refused
+    };
+    let store = &server.shared.store;
+    let _ = store
+        .record_refusal(record(b"enrol", 1), fixtures::NOW)
+        .await
+        .unwrap();
+    let mut client = server.enrollment().await;
+    let again = client.enroll(request.clone()).await.unwrap().into_inner();
+    assert_eq!(again, answer);
+    // One bit more is another request; so is the same in the other flow.
+    let mut other = request.clone();
+    other.token.push(0);
+    client.enroll(other).await.unwrap_err();
+    client.recover(request).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn adv_a19_nobody_gets_the_recorded_answer_of_another() {
+    let server = TestServer::start().await;
+    let (one, two) = (server.clients.issue(), server.clients.issue());
+    server.record(1, &one).await;
+    server.record(2, &two).await;
+    let request = v1::AttestRequest {
+        token: vec![1, 2, 3],
+        ..v1::AttestRequest::default()
+    };
+    let mut affirmed = fixtures::affirmed(1, 77);
+    affirmed.channel_certificate = convert::sha256(&one.der);
+    affirmed.answer.request_sha256 =
+        convert::request_digest(b"attest", Some(&fixtures::id(1)), &request);
+    affirmed.answer.response = Vec::new();
+    let _ = server
+        .shared
+        .store
+        .record_affirmation(affirmed, fixtures::NOW)
+        .await
+        .unwrap();
+    server
+        .attestation(Some(&one))
+        .await
+        .attest(request.clone())
+        .await
+        .unwrap();
+    server
+        .attestation(Some(&two))
+        .await
+        .attest(request)
+        .await
+        .unwrap_err();
+}
+
+#[tokio::test]
 async fn adv_a21_a_message_beyond_the_cap_is_refused_and_the_server_lives() {
     let server = TestServer::start().await;
     let mut client = server.enrollment().await;

@@ -66,6 +66,13 @@ pub(super) async fn enrolment(
         }
     }
     keys_are_free(conn, &enrolled).await?;
+    // A new AK may begin a new count (TPM2_Clear); the same one may not.
+    if let Some(before) = on_record
+        && before.keys.ak_name == enrolled.keys.ak_name
+        && seen(&enrolled.tpm.clock) < seen(&before.tpm.clock)
+    {
+        return Err(StoreError::ClockFell { id: enrolled.id });
+    }
 
     let boot_log = keep_boot_log(conn, enrolled.boot_log.as_ref(), now).await?;
     // A new enrolment ends the identities of the one before.
@@ -149,8 +156,6 @@ pub(super) async fn affirmation(
     if !channel.is_some_and(|(c, owner)| owner == affirmed.id && c.revoked_at.is_none()) {
         return Err(StoreError::CertificateRevoked { id: affirmed.id });
     }
-    // resetCount first: after a hard stop the clock may be lower (Part 1 §36.3.2).
-    let seen = |clock: &ClockInfo| (clock.reset_count, clock.clock);
     if seen(&affirmed.clock) < seen(&gateway.tpm.clock) {
         return Err(StoreError::ClockFell { id: affirmed.id });
     }
@@ -253,6 +258,12 @@ async fn answered_before(
         Some(_) => Err(StoreError::ChallengeSpent),
         None => Ok(None),
     }
+}
+
+/// TPM time in an order that only grows: resetCount first, for after a hard
+/// stop the clock may be lower (TPM 2.0 Part 1 §36.3).
+fn seen(clock: &ClockInfo) -> (u32, u64) {
+    (clock.reset_count, clock.clock)
 }
 
 fn same_keys(gateway: &GatewayRecord, ak: &Name, ldevid: &Name) -> Result<(), StoreError> {

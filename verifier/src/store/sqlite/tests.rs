@@ -526,6 +526,25 @@ async fn adv_a17_the_tpm_clock_does_not_fall_but_after_a_reset() {
 }
 
 #[tokio::test]
+async fn adv_a17_only_a_new_ak_begins_a_new_count() {
+    let f = Fixture::enrolled().await;
+    let again = |ak: u8| {
+        let mut e = enrolled(1);
+        e.answer = answer(ak);
+        e.certificate = certificate(ak);
+        e.keys.ak_name = name(ak);
+        e.tpm.clock = clock(0, 1);
+        e
+    };
+    let mut same = again(1);
+    same.answer = answer(40);
+    same.certificate = certificate(40);
+    let error = f.store.record_enrolment(same, NOW).await.unwrap_err();
+    assert!(matches!(error, StoreError::ClockFell { .. }));
+    let _ = f.store.record_enrolment(again(41), NOW).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_contraindication_suspends_and_revokes_at_once() {
     let f = Fixture::enrolled().await;
     let _ = f
