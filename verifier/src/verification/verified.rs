@@ -38,12 +38,12 @@ impl fmt::Debug for ChannelBinding {
 }
 
 mod sealed {
-    pub trait Sealed {}
+    pub trait KnownByVerification {}
 }
 
 /// How the LDevID key came to be believed in. Sealed: [`CertifiedNow`] or
 /// [`OnRecord`].
-pub trait KeyProof: sealed::Sealed {
+pub trait KeyProof: sealed::KnownByVerification {
     /// The LDevID key.
     fn ldevid(&self) -> &LdevidPublic;
 }
@@ -74,8 +74,8 @@ impl OnRecord {
     }
 }
 
-impl sealed::Sealed for CertifiedNow {}
-impl sealed::Sealed for OnRecord {}
+impl sealed::KnownByVerification for CertifiedNow {}
+impl sealed::KnownByVerification for OnRecord {}
 
 impl KeyProof for CertifiedNow {
     fn ldevid(&self) -> &LdevidPublic {

@@ -1,8 +1,8 @@
 //! A grant comes from an affirming result.
 use holdfast_verifier::{appraisal::IssuanceGrant, verification::CertifiedNow};
 
-fn forge(key: CertifiedNow) -> IssuanceGrant {
-    IssuanceGrant { key, ..todo!() }
+fn forge(key: CertifiedNow, rest: IssuanceGrant) -> IssuanceGrant {
+    IssuanceGrant { key, ..rest }
 }
 
 fn main() {}

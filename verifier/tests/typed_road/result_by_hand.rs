@@ -1,11 +1,10 @@
 //! An Attestation Result comes from appraisal.
-use holdfast_verifier::{
-    appraisal::AttestationResult,
-    verification::{CertifiedNow, VerifiedEvidence},
-};
+use holdfast_verifier::{appraisal::AttestationResult, verification::CertifiedNow};
 
-fn forge(evidence: VerifiedEvidence<CertifiedNow>) -> AttestationResult<CertifiedNow> {
-    AttestationResult::new(evidence, todo!(), [0; 32], None)
+type Result = AttestationResult<CertifiedNow>;
+
+fn forge(key: CertifiedNow, rest: Result) -> Result {
+    AttestationResult { key, ..rest }
 }
 
 fn main() {}

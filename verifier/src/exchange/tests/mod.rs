@@ -4,6 +4,7 @@
 
 mod attest;
 mod enrol;
+mod issue;
 
 use holdfast_proto::{claims::Purpose, grpc::v1, tpm::templates::AkAlg};
 use ring::rand::SystemRandom;
