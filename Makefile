@@ -33,7 +33,7 @@ test: ## Unit, property, compile-fail and live-TPM tests; one closing line of to
 check: setup ## fmt, clippy, rustdoc, licences, bans, sources, advisories
 	@scripts/check.sh
 
-bench: build ## Ratios against their floors; target/bench/summary.json
+bench: setup ## Ratios against their floors; target/bench/summary.json
 	@scripts/bench.sh
 
 fuzz: setup ## Fuzz every parser for FUZZ_SECONDS each (default 60)

@@ -25,7 +25,11 @@ pub(crate) fn quote(criterion: &mut Criterion, stand: &Stand) {
     let bound = quote_extra_data(&evidence.claims);
     group.bench_function("holdfast", |bench| {
         bench.iter(|| {
-            let values = evidence.pcr_values.iter().map(|pcr| (pcr.index, pcr.value.clone())).collect();
+            let values = evidence
+                .pcr_values
+                .iter()
+                .map(|pcr| (pcr.index, pcr.value.clone()))
+                .collect();
             verify_quote(
                 &stand.ak,
                 black_box(&evidence.quote_attest),

@@ -12,8 +12,8 @@ use holdfast_proto::tpm::{EccCurve, HashAlg, PcrSelection, PcrSet, Public, Signa
 use holdfast_verifier::appraisal::Policy;
 use holdfast_verifier::endorsement::Anchors;
 use holdfast_verifier::exchange::{
-    Admission, AdmissionBasis, ChallengeCandidate, ChannelBinding, Class, EnrolCandidate, EnrolledGateway,
-    EnrolmentPurpose, GatewayRecord, Settings, UnixTime, Verifier,
+    Admission, AdmissionBasis, ChallengeCandidate, ChannelBinding, Class, EnrolCandidate,
+    EnrolledGateway, EnrolmentPurpose, GatewayRecord, Settings, UnixTime, Verifier,
 };
 use holdfast_verifier::freshness::ChallengeSealer;
 use holdfast_verifier::reference_values::ReferenceValues;
@@ -44,7 +44,8 @@ impl Stand {
         let device = Gateway::boot(&folder.path().join("gateway"), |_| {})?;
         let described = device.sim().describe();
         let vendor = std::fs::read(&described.vendor_root)?;
-        let references = ReferenceValues::parse(&std::fs::read_to_string(&described.reference_values)?)?;
+        let references =
+            ReferenceValues::parse(&std::fs::read_to_string(&described.reference_values)?)?;
         let selection_required = PcrSelection {
             hash: HashAlg::Sha256,
             pcrs: PcrSet::from_indices([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14])?,
@@ -62,13 +63,20 @@ impl Stand {
 
         let enrolment = device.enrolment(KeyChoice::default())?;
         let candidate = ChallengeCandidate::parse(&enrolment.challenge_request(&[0; 32]))?;
-        let admission =
-            Admission { basis: AdmissionBasis::JoinToken("bench".into()), class: Class::parse("default")? };
-        let challenge: v1::RequestChallengeResponse =
-            verifier.challenge(candidate, EnrolmentPurpose::Enrol, admission, now, &rng)?.into();
+        let admission = Admission {
+            basis: AdmissionBasis::JoinToken("bench".into()),
+            class: Class::parse("default")?,
+        };
+        let challenge: v1::RequestChallengeResponse = verifier
+            .challenge(candidate, EnrolmentPurpose::Enrol, admission, now, &rng)?
+            .into();
         let request = enrolment.complete(&challenge, &EXPORTER, &platform)?;
         let enrolled = verifier
-            .open(EnrolCandidate::parse(&request)?, EnrolmentPurpose::Enrol, now)?
+            .open(
+                EnrolCandidate::parse(&request)?,
+                EnrolmentPurpose::Enrol,
+                now,
+            )?
             .verify(&verifier, &channel, now)?
             .appraise(&verifier, Some(&references), now);
         let known = enrolled.gateway;
@@ -102,8 +110,11 @@ impl Stand {
             None,
             &platform,
         )?;
-        let request =
-            v1::AttestRequest { token: challenge.token, evidence: Some(evidence), ldevid_certification: None };
+        let request = v1::AttestRequest {
+            token: challenge.token,
+            evidence: Some(evidence),
+            ldevid_certification: None,
+        };
         Ok(Self {
             verifier,
             gateway,
@@ -136,6 +147,9 @@ impl Stand {
 
 fn der(pem: &[u8]) -> Result<Vec<u8>> {
     let text = std::str::from_utf8(pem)?;
-    let body: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
+    let body: String = text
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .collect();
     base64::Engine::decode(&base64::engine::general_purpose::STANDARD, body).context("vendor root")
 }

@@ -36,7 +36,10 @@ pub(crate) fn write(wire: &Wire) -> Result<()> {
     });
     let folder = target.join("bench");
     std::fs::create_dir_all(&folder)?;
-    std::fs::write(folder.join("summary.json"), serde_json::to_string_pretty(&summary)? + "\n")?;
+    std::fs::write(
+        folder.join("summary.json"),
+        serde_json::to_string_pretty(&summary)? + "\n",
+    )?;
     println!("{summary:#}");
     Ok(())
 }
@@ -57,15 +60,25 @@ fn ratio(target: &Path, group: &str, bar: f64) -> Result<Value> {
 }
 
 fn median(target: &Path, group: &str, function: &str) -> Result<f64> {
-    let path = target.join("criterion").join(group).join(function).join("new/estimates.json");
+    let path = target
+        .join("criterion")
+        .join(group)
+        .join(function)
+        .join("new/estimates.json");
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let estimates: Value = serde_json::from_str(&text)?;
-    estimates["median"]["point_estimate"].as_f64().with_context(|| format!("no median in {}", path.display()))
+    estimates["median"]["point_estimate"]
+        .as_f64()
+        .with_context(|| format!("no median in {}", path.display()))
 }
 
 /// The target directory that this program was built in.
 fn target() -> Result<PathBuf> {
     // target/release/deps/figures-…
     let program = std::env::current_exe()?;
-    program.ancestors().nth(3).map(Path::to_path_buf).context("not run by cargo bench")
+    program
+        .ancestors()
+        .nth(3)
+        .map(Path::to_path_buf)
+        .context("not run by cargo bench")
 }

@@ -38,8 +38,14 @@ pub(crate) async fn measure() -> Result<Wire> {
         // limits are there to stop.
         |configuration| {
             configuration
-                .replace("requests_per_minute_per_address = ", "requests_per_minute_per_address = 10000 # ")
-                .replace("challenges_per_minute_per_ek = ", "challenges_per_minute_per_ek = 10000 # ")
+                .replace(
+                    "requests_per_minute_per_address = ",
+                    "requests_per_minute_per_address = 10000 # ",
+                )
+                .replace(
+                    "challenges_per_minute_per_ek = ",
+                    "challenges_per_minute_per_ek = 10000 # ",
+                )
         },
     )?;
     let meter = Meter::start(scene.deployment.address()).await?;
@@ -51,7 +57,10 @@ pub(crate) async fn measure() -> Result<Wire> {
 
     let ready = scene.ready_to_attest(&enrolled, false).await?;
     let answer = ready.send().await?;
-    ensure!(answer.verdict.as_ref().is_some_and(|v| v.affirming), "an unchanged gateway must be affirmed");
+    ensure!(
+        answer.verdict.as_ref().is_some_and(|v| v.affirming),
+        "an unchanged gateway must be affirmed"
+    );
     let reattest_messages =
         ready.challenge.encoded_len() + ready.request.encoded_len() + answer.encoded_len();
     drop(ready);
@@ -69,7 +78,13 @@ pub(crate) async fn measure() -> Result<Wire> {
     }
     ratios.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (enroll_tpm_ratio, tpm_milliseconds) = ratios.get(RUNS / 2).copied().context("no runs")?;
-    Ok(Wire { enroll_bytes, reattest_bytes, reattest_messages, enroll_tpm_ratio, tpm_milliseconds })
+    Ok(Wire {
+        enroll_bytes,
+        reattest_bytes,
+        reattest_messages,
+        enroll_tpm_ratio,
+        tpm_milliseconds,
+    })
 }
 
 /// A forwarder on loopback that counts what it forwards.
@@ -88,9 +103,16 @@ impl Meter {
             while let Ok((client, _)) = listener.accept().await {
                 let counter = Arc::clone(&counter);
                 tokio::spawn(async move {
-                    let Ok(server) = TcpStream::connect(server).await else { return };
-                    let (mut client, mut server) =
-                        (Counted { inner: client, bytes: counter.clone() }, server);
+                    let Ok(server) = TcpStream::connect(server).await else {
+                        return;
+                    };
+                    let (mut client, mut server) = (
+                        Counted {
+                            inner: client,
+                            bytes: counter.clone(),
+                        },
+                        server,
+                    );
                     let _ = copy_bidirectional(&mut client, &mut server).await;
                 });
             }
@@ -118,7 +140,8 @@ impl tokio::io::AsyncRead for Counted {
     ) -> std::task::Poll<std::io::Result<()>> {
         let before = buffer.filled().len();
         let polled = std::pin::Pin::new(&mut self.inner).poll_read(cx, buffer);
-        self.bytes.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        self.bytes
+            .fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
         polled
     }
 }
