@@ -1,5 +1,10 @@
 //! The program as the owner runs it: exit codes, strictness, and what is left
 //! after `kill -9`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::{
     fs,

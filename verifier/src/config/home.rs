@@ -15,7 +15,7 @@ use std::{
 use nix::libc;
 use zeroize::Zeroizing;
 
-use super::files::{at, open_plain, owned, private, read_text, write_new};
+use super::files::{at, open_plain, owned, private, read_text, sync_parent, write_new};
 
 /// Files in the directory. One name each, in one place.
 pub mod file {
@@ -262,7 +262,9 @@ impl Home {
             .mode(0o600)
             .open(&path)
         {
-            Ok(_) => {}
+            // SQLite syncs the WAL's directory entry, but not that of a file
+            // that it finds in place.
+            Ok(_) => sync_parent(&path)?,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 let meta = fs::symlink_metadata(&path).map_err(at(&path))?;
                 if !meta.is_file() {
