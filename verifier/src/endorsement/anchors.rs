@@ -58,8 +58,11 @@ impl fmt::Debug for Anchors {
 }
 
 impl Anchors {
-    /// From DER certificates. Roots are trusted because the owner says so;
-    /// intermediates only help to find a path.
+    /// From DER certificates. Roots are trusted because the owner says so, and
+    /// need not be self-signed: webpki processes no critical
+    /// certificatePolicies (2.5.29.32), which ST's and Intel's intermediates
+    /// have, so that such a one serves only as an anchor of its own.
+    /// Intermediates only help to find a path.
     ///
     /// # Errors
     /// [`EndorsementError::Import`] names the certificate that cannot serve.
@@ -221,8 +224,23 @@ fn missing_issuer(leaf: &CertificateDer<'_>, candidates: &[CertificateDer<'_>]) 
 }
 
 fn anchor(der: &[u8]) -> Result<TrustAnchor<'static>, EndorsementError> {
-    CertificateFacts::parse(der)?;
+    ca(der)?.expect_anchor(0)?;
     Ok(anchor_from_trusted_cert(&CertificateDer::from(der))?.to_owned())
+}
+
+fn ca(der: &[u8]) -> Result<Certificate<'_>, EndorsementError> {
+    if der.len() > EkChain::MAX_CERTIFICATE_LEN {
+        return Err(EndorsementError::TooLong {
+            at: 0,
+            len: der.len(),
+        });
+    }
+    let certificate = Certificate::parse(der, 0)?;
+    if certificate.may_issue() {
+        Ok(certificate)
+    } else {
+        Err(EndorsementError::IssuerNotCa)
+    }
 }
 
 /// A CA certificate that may be imported: strong key, CA, known extensions.
@@ -248,21 +266,12 @@ impl CertificateFacts {
     /// extensions. A root's own signature proves nothing and may be weak; an
     /// intermediate's may not.
     pub fn parse(der: &[u8]) -> Result<Self, EndorsementError> {
-        if der.len() > EkChain::MAX_CERTIFICATE_LEN {
-            return Err(EndorsementError::TooLong {
-                at: 0,
-                len: der.len(),
-            });
-        }
-        let certificate = Certificate::parse(der, 0)?;
+        let certificate = ca(der)?;
         let self_signed = certificate.is_self_issued();
         if self_signed {
-            certificate.expect_strong_key(0)?;
+            certificate.expect_anchor(0)?;
         } else {
             certificate.expect_strong(0)?;
-        }
-        if !certificate.may_issue() {
-            return Err(EndorsementError::IssuerNotCa);
         }
         Ok(Self {
             sha256: sha256(&[der]),

@@ -121,25 +121,24 @@ impl<'a> Certificate<'a> {
         if let Some(alg) = oid::weak_signature(self.signature_oid) {
             return Err(EndorsementError::WeakSignature { at, alg });
         }
-        self.expect_strong_key(at)
-    }
-
-    /// The same but for the signature: a root is not trusted for its own.
-    pub(super) fn expect_strong_key(&self, at: Position) -> Result<(), EndorsementError> {
-        self.key
-            .expect_strong()
-            .map_err(|weakness| EndorsementError::WeakKey { at, weakness })?;
-        let unknown = self
-            .extensions
-            .iter()
-            .find(|e| e.critical && !oid::PROCESSED.contains(&e.oid));
-        match unknown {
+        self.expect_anchor(at)?;
+        let unknown = |e: &&Extension<'_>| e.critical && !oid::PROCESSED.contains(&e.oid);
+        match self.extensions.iter().find(unknown) {
             Some(e) => Err(EndorsementError::CriticalExtension {
                 at,
                 oid: der::dotted(e.oid),
             }),
             None => Ok(()),
         }
+    }
+
+    /// What a trust anchor must keep. Its signature and its extensions are not
+    /// what trust rests on (RFC 5280 §6.1.1 d), but for the constraints that
+    /// webpki takes over.
+    pub(super) fn expect_anchor(&self, at: Position) -> Result<(), EndorsementError> {
+        self.key
+            .expect_strong()
+            .map_err(|weakness| EndorsementError::WeakKey { at, weakness })
     }
 
     pub(super) fn is_self_issued(&self) -> bool {

@@ -171,7 +171,7 @@ impl Verifier {
                 ak: gateway.keys.ak.name().clone(),
                 ldevid: gateway.keys.ldevid.name().clone(),
                 nonce,
-                selection: self.selection.clone(),
+                selection: self.selection,
                 policy_id: *self.policy.id(),
                 issued: now,
                 expires: self.sealer.expiry(now),
@@ -179,7 +179,7 @@ impl Verifier {
         };
         Ok(AttestationChallenge {
             nonce,
-            selection: self.selection.clone(),
+            selection: self.selection,
             token: self.sealer.seal(&state, rng)?,
             expires: state.challenge.expires,
             known_boot_log: gateway.keys.known_boot_log,

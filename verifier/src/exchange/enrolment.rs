@@ -189,7 +189,7 @@ impl Verifier {
                 ak: pending.ak().name().clone(),
                 ldevid: ldevid.name().clone(),
                 nonce,
-                selection: self.selection.clone(),
+                selection: self.selection,
                 policy_id: *self.policy.id(),
                 issued: now,
                 expires: self.sealer.expiry(now),
@@ -199,7 +199,7 @@ impl Verifier {
             nonce,
             credential_blob: credential.id_object,
             encrypted_secret: credential.encrypted_secret,
-            selection: self.selection.clone(),
+            selection: self.selection,
             token: self.sealer.seal(&state, rng)?,
             expires: state.challenge.expires,
         })

@@ -266,7 +266,7 @@ fn point_rules(curve: EccCurve, x: &[u8], y: &[u8]) -> Result<(), KeyFault> {
 }
 
 fn rsa_rules(key_bits: u16, exponent: u32, modulus: &[u8]) -> Result<(), KeyFault> {
-    if !AkPublic::RSA_BITS.contains(&key_bits) || key_bits % 8 != 0 {
+    if !AkPublic::RSA_BITS.contains(&key_bits) || !key_bits.is_multiple_of(8) {
         return Err(KeyFault::RsaBits(key_bits));
     }
     // Part 2 §12.2.3.5: zero stands for 2^16 + 1, all that TPMs must support.

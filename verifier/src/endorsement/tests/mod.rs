@@ -345,7 +345,7 @@ fn chain_form() {
     );
     let trailing = [&good[0][..], &[0, 0]].concat();
     refused!(
-        EkChain::parse(&[trailing.clone()]),
+        EkChain::parse(std::slice::from_ref(&trailing)),
         EndorsementError::TrailingBytes { at: 0, len: 2 }
     );
     refused!(

@@ -55,7 +55,7 @@ fn adv_a06_missing_intermediate_is_named() {
     let vendor = Vendor::new();
     let leaf = vendor.spec(&ecc_ek()).sign(&vendor.issuing_key);
     refused!(
-        vendor.anchors().endorse(&chain(&[leaf.clone()]), ek(&ecc_ek()), NOW),
+        vendor.anchors().endorse(&chain(std::slice::from_ref(&leaf)), ek(&ecc_ek()), NOW),
         EndorsementError::UnknownIssuer { issuer } if issuer == "CN=Vendor EK CA"
     );
     // Imported by the owner, it helps.
@@ -315,6 +315,24 @@ fn what_may_be_imported() {
         CertificateFacts::parse(&vec![0; EkChain::MAX_CERTIFICATE_LEN + 1]),
         EndorsementError::TooLong { .. }
     );
+    // Critical policies: webpki would refuse the path, so say it at once; as
+    // an anchor it serves, for its extensions are not processed then.
+    let policies = seq(&[&seq(&[&oid(&[0x55, 0x1D, 0x20, 0x00])])]);
+    let mut st_like = ca_spec(Vendor::ROOT, Vendor::ISSUING, &vendor.issuing_key);
+    st_like
+        .extensions
+        .push(extension(&[0x55, 0x1D, 0x20], true, &policies));
+    let st_like = st_like.sign(&vendor.root_key);
+    refused!(
+        Anchors::new(Vec::new(), vec![st_like.clone()]),
+        EndorsementError::Import { at: 0, source }
+            if matches!(&*source, EndorsementError::CriticalExtension { oid, .. } if oid == "2.5.29.32")
+    );
+    let anchors = Anchors::new(vec![st_like], Vec::new()).unwrap();
+    let leaf = vendor.spec(&ecc_ek()).sign(&vendor.issuing_key);
+    let _ = anchors
+        .endorse(&chain(&[leaf]), ek(&ecc_ek()), NOW)
+        .unwrap();
     // A root's own signature is not what trust rests on.
     let signature_oid = vec![0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x01];
     let old = ca_spec(Vendor::ROOT, Vendor::ROOT, &vendor.root_key);

@@ -24,10 +24,11 @@ pub(crate) const RSA: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 
 pub(crate) fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let len = content.len();
+    let [high, low] = u16::try_from(len).unwrap().to_be_bytes();
     let head = match len {
-        0..=0x7F => vec![tag, len as u8],
-        0x80..=0xFF => vec![tag, 0x81, len as u8],
-        _ => vec![tag, 0x82, (len >> 8) as u8, len as u8],
+        0..=0x7F => vec![tag, low],
+        0x80..=0xFF => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
     };
     [head, content].concat()
 }
@@ -90,7 +91,7 @@ pub(crate) fn basic_constraints(ca: bool, path_len: Option<u8>) -> Vec<u8> {
 }
 
 pub(crate) fn key_usage(octet: u8) -> Vec<u8> {
-    let unused = octet.trailing_zeros().min(7) as u8;
+    let unused = u8::try_from(octet.trailing_zeros().min(7)).unwrap();
     extension(KEY_USAGE, true, &der(0x03, &[&[unused, octet]]))
 }
 

@@ -169,7 +169,8 @@ fn adv_a10_selection_must_be_equal() {
 
 #[test]
 fn adv_a10_list_must_be_the_selection() {
-    let changes: [fn(&mut Vec<(u32, Vec<u8>)>); 6] = [
+    type List = Vec<(u32, Vec<u8>)>;
+    let changes: [fn(&mut List); 6] = [
         |v| v.truncate(3),
         |v| v.clear(),
         |v| v.push((16, vec![0; 32])),

@@ -131,7 +131,7 @@ fn adv_a11_ecdsa_range() {
         for (byte, s) in negated.iter_mut().rev().zip(s.iter().rev()) {
             let difference = i16::from(*byte) - i16::from(*s) - borrow;
             borrow = i16::from(difference < 0);
-            *byte = difference.rem_euclid(256) as u8;
+            *byte = u8::try_from(difference.rem_euclid(256)).unwrap();
         }
         with(&r, &negated).unwrap();
     }
@@ -344,7 +344,7 @@ fn wycheproof_ecdsa() {
                 };
                 let holds = verify_signature(&ak, &unhex(&case.msg), &signature).is_ok();
                 // Shorter scalars are what a TPM may send: padded, not refused.
-                let short = sig.len() < 2 * curve.coordinate_len() && sig.len() % 2 == 0;
+                let short = sig.len() < 2 * curve.coordinate_len() && sig.len().is_multiple_of(2);
                 if !short {
                     assert_eq!(holds, case.result == "valid", "{file} {}", case.tc_id);
                     ran += 1;

@@ -158,8 +158,8 @@ impl SoftTpm {
             y: point.y().unwrap().to_vec(),
         };
         let (ak, ldevid) = (SigningKey::new(alg), SigningKey::new(AkAlg::EcdsaP256));
-        let pcrs = (0..24)
-            .map(|i| (i, HashAlg::Sha256.digest(&[&[i as u8]])))
+        let pcrs = (0_u32..24)
+            .map(|i| (i, HashAlg::Sha256.digest(&[&i.to_be_bytes()])))
             .collect();
         Self {
             ek_public: Public {
