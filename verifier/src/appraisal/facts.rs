@@ -3,7 +3,7 @@
 //!
 //! Nothing that differs from exchange to exchange is in it (nonce, exporter,
 //! iat, uptime, the running TPM clock): verification has dealt with those, and
-//! the memo can thus be keyed by the very text that the policy reads.
+//! the memo can thus be keyed by the text that the policy reads.
 
 use std::collections::BTreeMap;
 
