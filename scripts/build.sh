@@ -12,11 +12,15 @@ if [ -t 2 ]; then
   "${build[@]}"
 else
   total=$(cargo tree --workspace --prefix none --edges normal,build 2>/dev/null | awk '{print $1, $2}' | sort -u | wc -l)
-  "${build[@]}" 2>&1 | awk -v total="$total" '
-    $1 == "Compiling" || $1 == "Checking" {
-      if (++n % 20 == 0) { printf "building: %d of about %d crates\n", n, total; fflush() }
-      next
-    }
-    $1 == "Downloading" || $1 == "Downloaded" { next }
-    { print; fflush() }'
+  built=0
+  "${build[@]}" 2>&1 | while IFS= read -r line; do
+    case "$line" in
+      *Compiling\ * | *Checking\ *)
+        built=$((built + 1))
+        [ $((built % 20)) -ne 0 ] || say "building: $built of about $total crates"
+        ;;
+      *Downloading\ * | *Downloaded\ *) ;;
+      *) say "$line" ;;
+    esac
+  done
 fi
