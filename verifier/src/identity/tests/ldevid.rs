@@ -113,7 +113,9 @@ fn the_hardware_module_name_reads_back() {
 #[test]
 fn gnutls_agrees() {
     if !has_certtool() {
-        eprintln!("skipped: certtool is not installed (apt-get install gnutls-bin): OpenSSL alone was asked");
+        eprintln!(
+            "skipped: certtool is not installed (apt-get install gnutls-bin): OpenSSL alone was asked"
+        );
         return;
     }
     let initial = initial_at(today());
