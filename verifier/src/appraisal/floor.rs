@@ -1,6 +1,7 @@
 //! The floor: what holds whatever a policy says.
 //!
-//! 1. A policy that malfunctions affirms nothing.
+//! 1. A policy that malfunctions affirms nothing; what our own comparison
+//!    finds is said all the same.
 //! 2. A claim that a quoted PCR concerns is not affirmed unless that PCR has
 //!    reference values and equals one of them. A PCR that the owner does not
 //!    want compared is left out of the required selection, not waved through.
@@ -25,6 +26,12 @@ pub const MANDATORY: [Claim; 4] = [
     Claim::Configuration,
 ];
 
+/// Code of a policy that failed or was not complete. A policy cannot give it.
+pub(super) const POLICY_ERROR: &str = "policy-error";
+/// Code of a mandatory claim that a policy says nothing of. A policy cannot
+/// give it.
+pub(super) const CLAIM_NOT_MADE: &str = "claim-not-made";
+
 /// AR4SI: the Verifier malfunctioned.
 const MALFUNCTION: i8 = -1;
 /// AR4SI executables: loaded, and not recognised.
@@ -41,6 +48,15 @@ pub(super) struct Verdict {
     pub(super) reasons: Vec<Reason>,
 }
 
+impl Verdict {
+    /// Whether the policy alone is at fault: nothing at all is said of the
+    /// gateway.
+    pub(super) fn is_malfunction(&self) -> bool {
+        let of_policy = |reason: &Reason| [POLICY_ERROR, CLAIM_NOT_MADE].contains(&&*reason.code);
+        self.status == Tier::None && self.reasons.iter().all(of_policy)
+    }
+}
+
 /// Puts the floor beneath an opinion.
 pub(super) fn verdict(
     opinion: Result<Opinion, PolicyFault>,
@@ -50,13 +66,10 @@ pub(super) fn verdict(
     let Opinion {
         mut vector,
         mut reasons,
-    } = match opinion {
-        Ok(opinion) => opinion,
-        Err(fault) => return malfunction(&fault),
-    };
+    } = opinion.unwrap_or_else(|fault| malfunction(&fault));
     for finding in compare(facts, references) {
         for claim in finding.claims.iter().copied() {
-            if Tier::of(vector.get(claim)) == Tier::Affirming {
+            if Tier::of(vector.get(claim)) < Tier::Warning {
                 vector.set(claim, unrecognised(claim));
             }
         }
@@ -104,13 +117,14 @@ pub(super) enum PolicyFault {
     Answer(#[from] OpinionError),
 }
 
-fn malfunction(fault: &PolicyFault) -> Verdict {
+/// Stands in for the opinion that a policy did not give.
+fn malfunction(fault: &PolicyFault) -> Opinion {
     let mut vector = TrustVector::NONE;
     for claim in MANDATORY {
         vector.set(claim, MALFUNCTION);
     }
     let reason = Reason {
-        code: "policy-error".to_owned(),
+        code: POLICY_ERROR.to_owned(),
         claims: MANDATORY.to_vec(),
         detail: fault.to_string(),
         next_step:
@@ -118,9 +132,8 @@ fn malfunction(fault: &PolicyFault) -> Verdict {
                     affirmed until then."
                 .to_owned(),
     };
-    Verdict {
+    Opinion {
         vector,
-        status: Tier::None,
         reasons: vec![reason],
     }
 }
@@ -208,7 +221,7 @@ fn unrecognised(claim: Claim) -> i8 {
 
 fn not_made(claim: Claim) -> Reason {
     Reason {
-        code: "claim-not-made".to_owned(),
+        code: CLAIM_NOT_MADE.to_owned(),
         claims: vec![claim],
         detail: format!(
             "the policy says nothing of {}, without which no gateway is affirmed",
@@ -223,7 +236,7 @@ fn not_made(claim: Claim) -> Reason {
 fn unexplained_by_policy(claims: Vec<Claim>) -> Reason {
     let names: Vec<&str> = claims.iter().map(|claim| claim.name()).collect();
     Reason {
-        code: "policy-error".to_owned(),
+        code: POLICY_ERROR.to_owned(),
         detail: format!("the policy gives no reason for its value of {}", names.join(", ")),
         claims,
         next_step: "Let the policy give a reason for every claim that it does not affirm (docs/policy.md) and \

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::floor::Verdict;
+use super::floor::{POLICY_ERROR, Verdict};
 use crate::time::UnixTime;
 
 /// States in one generation. Two generations of some KiB each at most: tens
@@ -54,7 +54,7 @@ impl Memo {
         if !verdict
             .reasons
             .iter()
-            .any(|reason| reason.code == "policy-error")
+            .any(|reason| reason.code == POLICY_ERROR)
         {
             self.insert(
                 key,

@@ -103,15 +103,12 @@ impl<K> AttestationResult<K> {
         self.status() == Tier::Affirming
     }
 
-    /// Whether it was the policy that failed (`policy-error`), which says
-    /// nothing of the gateway: nothing is granted, and nothing need be taken
-    /// away from it either.
+    /// Whether it was only the policy that failed, which says nothing of the
+    /// gateway: nothing is granted, and nothing need be taken away from it
+    /// either. Never so where a PCR differs from its reference values.
     #[must_use]
     pub fn is_malfunction(&self) -> bool {
-        self.verdict
-            .reasons
-            .iter()
-            .any(|reason| reason.code == "policy-error")
+        self.verdict.is_malfunction()
     }
 
     /// Why. Never empty where the status is not affirming.

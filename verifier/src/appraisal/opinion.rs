@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use holdfast_proto::result::{Claim, TrustVector};
 use serde::Deserialize;
 
+use super::floor::{CLAIM_NOT_MADE, POLICY_ERROR};
+
 /// Most reasons that a policy may give: 24 PCRs, twice, and some.
 pub const MAX_REASONS: usize = 64;
 /// Longest code, in bytes.
@@ -46,6 +48,8 @@ pub(super) enum OpinionError {
     TooManyReasons(usize),
     #[error("reason {0}: the code is not 1 to {MAX_CODE} characters of kebab-case")]
     BadCode(usize),
+    #[error("reason {0}: the code `{1}` is kept for what Holdfast says of a policy")]
+    ReservedCode(usize, &'static str),
     #[error("reason {0}: {1} is empty, longer than {MAX_TEXT} bytes, or has control characters")]
     BadText(usize, &'static str),
     #[error("reason {0} names no trustworthiness claim")]
@@ -108,6 +112,12 @@ fn parse_reason(at: usize, written: WrittenReason) -> Result<Reason, OpinionErro
     let kebab = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if code.is_empty() || code.len() > MAX_CODE || !code.chars().all(kebab) {
         return Err(OpinionError::BadCode(at));
+    }
+    if let Some(reserved) = [POLICY_ERROR, CLAIM_NOT_MADE]
+        .into_iter()
+        .find(|kept| *kept == code)
+    {
+        return Err(OpinionError::ReservedCode(at, reserved));
     }
     for (field, text) in [("detail", &detail), ("next_step", &next_step)] {
         if text.is_empty() || text.len() > MAX_TEXT || text.chars().any(char::is_control) {

@@ -27,7 +27,8 @@ fn judge_good(policy: &Policy) -> Verdict {
 
 fn assert_policy_error(verdict: &Verdict, detail: &str) {
     assert_eq!(codes(verdict), ["policy-error"], "{verdict:?}");
-    assert_ne!(verdict.status, Tier::Affirming);
+    assert_eq!(verdict.status, Tier::None);
+    assert!(verdict.is_malfunction());
     let reason = &verdict.reasons[0];
     assert!(reason.detail.contains(detail), "{}", reason.detail);
     assert!(
@@ -188,6 +189,19 @@ fn adv_a26_a_policy_that_errors_affirms_nothing() {
     ] {
         assert_policy_error(&judge_good(&policy(body)), "the policy");
     }
+}
+
+#[test]
+fn adv_a26_a_broken_policy_hides_no_change_of_state() {
+    let broken = policy("result := upper(1)");
+    let mut changed = facts();
+    changed.pcrs.insert(4, vec![0xBA; 32]);
+    let verdict = judge(&broken, &changed, Some(&good_references()));
+    assert_eq!(codes(&verdict), ["policy-error", "pcr-mismatch"]);
+    assert_eq!(verdict.status, Tier::Warning);
+    assert!(!verdict.is_malfunction(), "the gateway is at fault too");
+    assert_eq!(verdict.vector.executables, 33);
+    assert_eq!(verdict.vector.configuration, -1);
 }
 
 #[test]

@@ -37,6 +37,10 @@ fn each_rule_refuses() {
             "{code:?}"
         );
     }
+    for code in ["policy-error", "claim-not-made"] {
+        let refused = refuse(&with_reason(code, "[\"hardware\"]", "d", "n"));
+        assert_eq!(refused, OpinionError::ReservedCode(0, code));
+    }
     for text in ["", "a\nb", "\u{1b}[31m", &"a".repeat(1025)] {
         assert_eq!(
             refuse(&with_reason("c", "[\"hardware\"]", text, "n")),
