@@ -4,7 +4,7 @@
 
 use super::{Label, Text, Utf16};
 
-/// What GRUB says that a text is. No digest covers the label.
+/// What GRUB says that a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LoaderLabel {
     /// A command that it ran.
@@ -18,8 +18,9 @@ pub enum LoaderLabel {
 /// A text that GRUB measured (PCR 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoaderText<'a> {
-    /// What it says that the text is.
-    pub label: LoaderLabel,
+    /// What it says that the text is. No digest covers this, also where the text
+    /// is proven: who can change the log can call a command a command line.
+    pub claimed: LoaderLabel,
     /// The text, without the label.
     pub text: Text<'a>,
 }
@@ -39,7 +40,7 @@ impl<'a> LoaderText<'a> {
         Self::PREFIXES.iter().find_map(|(prefix, label)| {
             let text = Text::new(bytes.strip_prefix(*prefix)?);
             Some(Self {
-                label: *label,
+                claimed: *label,
                 text,
             })
         })

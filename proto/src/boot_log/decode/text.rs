@@ -69,7 +69,7 @@ impl<'a> Utf16<'a> {
     }
 
     /// Up to the first terminator, or all.
-    pub(super) fn until_nul(bytes: &'a [u8]) -> Self {
+    pub(in crate::boot_log) fn until_nul(bytes: &'a [u8]) -> Self {
         let len = bytes
             .chunks_exact(2)
             .take_while(|unit| *unit != [0, 0])
@@ -175,7 +175,7 @@ pub enum Label<'a> {
 
 impl<'a> Label<'a> {
     /// `bytes` up to the terminator, of the encoding that they look like.
-    pub(super) fn of(bytes: &'a [u8]) -> Self {
+    pub(in crate::boot_log) fn of(bytes: &'a [u8]) -> Self {
         let wide = Utf16::until_nul(bytes);
         let looks_wide = matches!(bytes, [0, 0, ..]) || wide.is_wide_text();
         if looks_wide && bytes.len().is_multiple_of(2) {
