@@ -108,3 +108,26 @@ impl<'a> Reader<'a> {
         Ok(PcrSelection { hash, pcrs })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content<T>(outcome: Result<T, FreshnessError>) -> bool {
+        matches!(outcome, Err(FreshnessError::Content))
+    }
+
+    #[test]
+    fn nothing_but_the_exact_content_decodes() {
+        assert!(content(Reader::new(&[0]).finish()));
+        assert!(content(Reader::new(&[0; 3]).array::<4>()));
+        assert!(content(Reader::new(&[3, b'a', b'b']).text()));
+        assert!(content(Reader::new(&[1, 0xFF]).text()));
+        assert!(content(Reader::new(&[2, 0, 0x0B]).name()));
+        assert!(content(Reader::new(&[2; 33]).ueid()));
+        // Bank unknown; PCR 24.
+        assert!(content(Reader::new(&[0, 1, 0, 0, 0, 1]).selection()));
+        assert!(content(Reader::new(&[0, 0x0B, 1, 0, 0, 0]).selection()));
+        assert!(Reader::new(&[0, 0x0B, 0, 0x80, 0, 1]).selection().is_ok());
+    }
+}

@@ -4,5 +4,6 @@
 mod credential;
 mod keys;
 mod quote;
+mod road;
 mod signature;
 pub(crate) mod soft_tpm;
