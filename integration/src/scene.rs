@@ -43,7 +43,9 @@ impl Scene {
         Self::with(|_| {}, |configuration| configuration)
     }
 
-    /// A scene with another gateway or configuration.
+    /// A scene with another gateway or configuration. One TPM is here made to
+    /// enrol more often in a minute than the default limit on challenges for
+    /// one EK allows, so that limit is lifted before `configuration` sees it.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -51,7 +53,7 @@ impl Scene {
         gateway: impl FnOnce(&mut SimOptions),
         configuration: impl FnOnce(String) -> String,
     ) -> Result<Self> {
-        let deployment = Deployment::start_with(configuration)?;
+        let deployment = Deployment::start_with(|text| configuration(many_challenges(text)))?;
         let gateway = boot(&deployment, "gateway", gateway)?;
         let described = gateway.sim().describe();
         deployment.import_endorsements(&[&described.vendor_root])?;
@@ -558,6 +560,15 @@ pub const PURPOSES: [Purpose; 4] = [
     Purpose::Attest,
     Purpose::Renew,
 ];
+
+fn many_challenges(configuration: String) -> String {
+    let default = "challenges_per_minute_per_ek = 12\n";
+    assert!(
+        configuration.contains(default),
+        "config.toml has changed:\n{configuration}"
+    );
+    configuration.replace(default, "challenges_per_minute_per_ek = 1000\n")
+}
 
 fn boot(
     deployment: &Deployment,

@@ -238,28 +238,34 @@ async fn kill_9_between_any_two_steps() -> Result<()> {
     ready.recollect(|_| {})?;
     ensure!(scene.deployment.gateways()?.is_empty());
 
-    // While `Enroll` is on its way: whether or not it was granted, one of the
-    // two ways to go on succeeds, and there is one gateway.
-    let in_flight = ready.send();
-    let killed = async {
-        tokio::task::yield_now().await;
-        scene.deployment.kill_9()
-    };
-    let (answer, killed) = tokio::join!(in_flight, killed);
-    killed?;
-    scene.deployment.serve()?;
-    ready.connection = dial(&ready.bundle).await?;
-    let grant = match (answer, ready.send().await) {
-        (Ok(answered), again) => {
-            ensure!(again? == answered, "an answered grant was lost");
-            granted(Ok(answered))?
-        }
-        (Err(_), Ok(again)) => granted(Ok(again))?,
-        (Err(_), Err(_)) => {
-            ready.recollect(|_| {})?;
-            granted(ready.send().await)?
-        }
-    };
+    let mut grant = granted(ready.send().await)?;
+
+    // While `Enroll` is on its way, at several moments: whether or not it was
+    // granted, one of the two ways to go on succeeds, and what was answered
+    // stays so.
+    for milliseconds in [0, 1, 2, 4, 8, 16, 32] {
+        ready = scene.ready_to_enrol().await?;
+        let killed = async {
+            tokio::time::sleep(std::time::Duration::from_millis(milliseconds)).await;
+            scene.deployment.kill_9()
+        };
+        let (answer, killed) = tokio::join!(ready.send(), killed);
+        killed?;
+        scene.deployment.serve()?;
+        ready.connection = dial(&ready.bundle).await?;
+        grant = match (answer, ready.send().await) {
+            (Ok(answered), again) => {
+                ensure!(again? == answered, "an answered grant was lost");
+                granted(Ok(answered))?
+            }
+            (Err(_), Ok(again)) => granted(Ok(again))?,
+            (Err(_), Err(status)) => {
+                Refusal::NOT_AUTHENTIC.expect(&status)?;
+                ready.recollect(|_| {})?;
+                granted(ready.send().await)?
+            }
+        };
+    }
 
     // After the answer: the record is there, the same bytes get the answer, and
     // the LDevID is good.
