@@ -126,11 +126,9 @@ impl Anchors {
     }
 
     fn verify_path(&self, chain: &EkChain, at: UnixTime) -> Result<(), EndorsementError> {
-        let candidates: Vec<CertificateDer<'_>> = chain
-            .intermediates()
-            .iter()
-            .chain(&self.intermediates)
-            .cloned()
+        let known = chain.intermediates().iter().chain(&self.intermediates);
+        let candidates: Vec<CertificateDer<'_>> = known
+            .map(|der| CertificateDer::from(der.as_ref()))
             .collect();
         let crls: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
         // No CRL at all is an error to the builder: then nothing is revoked.

@@ -8,7 +8,7 @@ use holdfast_proto::{
 };
 use ring::rand::SecureRandom;
 
-use super::{ExchangeError, Verifier, enrolment::wire_selection};
+use super::{ExchangeError, Verifier, challenge::wire_selection};
 use crate::{
     appraisal::AttestationResult,
     endorsement::TpmFacts,

@@ -16,6 +16,7 @@
 //! the outcome, spend `token_id`, and check join token and revocation again.
 
 mod attestation;
+mod challenge;
 mod enrolment;
 mod error;
 #[cfg(test)]
@@ -26,9 +27,9 @@ use std::sync::{Arc, RwLock};
 use holdfast_proto::tpm::PcrSelection;
 
 pub use attestation::{Attestation, AttestationChallenge, EnrolledGateway, GatewayRecord, Outcome};
+pub use challenge::{ChallengeCandidate, IssuedChallenge};
 pub use enrolment::{
-    ActivatedGateway, ChallengeCandidate, EnrolCandidate, Enrolment, IssuedChallenge,
-    OpenedEnrolment, VerifiedEnrolment,
+    ActivatedGateway, EnrolCandidate, Enrolment, OpenedEnrolment, VerifiedEnrolment,
 };
 pub use error::{ExchangeError, Kind};
 

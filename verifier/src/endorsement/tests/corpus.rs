@@ -1,10 +1,7 @@
 //! Real EK certificates and vendor CAs. None is copied here; the tests skip,
 //! and say so, where the corpus is absent.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
@@ -12,18 +9,7 @@ use super::*;
 use crate::time::UnixTime;
 
 fn corpus(folder: &str) -> Option<Vec<(PathBuf, Vec<u8>)>> {
-    let root = std::env::var_os("HOLDFAST_CORPUS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus"),
-        PathBuf::from,
-    );
-    let root = root.join(folder);
-    if !root.is_dir() {
-        eprintln!(
-            "skipped: no corpus at {} (set HOLDFAST_CORPUS)",
-            root.display()
-        );
-        return None;
-    }
+    let root = crate::verification::tests::corpus::corpus(folder)?;
     let mut found = Vec::new();
     let mut folders = vec![root];
     while let Some(folder) = folders.pop() {

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use holdfast_proto::tpm::{HashAlg, Name, Public, Symmetric, Unique, templates::AkAlg};
 use ring::rand::SystemRandom;
 
-use super::soft_tpm::SoftTpm;
+use super::{corpus::corpus, soft_tpm::SoftTpm};
 use crate::{
     endorsement::EkPublic,
     verification::{
@@ -102,18 +102,8 @@ struct Vector {
 }
 
 fn vectors(file: &str) -> Option<Vec<Vector>> {
-    let root = std::env::var_os("HOLDFAST_CORPUS").map_or_else(
-        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus"),
-        std::path::PathBuf::from,
-    );
-    let path = root.join("tpm-kdf/google__go-tpm").join(file);
-    let Ok(gz) = std::fs::File::open(&path) else {
-        eprintln!(
-            "skipped: no corpus at {} (set HOLDFAST_CORPUS)",
-            path.display()
-        );
-        return None;
-    };
+    let path = corpus("tpm-kdf/google__go-tpm")?.join(file);
+    let gz = std::fs::File::open(path).unwrap();
     let mut json = String::new();
     flate2::read::GzDecoder::new(gz)
         .read_to_string(&mut json)

@@ -8,7 +8,10 @@ use holdfast_proto::tpm::{
 };
 use proptest::prelude::*;
 
-use super::soft_tpm::{SigningKey, SoftTpm};
+use super::{
+    corpus::corpus,
+    soft_tpm::{SigningKey, SoftTpm},
+};
 use crate::verification::{AkPublic, AkScheme, SignatureFault, pss, verify_signature};
 
 fn ak(alg: AkAlg) -> (SigningKey, AkPublic) {
@@ -233,18 +236,8 @@ struct Case {
 }
 
 fn wycheproof(file: &str) -> Option<File> {
-    let root = std::env::var_os("HOLDFAST_CORPUS").map_or_else(
-        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus"),
-        std::path::PathBuf::from,
-    );
-    let path = root.join("wycheproof/C2SP__wycheproof").join(file);
-    let Ok(gz) = std::fs::File::open(&path) else {
-        eprintln!(
-            "skipped: no corpus at {} (set HOLDFAST_CORPUS)",
-            path.display()
-        );
-        return None;
-    };
+    let path = corpus("wycheproof/C2SP__wycheproof")?.join(file);
+    let gz = std::fs::File::open(path).unwrap();
     let mut json = String::new();
     flate2::read::GzDecoder::new(gz)
         .read_to_string(&mut json)
