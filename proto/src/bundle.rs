@@ -6,10 +6,11 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ciborium::Value;
 use thiserror::Error;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::cbor::{CborError, Decoder, Encoder, Keys};
+use crate::cbor::{self, CborError, Fields, FromValue};
 use crate::tpm::{Name, ParseError};
 
 /// What every bundle of this form begins with.
@@ -59,7 +60,7 @@ pub struct Bundle {
 }
 
 /// The secret of a join token, 16 to 64 bytes. Wiped when dropped; not shown by
-/// `Debug`.
+/// `Debug`. What the decoder of a bundle keeps on its stack is not wiped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JoinToken(Zeroizing<Vec<u8>>);
 
@@ -100,19 +101,8 @@ impl Bundle {
     /// [`BundleError::OutOfRange`] where a field is one that [`Bundle::parse`]
     /// would refuse: it is the owner who must hear of it, not the gateway.
     pub fn encode(&self) -> Result<Zeroizing<String>, BundleError> {
-        let mut out = Encoder::default();
-        out.map(7);
-        out.integer(SERVER).text(server(&self.server)?);
-        out.integer(SERVER_NAME)
-            .text(server_name(&self.server_name)?);
-        out.integer(SERVER_CA)
-            .bytes(certificate(&self.server_ca_der)?);
-        out.integer(JOIN_TOKEN).bytes(self.join_token.expose());
-        out.integer(POLICY_ROOT_NAME)
-            .bytes(self.policy_root_name.as_bytes());
-        out.integer(CLASS).text(class(&self.class)?);
-        out.integer(EXPIRES).integer(expires(self.expires)?);
-        let cbor = Zeroizing::new(out.into_bytes());
+        self.check()?;
+        let cbor = self.to_cbor();
         let mut text = Zeroizing::new(String::with_capacity(PREFIX.len() + cbor.len() * 4 / 3 + 3));
         text.push_str(PREFIX);
         URL_SAFE_NO_PAD.encode_string(cbor.as_slice(), &mut text);
@@ -137,34 +127,63 @@ impl Bundle {
         Self::decode(&Zeroizing::new(cbor))
     }
 
-    fn decode(cbor: &[u8]) -> Result<Self, BundleError> {
-        let mut input = Decoder::new(cbor);
-        let mut keys = Keys::default();
-        let (mut to, mut name, mut ca, mut token) = (None, None, None, None);
-        let (mut root, mut kind, mut end) = (None, None, None);
-        for _ in 0..input.map("bundle")? {
-            match keys.next(&mut input, "bundle key")? {
-                SERVER => to = Some(server(input.text("server")?)?.to_owned()),
-                SERVER_NAME => name = Some(server_name(input.text("server name")?)?.to_owned()),
-                SERVER_CA => ca = Some(certificate(input.bytes("server CA")?)?.to_vec()),
-                JOIN_TOKEN => token = Some(JoinToken::new(input.bytes("join token")?)?),
-                POLICY_ROOT_NAME => root = Some(policy_root(input.bytes("policy root Name")?)?),
-                CLASS => kind = Some(class(input.text("class")?)?.to_owned()),
-                EXPIRES => end = Some(expires(input.integer("expiry")?)?),
-                other => return Err(BundleError::UnknownKey(other)),
+    fn to_cbor(&self) -> Zeroizing<Vec<u8>> {
+        let mut map = cbor::map([
+            (SERVER, self.server.as_str().into()),
+            (SERVER_NAME, self.server_name.as_str().into()),
+            (SERVER_CA, self.server_ca_der.as_slice().into()),
+            (JOIN_TOKEN, self.join_token.expose().into()),
+            (POLICY_ROOT_NAME, self.policy_root_name.as_bytes().into()),
+            (CLASS, self.class.as_str().into()),
+            (EXPIRES, self.expires.into()),
+        ]);
+        // Room enough that no shorter copy is left behind by growth.
+        let mut out = Zeroizing::new(Vec::with_capacity(MAX_TEXT));
+        ciborium::into_writer(&map, &mut *out).expect("writing to a Vec does not fail");
+        for (_, value) in map.as_map_mut().into_iter().flatten() {
+            if let Value::Bytes(bytes) = value {
+                bytes.zeroize();
             }
         }
-        input.finish()?;
-        Ok(Self {
-            server: to.ok_or(BundleError::Missing("server"))?,
-            server_name: name.ok_or(BundleError::Missing("server name"))?,
-            server_ca_der: ca.ok_or(BundleError::Missing("server CA"))?,
-            join_token: token.ok_or(BundleError::Missing("join token"))?,
-            policy_root_name: root.ok_or(BundleError::Missing("policy root Name"))?,
-            class: kind.ok_or(BundleError::Missing("class"))?,
-            expires: end.ok_or(BundleError::Missing("expiry"))?,
-        })
+        out
     }
+
+    fn decode(received: &[u8]) -> Result<Self, BundleError> {
+        let mut map = Fields::from_value("bundle", cbor::decode("bundle", received)?)?;
+        let token = Zeroizing::new(needed::<Vec<u8>>(&mut map, "join token", JOIN_TOKEN)?);
+        let bundle = Self {
+            server: needed(&mut map, "server", SERVER)?,
+            server_name: needed(&mut map, "server name", SERVER_NAME)?,
+            server_ca_der: needed(&mut map, "server CA", SERVER_CA)?,
+            join_token: JoinToken::new(&token)?,
+            policy_root_name: policy_root(&needed::<Vec<u8>>(
+                &mut map,
+                "policy root Name",
+                POLICY_ROOT_NAME,
+            )?)?,
+            class: needed(&mut map, "class", CLASS)?,
+            expires: needed(&mut map, "expiry", EXPIRES)?,
+        };
+        if let Some(key) = map.left_over() {
+            return Err(BundleError::UnknownKey(key));
+        }
+        bundle.check()?;
+        cbor::same("bundle", &bundle.to_cbor(), received)?;
+        Ok(bundle)
+    }
+
+    /// The ranges of the fields, on both sides.
+    fn check(&self) -> Result<(), BundleError> {
+        server(&self.server)?;
+        server_name(&self.server_name)?;
+        certificate(&self.server_ca_der)?;
+        class(&self.class)?;
+        expires(self.expires)
+    }
+}
+
+fn needed<T: FromValue>(map: &mut Fields, field: &'static str, key: i64) -> Result<T, BundleError> {
+    map.take(field, key)?.ok_or(BundleError::Missing(field))
 }
 
 impl JoinToken {
@@ -190,35 +209,34 @@ impl fmt::Debug for JoinToken {
     }
 }
 
-fn server(text: &str) -> Result<&str, BundleError> {
-    let well_formed = text.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
-    });
-    visible("server", text, MAX_SERVER).and_then(|text| {
-        well_formed
-            .then_some(text)
-            .ok_or(BundleError::OutOfRange("server"))
-    })
+fn server(text: &str) -> Result<(), BundleError> {
+    visible("server", text, MAX_SERVER)?;
+    text.rsplit_once(':')
+        .is_some_and(|(host, port)| {
+            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+        })
+        .then_some(())
+        .ok_or(BundleError::OutOfRange("server"))
 }
 
-fn server_name(text: &str) -> Result<&str, BundleError> {
+fn server_name(text: &str) -> Result<(), BundleError> {
     visible("server name", text, MAX_SERVER_NAME)
 }
 
-fn class(text: &str) -> Result<&str, BundleError> {
+fn class(text: &str) -> Result<(), BundleError> {
     visible("class", text, MAX_CLASS)
 }
 
-fn visible<'a>(field: &'static str, text: &'a str, max: usize) -> Result<&'a str, BundleError> {
+fn visible(field: &'static str, text: &str, max: usize) -> Result<(), BundleError> {
     let sound =
         !text.is_empty() && text.len() <= max && text.bytes().all(|byte| byte.is_ascii_graphic());
-    sound.then_some(text).ok_or(BundleError::OutOfRange(field))
+    sound.then_some(()).ok_or(BundleError::OutOfRange(field))
 }
 
-fn certificate(der: &[u8]) -> Result<&[u8], BundleError> {
+fn certificate(der: &[u8]) -> Result<(), BundleError> {
     (1..=MAX_CERTIFICATE)
         .contains(&der.len())
-        .then_some(der)
+        .then_some(())
         .ok_or(BundleError::OutOfRange("server CA"))
 }
 
@@ -226,8 +244,8 @@ fn policy_root(bytes: &[u8]) -> Result<Name, BundleError> {
     Name::parse(bytes).map_err(BundleError::PolicyRootName)
 }
 
-fn expires(seconds: i64) -> Result<i64, BundleError> {
+fn expires(seconds: i64) -> Result<(), BundleError> {
     (seconds >= 0)
-        .then_some(seconds)
+        .then_some(())
         .ok_or(BundleError::OutOfRange("expiry"))
 }

@@ -10,6 +10,7 @@ pub mod boot_log;
 pub mod bundle;
 pub mod cbor;
 pub mod claims;
+pub mod cose;
 pub mod grpc;
 pub mod ima_log;
 pub mod result;

@@ -9,6 +9,7 @@
 mod common;
 
 use holdfast_proto::bundle::{Bundle, BundleError, JoinToken, PREFIX};
+use holdfast_proto::cbor::CborError;
 use holdfast_proto::claims::{Claims, CoseAlg, Purpose, SignedClaims, Ueid, sign};
 use proptest::collection::vec;
 use proptest::option;
@@ -265,7 +266,57 @@ fn unknown_and_missing_bundle_keys() {
         without.remove(at);
         assert_eq!(parse(without), Err(BundleError::Missing(name)));
     }
-    let mut twice = entries;
+    let mut twice = entries.clone();
     twice.insert(1, twice[0].clone());
-    assert!(matches!(parse(twice), Err(BundleError::Cbor(_))));
+    let (item, key) = ("bundle", 1);
+    assert_eq!(
+        parse(twice),
+        Err(CborError::DuplicateKey { item, key }.into())
+    );
+    let mut swapped = entries.clone();
+    swapped.swap(0, 1);
+    let refused = CborError::NotDeterministic { item };
+    assert_eq!(parse(swapped), Err(refused.into()));
+    let mut number = entries;
+    number[0].1 = 1.into();
+    let (item, found, expected) = ("server", "integer", "text string");
+    let refused = CborError::WrongType {
+        item,
+        found,
+        expected,
+    };
+    assert_eq!(parse(number), Err(refused.into()));
+}
+
+/// Deep nesting, a huge map and trailing bytes, as deep and huge as fit.
+#[test]
+fn bundles_that_cost() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    let parse = |cbor: &[u8]| Bundle::parse(&format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(cbor)));
+    let item = "bundle";
+    let deep = [&[0xA1, 0x01][..], &[0x81; 10_000]].concat();
+    assert_eq!(parse(&deep), Err(CborError::TooDeep { item }.into()));
+    let huge = [&[0xBB][..], &[0xFF; 8]].concat();
+    assert_eq!(parse(&huge), Err(CborError::Truncated { item }.into()));
+    let text = good().encode().unwrap();
+    let cbor = URL_SAFE_NO_PAD
+        .decode(text.strip_prefix(PREFIX).unwrap())
+        .unwrap();
+    let count = 1;
+    let trailing = [&cbor[..], &[0]].concat();
+    let refused = CborError::TrailingBytes { item, count };
+    assert_eq!(parse(&trailing), Err(refused.into()));
+    let indefinite = [&[0xBF], &cbor[1..], &[0xFF]].concat();
+    let refused = CborError::NotDeterministic { item };
+    assert_eq!(parse(&indefinite), Err(refused.into()));
+}
+
+/// What Holdfast's first codec wrote, which shared no code with this one.
+#[test]
+fn bundle_known_answer() {
+    let known = include_str!("known_bundle.txt").trim();
+    assert_eq!(*good().encode().unwrap(), known);
+    assert_eq!(Bundle::parse(known), Ok(good()));
 }

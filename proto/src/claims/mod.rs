@@ -9,10 +9,11 @@ mod error;
 mod set;
 mod sign1;
 
+pub use crate::cose::{CoseAlg, Sign1Error};
 pub use crate::ueid::{Ueid, UeidError};
 pub use error::{ClaimsError, OpenError};
 pub use set::{Claims, PROFILE, Purpose};
-pub use sign1::{CoseAlg, MAX_LEN, SignedClaims, sign};
+pub use sign1::{MAX_LEN, SignedClaims, sign};
 
 #[cfg(test)]
 mod tests;

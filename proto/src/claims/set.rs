@@ -1,7 +1,9 @@
 //! The claims set (RFC 9711 §4), keys and ranges as in `docs/claims.cddl`.
 
+use ciborium::Value;
+
 use super::{ClaimsError, Ueid};
-use crate::cbor::{Decoder, Encoder, Keys};
+use crate::cbor::{self, Fields, FromValue};
 
 /// `eat_profile` (RFC 9711 §6) of what this module reads and writes.
 pub const PROFILE: &str = "tag:holdfast.dev,2026:evidence/1";
@@ -106,79 +108,60 @@ impl Purpose {
 
 impl Claims {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let optional = [
-            self.uptime_seconds.is_some(),
-            self.certify_sha256.is_some(),
-            self.boot_log_sha256.is_some(),
+        let always = [
+            (IAT, self.issued_at.into()),
+            (EAT_NONCE, self.nonce.as_slice().into()),
+            (UEID, self.ueid.as_bytes().as_slice().into()),
+            (EAT_PROFILE, PROFILE.into()),
+            (SWNAME, self.software_name.as_str().into()),
+            (
+                SWVERSION,
+                Value::Array(vec![self.software_version.as_str().into()]),
+            ),
+            (PURPOSE, self.purpose.id().into()),
+            (EXPORTER, self.exporter.as_slice().into()),
         ];
-        let count = 8 + optional.into_iter().map(u64::from).sum::<u64>();
-        let mut out = Encoder::default();
-        // In the order of deterministic encoding (RFC 8949 §4.2.1).
-        out.map(count);
-        out.integer(IAT).integer(self.issued_at);
-        out.integer(EAT_NONCE).bytes(&self.nonce);
-        out.integer(UEID).bytes(self.ueid.as_bytes());
-        if let Some(uptime) = self.uptime_seconds {
-            out.integer(UPTIME).unsigned(uptime);
-        }
-        out.integer(EAT_PROFILE).text(PROFILE);
-        out.integer(SWNAME).text(&self.software_name);
-        out.integer(SWVERSION).array(1).text(&self.software_version);
-        out.integer(PURPOSE).unsigned(self.purpose.id().into());
-        out.integer(EXPORTER).bytes(&self.exporter);
-        if let Some(digest) = &self.certify_sha256 {
-            out.integer(CERTIFY_SHA256).bytes(digest);
-        }
-        if let Some(digest) = &self.boot_log_sha256 {
-            out.integer(BOOT_LOG_SHA256).bytes(digest);
-        }
-        out.into_bytes()
+        let digest = |digest: [u8; 32]| digest.as_slice().into();
+        let sometimes = [
+            self.uptime_seconds.map(|seconds| (UPTIME, seconds.into())),
+            self.certify_sha256
+                .map(|sha256| (CERTIFY_SHA256, digest(sha256))),
+            self.boot_log_sha256
+                .map(|sha256| (BOOT_LOG_SHA256, digest(sha256))),
+        ];
+        cbor::encode(&cbor::map(
+            always.into_iter().chain(sometimes.into_iter().flatten()),
+        ))
     }
 
     pub(super) fn decode(payload: &[u8]) -> Result<Self, ClaimsError> {
-        let mut input = Decoder::new(payload);
-        let mut keys = Keys::default();
-        let (mut issued_at, mut nonce, mut ueid, mut uptime_seconds) = (None, None, None, None);
-        let (mut profile, mut software_name, mut software_version) = (None, None, None);
-        let (mut purpose, mut exporter) = (None, None);
-        let (mut certify_sha256, mut boot_log_sha256) = (None, None);
-        // Keys ascend and unknown ones end it: the count costs nothing.
-        for _ in 0..input.map("claims set")? {
-            match keys.next(&mut input, "claim key")? {
-                IAT => issued_at = Some(time(input.integer("iat")?)?),
-                EAT_NONCE => nonce = Some(input.array_of_bytes("eat_nonce")?),
-                UEID => ueid = Some(read_ueid(input.bytes("ueid")?)?),
-                UPTIME => uptime_seconds = Some(uptime(input.unsigned("uptime")?)?),
-                EAT_PROFILE => profile = Some(input.text("eat_profile")?),
-                SWNAME => software_name = Some(line("swname", input.text("swname")?)?),
-                SWVERSION => {
-                    input.array("swversion", 1)?;
-                    software_version = Some(line("swversion", input.text("swversion")?)?);
-                }
-                PURPOSE => purpose = Some(read_purpose(input.unsigned("purpose")?)?),
-                EXPORTER => exporter = Some(input.array_of_bytes("exporter")?),
-                CERTIFY_SHA256 => certify_sha256 = Some(input.array_of_bytes("certify-sha256")?),
-                BOOT_LOG_SHA256 => boot_log_sha256 = Some(input.array_of_bytes("boot-log-sha256")?),
-                other => return Err(ClaimsError::UnknownClaim(other)),
-            }
-        }
-        input.finish()?;
-        if profile.ok_or(ClaimsError::MissingClaim("eat_profile"))? != PROFILE {
+        let mut set = Fields::from_value("claims set", cbor::decode("claims set", payload)?)?;
+        if needed::<String>(&mut set, "eat_profile", EAT_PROFILE)? != PROFILE {
             return Err(ClaimsError::Profile);
         }
-        Ok(Self {
-            nonce: nonce.ok_or(ClaimsError::MissingClaim("eat_nonce"))?,
-            ueid: ueid.ok_or(ClaimsError::MissingClaim("ueid"))?,
-            issued_at: issued_at.ok_or(ClaimsError::MissingClaim("iat"))?,
-            purpose: purpose.ok_or(ClaimsError::MissingClaim("purpose"))?,
-            exporter: exporter.ok_or(ClaimsError::MissingClaim("exporter"))?,
-            certify_sha256,
-            boot_log_sha256,
-            software_name: software_name.ok_or(ClaimsError::MissingClaim("swname"))?,
-            software_version: software_version.ok_or(ClaimsError::MissingClaim("swversion"))?,
-            uptime_seconds,
-        })
+        let claims = Self {
+            nonce: needed(&mut set, "eat_nonce", EAT_NONCE)?,
+            ueid: ueid(&needed::<Vec<u8>>(&mut set, "ueid", UEID)?)?,
+            issued_at: time(needed(&mut set, "iat", IAT)?)?,
+            purpose: purpose(needed(&mut set, "purpose", PURPOSE)?)?,
+            exporter: needed(&mut set, "exporter", EXPORTER)?,
+            certify_sha256: set.take("certify-sha256", CERTIFY_SHA256)?,
+            boot_log_sha256: set.take("boot-log-sha256", BOOT_LOG_SHA256)?,
+            software_name: line("swname", needed(&mut set, "swname", SWNAME)?)?,
+            software_version: version(needed(&mut set, "swversion", SWVERSION)?)?,
+            uptime_seconds: set.take("uptime", UPTIME)?.map(uptime).transpose()?,
+        };
+        if let Some(key) = set.left_over() {
+            return Err(ClaimsError::UnknownClaim(key));
+        }
+        cbor::same("claims set", &claims.encode(), payload)?;
+        Ok(claims)
     }
+}
+
+fn needed<T: FromValue>(set: &mut Fields, claim: &'static str, key: i64) -> Result<T, ClaimsError> {
+    set.take(claim, key)?
+        .ok_or(ClaimsError::MissingClaim(claim))
 }
 
 fn time(seconds: i64) -> Result<i64, ClaimsError> {
@@ -194,24 +177,31 @@ fn uptime(seconds: u64) -> Result<u64, ClaimsError> {
         .ok_or(ClaimsError::OutOfRange("uptime"))
 }
 
-fn read_ueid(bytes: &[u8]) -> Result<Ueid, ClaimsError> {
+fn ueid(bytes: &[u8]) -> Result<Ueid, ClaimsError> {
     Ueid::parse(bytes).map_err(|_| ClaimsError::OutOfRange("ueid"))
 }
 
-fn read_purpose(id: u64) -> Result<Purpose, ClaimsError> {
+fn purpose(id: u64) -> Result<Purpose, ClaimsError> {
     u8::try_from(id)
         .ok()
         .and_then(Purpose::from_id)
         .ok_or(ClaimsError::OutOfRange("purpose"))
 }
 
+/// One version, without a scheme (RFC 9711 §4.2.7).
+fn version(texts: Vec<String>) -> Result<String, ClaimsError> {
+    let claim = "swversion";
+    let [text] = <[String; 1]>::try_from(texts).map_err(|_| ClaimsError::OutOfRange(claim))?;
+    line(claim, text)
+}
+
 /// Printable ASCII, so that no terminal, log or page can be made to lie.
-fn line(claim: &'static str, text: &str) -> Result<String, ClaimsError> {
+fn line(claim: &'static str, text: String) -> Result<String, ClaimsError> {
     let printable = text
         .bytes()
         .all(|byte| byte == b' ' || byte.is_ascii_graphic());
     if text.is_empty() || text.len() > MAX_SOFTWARE_TEXT || !printable {
         return Err(ClaimsError::OutOfRange(claim));
     }
-    Ok(text.to_owned())
+    Ok(text)
 }

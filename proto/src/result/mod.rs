@@ -1,6 +1,7 @@
 //! Attestation Results on the wire: EAR (draft-ietf-rats-ear-04) with the
 //! AR4SI trustworthiness vector (draft-ietf-rats-ar4si), as a JWT and as a
-//! CWT, both signed with ES256.
+//! CWT, both signed with ECDSA on P-256 with SHA-256: ES256 in JOSE, ESP256
+//! (RFC 9864) in COSE.
 //!
 //! An EAR that comes back from outside is untrusted: [`SignedEar`] keeps its
 //! content out of reach until the caller's own verification accepts the

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::{Ear, MAX_EAR_BYTES, SIGNATURE_BYTES, cwt, jwt};
+use crate::cbor::CborError;
+use crate::cose::Sign1Error;
 
 /// Why bytes are not an EAR of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +21,12 @@ pub enum EarError {
         /// What the decoder says.
         why: String,
     },
+    /// Of a CWT: not a COSE_Sign1 of the profile.
+    #[error("CWT: {0}")]
+    Envelope(#[from] Sign1Error),
+    /// Of a CWT: the payload is not the deterministic CBOR of an EAR.
+    #[error("EAR: {0}")]
+    Cbor(#[from] CborError),
     /// The algorithm is not ES256, or a header parameter is not known.
     #[error("the header is not that of an EAR signed with ES256")]
     Header,
@@ -126,8 +134,9 @@ impl Ear {
         jwt::sign(self, key_id, sign)
     }
 
-    /// A CWT: COSE_Sign1 (tag 18) in deterministic CBOR. `sign` gets the
-    /// Sig_structure and answers ES256's `r ‖ s`.
+    /// A CWT: COSE_Sign1 (tag 18) in deterministic CBOR, with `key_id` in its
+    /// protected header. `sign` gets the Sig_structure and answers ES256's
+    /// `r ‖ s`.
     ///
     /// # Errors
     /// What `sign` says.
