@@ -6,11 +6,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::floor::{POLICY_ERROR, Verdict};
+use holdfast_proto::result::Tier;
+
+use super::floor::Verdict;
 use crate::time::UnixTime;
 
-/// States in one generation. Two generations of some KiB each at most: tens
-/// of MiB where every gateway of 16,000 has a state of its own.
+/// States in one generation. An affirmed one has few reasons or none: some
+/// MiB for two full generations.
 pub(super) const GENERATION: usize = 8192;
 /// Longest life of an entry, in seconds. Nothing that the policy reads
 /// changes with time, so this only bounds what an error in that could do.
@@ -49,20 +51,15 @@ impl Memo {
             return verdict;
         }
         let verdict = Arc::new(make());
-        // A policy error may be the machine's (a time limit under load):
-        // the next exchange is to try again.
-        if !verdict
-            .reasons
-            .iter()
-            .any(|reason| reason.code == POLICY_ERROR)
-        {
-            self.insert(
-                key,
-                Entry {
-                    verdict: Arc::clone(&verdict),
-                    made: now,
-                },
-            );
+        // Only what is affirmed is kept: it is what comes again and again, it
+        // is small, and nobody can fill the memo with states that nobody
+        // accepts. A policy that failed is thus asked again, too.
+        if verdict.status == Tier::Affirming {
+            let entry = Entry {
+                verdict: Arc::clone(&verdict),
+                made: now,
+            };
+            self.lock().insert(key, entry);
         }
         verdict
     }
@@ -77,10 +74,6 @@ impl Memo {
         let verdict = Arc::clone(&entry.verdict);
         generations.insert(*key, entry);
         Some(verdict)
-    }
-
-    fn insert(&self, key: [u8; 32], entry: Entry) {
-        self.lock().insert(key, entry);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Generations> {

@@ -3,7 +3,7 @@
 //! [`AttestationResult`], affirming or not, with reasons.
 //!
 //! The policy (Rego) gives a trustworthiness vector and reasons; what holds
-//! whatever it says is in [`floor`]. No bytes from a peer and no cryptography
+//! whatever it says is in `floor`. No bytes from a peer and no cryptography
 //! are here: both were dealt with by verification.
 //!
 //! ```text

@@ -99,7 +99,7 @@ impl Policy {
     /// [`DEFAULT_POLICY`], compiled.
     ///
     /// # Errors
-    /// None, as long as the tests of this crate pass.
+    /// None: the tests of this crate compile it.
     pub fn standard() -> Result<Self, PolicyError> {
         Self::compile(DEFAULT_POLICY)
     }

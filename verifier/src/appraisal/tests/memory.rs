@@ -10,7 +10,7 @@ use super::{
 fn verdict() -> Verdict {
     Verdict {
         vector: TrustVector::NONE,
-        status: Tier::None,
+        status: Tier::Affirming,
         reasons: vec![],
     }
 }
@@ -100,4 +100,12 @@ fn memory_is_bounded_and_the_recent_survive() {
         }
         assert!(memo.len() <= 2 * GENERATION);
     }
+}
+
+#[test]
+fn only_what_is_affirmed_is_remembered() {
+    let policy = Policy::standard().unwrap();
+    let judge = || policy.verdict(&facts(), None, NOW);
+    assert!(!Arc::ptr_eq(&judge(), &judge()));
+    assert_eq!(policy.memo_len(), 0);
 }
