@@ -60,7 +60,8 @@ impl Entry<'_> {
         &self.digest
     }
 
-    /// Its template.
+    /// Its template. A claim: no digest covers its name, only what it makes of
+    /// the data.
     #[must_use]
     pub const fn template(&self) -> &Template {
         &self.template
@@ -131,17 +132,22 @@ impl Entry<'_> {
         })
     }
 
-    /// The file's signature, if it has one that reads as such.
+    /// The file's signature, if it has one that reads as such. It says nothing
+    /// before it is verified over [`Entry::file_digest`].
     #[must_use]
     pub fn signature(&self) -> Option<ImaSignature<'_>> {
         ImaSignature::parse(self.field(Field::Signature)?)
     }
 
-    /// The measured buffer of an `ima-buf` entry. Its digest is
-    /// [`Entry::file_digest`].
+    /// The measured buffer of an `ima-buf` entry. None where it does not hash to
+    /// [`Entry::file_digest`]: no digest covers the template's name, so that a
+    /// signature could be shown as a buffer.
     #[must_use]
     pub fn buffer(&self) -> Option<&[u8]> {
-        self.field(Field::Buffer)
+        let buffer = self.field(Field::Buffer)?;
+        let digest = self.file_digest()?;
+        let hash = digest.hash()?.digest(&[buffer]);
+        (hash.as_bytes() == digest.bytes).then_some(buffer)
     }
 }
 

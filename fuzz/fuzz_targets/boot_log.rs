@@ -1,0 +1,14 @@
+//! No input panics, neither in parsing nor in what is made of it.
+#![no_main]
+
+use holdfast_proto::boot_log::BootLog;
+use holdfast_proto::tpm::HashAlg;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    if let Ok(log) = BootLog::parse(input) {
+        for bank in HashAlg::ALL {
+            let facts: Vec<_> = log.facts(bank).collect();
+            let _ = format!("{:?} {facts:?} {:?}", log.replay(bank), log.findings(bank));
+        }
+    }
+});
