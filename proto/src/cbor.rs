@@ -2,8 +2,7 @@
 //! any encoding of an item: the limits and the rule that claims, results and
 //! bundles share. There is no codec here.
 //!
-//! The rule is that what was read, written again, is the very bytes that came
-//! ([`same`]). Longer forms, indefinite lengths, keys out of order or twice and
+//! The rule is that what was read, written again, is the very bytes that came. Longer forms, indefinite lengths, keys out of order or twice and
 //! what the reader overlooked are all refused by it.
 
 use std::collections::BTreeMap;

@@ -277,6 +277,25 @@ fn unknown_and_missing_bundle_keys() {
     swapped.swap(0, 1);
     let refused = CborError::NotDeterministic { item };
     assert_eq!(parse(swapped), Err(refused.into()));
+    // The ranges hold for what is read, too.
+    for (at, value, name) in [
+        (0, "verifier.example".into(), "server"),
+        (1, "".into(), "server name"),
+        (2, vec![0; 8193].into(), "server CA"),
+        (3, vec![0; 15].into(), "join token"),
+        (5, "a b".into(), "class"),
+        (6, (-1).into(), "expiry"),
+    ] {
+        let mut unusable = entries.clone();
+        unusable[at].1 = value;
+        assert_eq!(parse(unusable), Err(BundleError::OutOfRange(name)));
+    }
+    let mut unusable = entries.clone();
+    unusable[4].1 = vec![0; 34].into();
+    assert!(matches!(
+        parse(unusable),
+        Err(BundleError::PolicyRootName(_))
+    ));
     let mut number = entries;
     number[0].1 = 1.into();
     let (item, found, expected) = ("server", "integer", "text string");

@@ -347,8 +347,11 @@ fn cwt_in_any_other_envelope_is_refused() {
         parts[3] = vec![1; 96].into();
     });
     assert_eq!(other, EarError::Header);
-    let len = 96;
-    let expected = 64;
+    let long = ear()
+        .sign_cwt(&[1; 65], |_| Ok::<_, Infallible>(vec![1; 64]))
+        .unwrap();
+    assert_eq!(refused(&long), envelope(Sign1Error::Kid(65)));
+    let (len, expected) = (96, 64);
     assert_eq!(
         cwt_of(|parts| parts[3] = vec![1; len].into()),
         envelope(Sign1Error::SignatureLength { len, expected })
