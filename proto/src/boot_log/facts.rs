@@ -18,7 +18,8 @@
 //! | command line (systemd) | data covered, PCR 12 or 8 |
 //! | everything else | never |
 //!
-//! From the moment that a loader runs it can extend what it likes: a fact says
+//! Proof is as strong as the bank: in SHA-1 who made the data can have made two
+//! of them. From the moment that a loader runs it can extend what it likes: a fact says
 //! what was measured, by firmware or by whatever firmware measured before it.
 
 use std::collections::HashSet;

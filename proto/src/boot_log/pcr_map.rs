@@ -51,6 +51,19 @@ impl PcrMap {
         map
     }
 
+    /// From the values of extended PCRs, as [`PcrMap::iter`] gave them; the others
+    /// are at reset. None where a PCR is over 23 or a value is of another bank.
+    #[must_use]
+    pub fn restore(bank: HashAlg, values: impl IntoIterator<Item = (u32, Digest)>) -> Option<Self> {
+        let mut map = Self::at_reset(bank);
+        for (pcr, value) in values {
+            let slot = map.values.get_mut(usize::try_from(pcr).ok()?)?;
+            *slot = Some(value).filter(|value| value.alg() == bank)?;
+            map.extended |= 1u32.checked_shl(pcr)?;
+        }
+        Some(map)
+    }
+
     /// The bank.
     #[must_use]
     pub const fn bank(&self) -> HashAlg {

@@ -40,7 +40,7 @@ impl Replay {
         }
     }
 
-    /// From what was kept of an earlier replay.
+    /// From what was kept of an earlier replay; see [`PcrMap::restore`].
     #[must_use]
     pub const fn resume(
         extend: Extend,

@@ -93,17 +93,42 @@ pub struct Template {
 
 impl Template {
     /// The kernel's named templates.
-    const NAMED: [(&'static str, &'static str); 8] = [
-        ("ima", "d|n"),
-        ("ima-ng", "d-ng|n-ng"),
-        ("ima-ngv2", "d-ngv2|n-ng"),
-        ("ima-sig", "d-ng|n-ng|sig"),
-        ("ima-sigv2", "d-ngv2|n-ng|sig"),
-        ("ima-buf", "d-ng|n-ng|buf"),
-        ("ima-modsig", "d-ng|n-ng|sig|d-modsig|modsig"),
+    const NAMED: [(&'static str, &'static [Field]); 8] = [
+        ("ima-ng", &[Field::DigestNg, Field::NameNg]),
+        (
+            "ima-sig",
+            &[Field::DigestNg, Field::NameNg, Field::Signature],
+        ),
+        ("ima-buf", &[Field::DigestNg, Field::NameNg, Field::Buffer]),
+        ("ima", &[Field::Digest, Field::Name]),
+        ("ima-ngv2", &[Field::DigestNgV2, Field::NameNg]),
+        (
+            "ima-sigv2",
+            &[Field::DigestNgV2, Field::NameNg, Field::Signature],
+        ),
+        (
+            "ima-modsig",
+            &[
+                Field::DigestNg,
+                Field::NameNg,
+                Field::Signature,
+                Field::ModsigDigest,
+                Field::Modsig,
+            ],
+        ),
         (
             "evm-sig",
-            "d-ng|n-ng|evmsig|xattrnames|xattrlengths|xattrvalues|iuid|igid|imode",
+            &[
+                Field::DigestNg,
+                Field::NameNg,
+                Field::EvmSignature,
+                Field::XattrNames,
+                Field::XattrLengths,
+                Field::XattrValues,
+                Field::Uid,
+                Field::Gid,
+                Field::Mode,
+            ],
         ),
     ];
 
@@ -111,14 +136,22 @@ impl Template {
     /// owner's own (`ima_template_fmt=`), which the log names in full.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        let named = Self::NAMED.iter().find(|(known, _)| *known == name);
-        let (name, format) = named.map_or((None, name), |(known, format)| (Some(*known), *format));
         let mut fields = [None; MAX_FIELDS];
         let mut slots = fields.iter_mut();
-        for id in format.split('|') {
+        let named = Self::NAMED.iter().find(|(known, _)| *known == name);
+        if let Some((known, known_fields)) = named {
+            for (slot, field) in slots.zip(*known_fields) {
+                *slot = Some(*field);
+            }
+            return Some(Self {
+                name: Some(*known),
+                fields,
+            });
+        }
+        for id in name.split('|') {
             *slots.next()? = Some(Field::from_id(id)?);
         }
-        Some(Self { name, fields })
+        Some(Self { name: None, fields })
     }
 
     /// Its fields, in order.

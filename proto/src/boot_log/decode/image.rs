@@ -65,6 +65,18 @@ impl<'a> DevicePath<'a> {
         Ok(Self(bytes))
     }
 
+    /// The first path of several: up to its end node.
+    pub(super) fn first(bytes: &'a [u8]) -> Result<Self, Flaw> {
+        let mut cursor = Cursor::new(bytes);
+        for _ in 0..=MAX_DEVICE_PATH_NODES {
+            if cursor.rest().is_empty() || DevicePathNode::read(&mut cursor)? == DevicePathNode::End
+            {
+                break;
+            }
+        }
+        Self::parse(bytes.get(..cursor.offset()).unwrap_or(bytes))
+    }
+
     /// Its nodes, without the end.
     pub fn nodes(&self) -> impl Iterator<Item = DevicePathNode<'a>> + use<'a> {
         let mut cursor = Cursor::new(self.0);

@@ -17,7 +17,7 @@ pub use self::image::{DevicePath, DevicePathNode, ImageLoad, MAX_DEVICE_PATH_NOD
 pub use self::loader::{LoaderLabel, LoaderText, SectionPart, UkiSection};
 pub use self::signature_list::{Signature, SignatureKind, SignatureLists};
 pub use self::text::{Guid, Label, Text, Utf16};
-pub use self::variable::{Authority, AuthorityEntry, Variable};
+pub use self::variable::{Authority, AuthorityEntry, LoadOption, Variable};
 
 pub(super) use self::loader::measured_name;
 

@@ -1,7 +1,7 @@
 //! `UEFI_VARIABLE_DATA` (PC Client Platform Firmware Profile §10.2.6): a UEFI
 //! variable, and the authority that let an image run.
 
-use super::{Guid, SignatureLists, Utf16};
+use super::{DevicePath, Guid, SignatureLists, Utf16};
 use crate::boot_log::{Cause, Cursor, Flaw};
 
 /// A UEFI variable as it was measured.
@@ -50,6 +50,24 @@ impl<'a> Variable<'a> {
         }
     }
 
+    /// For Boot#### of UEFI: what it would boot. None for other variables.
+    ///
+    /// # Errors
+    /// [`Flaw`] where the value is not a well-formed load option.
+    pub fn load_option(&self) -> Option<Result<LoadOption<'a>, Flaw>> {
+        let mut name = self.name.chars();
+        let is_boot = self.vendor == Guid::GLOBAL_VARIABLE
+            && name.by_ref().take(4).eq("Boot".chars())
+            && name
+                .by_ref()
+                .take(4)
+                .filter(char::is_ascii_hexdigit)
+                .count()
+                == 4
+            && name.next().is_none();
+        is_boot.then(|| LoadOption::parse(self.data))
+    }
+
     /// For PK, KEK, db, dbx and shim's MokList kind: what they hold. None for
     /// other variables.
     ///
@@ -66,6 +84,40 @@ impl<'a> Variable<'a> {
             .chain(&mok)
             .any(|(vendor, name)| self.is(*vendor, name))
             .then(|| SignatureLists::parse(self.data))
+    }
+}
+
+/// `EFI_LOAD_OPTION` (UEFI Specification §3.1.3): what a Boot#### variable would
+/// boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadOption<'a> {
+    /// Attributes; bit 0 is `LOAD_OPTION_ACTIVE`.
+    pub attributes: u32,
+    /// What the boot menu shows.
+    pub description: Utf16<'a>,
+    /// Where the loader is.
+    pub device_path: DevicePath<'a>,
+    /// What the loader is given.
+    pub optional_data: &'a [u8],
+}
+
+impl<'a> LoadOption<'a> {
+    fn parse(bytes: &'a [u8]) -> Result<Self, Flaw> {
+        let mut cursor = Cursor::new(bytes);
+        let attributes = cursor.u32("EFI_LOAD_OPTION.Attributes")?;
+        let len = usize::from(cursor.u16("EFI_LOAD_OPTION.FilePathListLength")?);
+        let description = Utf16::until_nul(cursor.rest());
+        cursor.take(
+            "EFI_LOAD_OPTION.Description",
+            description.as_bytes().len() + 2,
+        )?;
+        let paths = cursor.take("EFI_LOAD_OPTION.FilePathList", len)?;
+        Ok(Self {
+            attributes,
+            description,
+            device_path: DevicePath::first(paths)?,
+            optional_data: cursor.rest(),
+        })
     }
 }
 

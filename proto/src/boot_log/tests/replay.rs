@@ -145,3 +145,15 @@ fn unknown_algorithms_are_skipped_and_told() {
             .contains(&Finding::UnknownAlgorithm { id: 0x0012 })
     );
 }
+
+#[test]
+fn kept_values_come_back() {
+    let bytes = log(&boot());
+    let map = BootLog::parse(&bytes).unwrap().replay(SHA256);
+    let kept: Vec<_> = map.iter().map(|(pcr, value)| (pcr, *value)).collect();
+    let back = PcrMap::restore(SHA256, kept.clone()).unwrap();
+    assert!(back.iter().eq(map.iter()));
+    assert_eq!(back.value(23), map.value(23));
+    assert!(PcrMap::restore(HashAlg::Sha1, kept).is_none());
+    assert!(PcrMap::restore(SHA256, [(24, *map.value(0).unwrap())]).is_none());
+}

@@ -3,6 +3,7 @@
 use super::*;
 use crate::boot_log::decode::{
     DevicePath, DevicePathNode, Label, MAX_DEVICE_PATH_NODES, NoAction, SignatureLists, Utf16,
+    Variable,
 };
 
 /// GHSA-9r4w-jg96-92mv: a signature header that is not skipped is read as
@@ -108,4 +109,43 @@ fn what_devices_say_is_shown_inert() {
         NoAction::of(b"StartupLocality\0\x03"),
         NoAction::StartupLocality(3)
     );
+}
+
+#[test]
+fn load_options() {
+    let file = [&[4, 4, 8, 0], utf16_z("x").as_slice()].concat();
+    let path = [file.as_slice(), &[0x7f, 0xff, 4, 0]].concat();
+    let paths = path.repeat(2);
+    let [low, high] = u16::try_from(paths.len()).unwrap().to_le_bytes();
+    let option = [
+        &[1, 0, 0, 0, low, high],
+        utf16_z("debian").as_slice(),
+        &paths,
+        b"quiet",
+    ]
+    .concat();
+    let read = |name: &str, data: &[u8]| {
+        let bytes = variable(Guid::GLOBAL_VARIABLE, name, data);
+        let variable = Variable::parse(&bytes).unwrap();
+        variable.load_option().map(|option| {
+            option.map(|option| {
+                let [description, path] = [
+                    option.description.to_string(),
+                    option.device_path.to_string(),
+                ];
+                (description, path, option.optional_data.to_vec())
+            })
+        })
+    };
+    let stated = ("debian".to_owned(), "x".to_owned(), b"quiet".to_vec());
+    assert_eq!(read("Boot001F", &option), Some(Ok(stated)));
+    for other in ["BootOrder", "Boot01", "Boot00001", "BootX001"] {
+        assert_eq!(read(other, &option), None, "{other}");
+    }
+    for len in 0..option.len() - 5 {
+        assert!(
+            matches!(read("Boot0001", &option[..len]), Some(Err(_))),
+            "{len}"
+        );
+    }
 }
