@@ -413,6 +413,20 @@ fn particulars(path: &str, log: &BootLog<'_>, differences: &mut Differences) {
         }
         _ => {}
     }
+    // What machines hold in their variables reads as what it is.
+    for fact in &facts {
+        let (Value::SecureBootVariable(variable) | Value::Variable(variable)) = fact.value else {
+            continue;
+        };
+        if let Some(Err(flaw)) = variable.signatures() {
+            differences.0.push(("signature lists", flaw.to_string()));
+        }
+        if let Some(Err(flaw)) = variable.load_option() {
+            differences
+                .0
+                .push(("load option", format!("{}: {flaw}", variable.name)));
+        }
+    }
     // Every origin's log is one that firmware wrote: nothing in it is malformed.
     for finding in findings {
         if matches!(
