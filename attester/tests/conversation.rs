@@ -55,6 +55,7 @@ impl Gateway {
             renew,
             boot_log: boot_log.into(),
             evidence_dir: None,
+            ear_jwt: true,
         };
         attestation::attest(&self.swtpm.open(), &state, &plan, &mut |_| ()).await
     }

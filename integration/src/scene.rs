@@ -142,6 +142,30 @@ impl Scene {
         self.assert_good_run(bundle).await
     }
 
+    /// Runs `attack`, in which the verifier must log `cause` as a reason why it
+    /// refused: the peer is told the kind alone, and many checks share one.
+    ///
+    /// # Errors
+    /// Those of `attack`; shows what was logged instead.
+    pub async fn because<T>(
+        &self,
+        cause: &str,
+        attack: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let before = self.deployment.log().len();
+        let done = attack.await.with_context(|| cause.to_owned())?;
+        let log = self.deployment.log();
+        let refusals: Vec<&str> = log[before..]
+            .lines()
+            .filter(|line| line.contains("cause="))
+            .collect();
+        ensure!(
+            refusals.iter().any(|line| line.contains(cause)),
+            "expected {cause:?} as the cause, the log has {refusals:#?}"
+        );
+        Ok(done)
+    }
+
     /// That the scene's gateway can enrol with `bundle`.
     ///
     /// # Errors

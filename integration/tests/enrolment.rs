@@ -467,3 +467,23 @@ fn printed(output: &std::process::Output) -> String {
         String::from_utf8_lossy(&output.stderr)
     )
 }
+
+/// ARCHITECTURE §5: what a fleet repeats all day is small. A refusal, and
+/// whoever asks, also get the result as a JWT.
+#[tokio::test]
+async fn a_reattestation_of_an_unchanged_gateway_fits_in_2560_bytes() -> Result<()> {
+    let scene = Scene::new()?;
+    let enrolled = scene.enrol().await?;
+    let lean = scene.ready_to_attest(&enrolled, false).await?;
+    let answer = lean.send().await?;
+    let verdict = answer.verdict.as_ref().context("verdict")?;
+    assert!(verdict.affirming && verdict.ear_jwt.is_empty() && !verdict.ear_cwt.is_empty());
+    let bytes = lean.challenge.encoded_len() + lean.request.encoded_len() + answer.encoded_len();
+    assert!(bytes <= 2560, "{bytes} bytes");
+
+    let mut asking = scene.ready_to_attest(&enrolled, false).await?;
+    asking.request.ear_jwt = true;
+    let verdict = asking.send().await?.verdict.context("verdict")?;
+    assert_eq!(verdict.ear_jwt.split('.').count(), 3);
+    Ok(())
+}

@@ -2,7 +2,10 @@
 //! a live swtpm makes the EK and an AK, and `tpm2_activatecredential` (an
 //! independent implementation of the other half) must find our secret.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a panic is a failed test"
+)]
 
 use std::{
     fs,

@@ -26,6 +26,8 @@ pub struct Plan {
     pub boot_log: PathBuf,
     /// Where to write what is sent, if anywhere.
     pub evidence_dir: Option<PathBuf>,
+    /// Whether to ask for the result as a JWT, for relying parties.
+    pub ear_jwt: bool,
 }
 
 /// A step taken, for whoever watches.
@@ -146,6 +148,10 @@ async fn attempt(
             })
             .await?
     };
+    let request = v1::AttestRequest {
+        ear_jwt: plan.ear_jwt,
+        ..request
+    };
     watch(Step::EvidenceReady(&request));
     let answer = client
         .attest(request)
@@ -185,6 +191,8 @@ fn conclude(
         }
         (false, _) => None,
     };
-    state.write_ear(&verdict.ear_jwt)?;
+    if !verdict.ear_jwt.is_empty() {
+        state.write_ear(&verdict.ear_jwt)?;
+    }
     Ok(Outcome::Affirmed(verdict, renewed))
 }

@@ -85,6 +85,7 @@ impl Reattestation {
                 attest: c.attest,
                 signature: c.signature,
             }),
+            ear_jwt: false,
         })
     }
 }

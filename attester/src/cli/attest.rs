@@ -13,6 +13,7 @@ pub(super) async fn run(config: &Config, args: Attest, report: &Report) -> Resul
         renew: args.renew,
         boot_log: args.sending.boot_log.path(config),
         evidence_dir: args.sending.evidence_dir,
+        ear_jwt: true,
     };
     state.require_enrolled()?;
     report.say(format_args!("TPM: {}", config.tcti));

@@ -114,6 +114,7 @@ impl Stand {
             token: challenge.token,
             evidence: Some(evidence),
             ldevid_certification: None,
+            ear_jwt: false,
         };
         Ok(Self {
             verifier,

@@ -42,7 +42,8 @@ pub enum Kind {
     /// The TPM is not endorsed by a vendor that the owner trusts:
     /// PERMISSION_DENIED.
     NotEndorsed,
-    /// Expired, already used, of another purpose or another key:
+    /// Expired, already used, of another purpose or another key, or evidence
+    /// that was made for another challenge:
     /// FAILED_PRECONDITION. A new challenge helps.
     Stale,
     /// Well formed, but not what it claims to be: UNAUTHENTICATED.
@@ -63,6 +64,8 @@ impl ExchangeError {
             Self::Freshness(e) if e.is_internal() => Kind::Internal,
             Self::Freshness(_) => Kind::Stale,
             Self::Verification(e) if e.is_internal() => Kind::Internal,
+            // Evidence for another challenge (A01): a new one helps.
+            Self::Verification(VerificationError::Nonce) => Kind::Stale,
             Self::Verification(e) if e.is_malformed() => Kind::InvalidRequest,
             Self::Verification(_) => Kind::NotAuthentic,
             Self::Record(_) => Kind::Internal,

@@ -147,6 +147,7 @@ impl AttestationService {
                 let context = Context {
                     shared: &worker,
                     record,
+                    jwt: message.ear_jwt,
                     channel_certificate: certificate.sha256,
                     request_sha256,
                     now,
@@ -205,6 +206,8 @@ enum Conclusion {
 struct Context<'a> {
     shared: &'a Shared,
     record: GatewayRecord,
+    /// Whether an affirmation is to come as a JWT too.
+    jwt: bool,
     channel_certificate: Sha256,
     request_sha256: Sha256,
     now: UnixTime,
@@ -220,18 +223,19 @@ impl Context<'_> {
         let Self {
             shared,
             record,
+            jwt,
             channel_certificate,
             request_sha256,
             now,
         } = self;
         let (verdict, against_gateway, ldevid) = match attestation.outcome {
             Outcome::Unchanged(result) => (
-                verdict::verdict(shared, &result, now)?,
+                verdict::verdict(shared, &result, jwt, now)?,
                 !result.is_malfunction(),
                 None,
             ),
             Outcome::Renewing(result) => {
-                let verdict = verdict::verdict(shared, &result, now)?;
+                let verdict = verdict::verdict(shared, &result, jwt, now)?;
                 let against_gateway = !result.is_malfunction();
                 let ldevid = match result.authorise() {
                     Ok(grant) => Some(shared.issuer.prepare(grant, now, &shared.rng)?.sign()?),

@@ -287,7 +287,7 @@ fn conclude(
         expires,
         ..
     } = enrolment;
-    let verdict = verdict::verdict(shared, &result, now)?;
+    let verdict = verdict::verdict(shared, &result, true, now)?;
     let against_gateway = !result.is_malfunction();
     let reasons = verdict::recorded_reasons(&verdict);
     let answer = |response: &v1::EnrollResponse| Answer {

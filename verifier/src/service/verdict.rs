@@ -10,10 +10,12 @@ use crate::{appraisal::AttestationResult, store::Reason, time::UnixTime};
 const DEVELOPER: &str = "https://holdfast.dev";
 const BUILD: &str = concat!("holdfast-verifier ", env!("CARGO_PKG_VERSION"));
 
-/// The verdict on the wire. The EAR ends when an LDevID issued now would.
+/// The verdict on the wire. The EAR ends when an LDevID issued now would. A
+/// refusal comes as JWT and CWT; `jwt` says whether an affirmation does.
 pub(super) fn verdict<K>(
     shared: &Shared,
     result: &AttestationResult<K>,
+    jwt: bool,
     now: UnixTime,
 ) -> Result<v1::Verdict, Refusal> {
     let verifier = VerifierId {
@@ -24,10 +26,14 @@ pub(super) fn verdict<K>(
     let ear = result.to_ear(verifier, now, expires);
     let key = &shared.result_key;
     let failed = |e| Refusal::Internal(format!("result key: {e}"));
+    let ear_jwt = if jwt || !result.is_affirming() {
+        ear.sign_jwt(key.id(), |message| key.sign(message))
+            .map_err(failed)?
+    } else {
+        String::new()
+    };
     Ok(v1::Verdict {
-        ear_jwt: ear
-            .sign_jwt(key.id(), |message| key.sign(message))
-            .map_err(failed)?,
+        ear_jwt,
         ear_cwt: ear
             .sign_cwt(key.id(), |message| key.sign(message))
             .map_err(failed)?,

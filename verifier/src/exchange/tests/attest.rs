@@ -71,6 +71,7 @@ impl<'a> Attester<'a> {
             token: challenge.token.clone(),
             evidence: Some(evidence),
             ldevid_certification: self.renew.then_some(certification),
+            ear_jwt: false,
         }
     }
 

@@ -801,7 +801,8 @@ fn the_peer_learns_the_kind_only() {
             Verification(V::Ak(KeyFault::Decrypts)),
             Kind::InvalidRequest,
         ),
-        (Verification(V::Nonce), Kind::NotAuthentic),
+        (Verification(V::Nonce), Kind::Stale),
+        (Verification(V::Exporter), Kind::NotAuthentic),
         (Verification(V::Entropy), Kind::Internal),
         (ExchangeError::Record(V::Nonce), Kind::Internal),
     ];
