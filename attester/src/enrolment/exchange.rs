@@ -130,12 +130,16 @@ pub async fn enrol(
     if let Some(outcome) = resume(state, plan, watch).await? {
         return Ok(outcome);
     }
-    let enrolment = prepare(tpm, state, plan).await?;
+    // The TPM is slow and so is a handshake: both at once.
+    let (enrolment, connection) =
+        tokio::join!(prepare(tpm, state, plan), connect_to(&plan.server, None));
+    let enrolment = enrolment?;
     watch(Step::KeysReady(&enrolment));
+    let mut connection = Some(connection);
     let mut left = CHALLENGES;
     loop {
         left -= 1;
-        let pending = challenge(&enrolment, state, plan, watch).await?;
+        let pending = challenge(&enrolment, connection.take(), state, plan, watch).await?;
         let (connection, pending) = pending;
         match send(&pending, Some(connection), watch).await {
             Ok(answer) => return conclude(state, &pending, answer),
@@ -198,12 +202,13 @@ async fn prepare(tpm: &Tpm, state: &StateDir, plan: &Plan) -> Result<Enrolment, 
 /// Step 1, and the answer to it, on disk.
 async fn challenge(
     enrolment: &Enrolment,
+    connection: Option<Result<Connection, ClientError>>,
     state: &StateDir,
     plan: &Plan,
     watch: &mut dyn FnMut(Step<'_>),
 ) -> Result<(Connection, Pending), AttesterError> {
     let request = enrolment.challenge_request(&plan.join_token);
-    let (connection, challenge) = request_challenge(plan, &request, watch).await?;
+    let (connection, challenge) = request_challenge(plan, connection, &request, watch).await?;
     watch(Step::Challenged(&challenge));
     let bank = parse_selection(challenge.pcr_selection.as_ref())?.hash;
     let platform = Platform::observe(&plan.boot_log)?;
@@ -237,16 +242,21 @@ async fn challenge(
     Ok((connection, pending))
 }
 
-/// Nothing is stored for a challenge: it may be asked for again.
+/// Nothing is stored for a challenge: it may be asked for again. The first
+/// attempt is over `connection`, where there is one.
 async fn request_challenge(
     plan: &Plan,
+    mut connection: Option<Result<Connection, ClientError>>,
     request: &v1::RequestChallengeRequest,
     watch: &mut dyn FnMut(Step<'_>),
 ) -> Result<(Connection, v1::RequestChallengeResponse), ClientError> {
     let mut backoff = Backoff::new(RETRIES);
     loop {
         let attempt = async {
-            let connection = connect_to(&plan.server, None).await?;
+            let connection = match connection.take() {
+                Some(connected) => connected?,
+                None => connect_to(&plan.server, None).await?,
+            };
             watch(Step::Connected(&plan.server));
             let mut client = connection.enrollment();
             let answer = match plan.purpose {
