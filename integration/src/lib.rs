@@ -5,6 +5,7 @@
 //! - [`Scene`]: a deployment, a gateway with a live software TPM that the
 //!   deployment trusts, and messages made by the real attester, ready to be
 //!   sent or to be altered first.
+//! - [`Attacks`]: many attacks on one good run.
 //! - [`refusal`]: what an attack must meet: the right code and kind, nothing
 //!   granted, nothing lost, and a good run that still succeeds.
 //! - [`oracle`]: OpenSSL, tpm2-tools and Python, as second opinions.
@@ -21,6 +22,7 @@
 //! # }
 //! ```
 
+pub mod attacks;
 pub mod deployment;
 pub mod gateway;
 pub mod oracle;
@@ -29,6 +31,7 @@ pub mod refusal;
 pub mod scene;
 mod skip;
 
+pub use attacks::Attacks;
 pub use deployment::{Deployment, TokenOptions};
 pub use gateway::Gateway;
 pub use refusal::Refusal;
