@@ -325,7 +325,15 @@ pub(super) async fn sweep(conn: &mut SqliteConnection, now: Seconds) -> Result<u
         .bind(now.saturating_sub(TOKEN_GRACE_SECONDS))
         .execute(&mut *conn)
         .await?;
-    Ok(answers.rows_affected() + tokens.rows_affected())
+    // A gateway may send another log of 1 MiB with every attestation: only the
+    // last one of each is kept, or one gateway could fill the disk (A21).
+    let logs = sqlx::query(
+        "DELETE FROM boot_logs WHERE NOT EXISTS \
+         (SELECT 1 FROM gateways WHERE gateways.boot_log_sha256 = boot_logs.sha256)",
+    )
+    .execute(&mut *conn)
+    .await?;
+    Ok(answers.rows_affected() + tokens.rows_affected() + logs.rows_affected())
 }
 
 async fn not_revoked(conn: &mut SqliteConnection, id: &Ueid) -> Result<GatewayRecord, StoreError> {

@@ -57,7 +57,14 @@ pub(super) async fn enrolment(
         (Admittance::Recovery, None) => {
             return Err(StoreError::UnknownGateway { id: enrolled.id });
         }
-        (Admittance::Recovery, Some(gateway)) => gateway.may_recover(now)?,
+        (Admittance::Recovery, Some(gateway)) => {
+            gateway.may_recover(now)?;
+            // The class comes out of the challenge, sealed in step 1; a token
+            // may have moved the gateway since.
+            if gateway.class != enrolled.class {
+                return Err(StoreError::KeysChanged { id: enrolled.id });
+            }
+        }
         (Admittance::JoinToken(secret), gateway) => {
             gateway
                 .as_ref()

@@ -378,6 +378,46 @@ async fn answers_end_with_their_challenge_but_the_challenge_stays_spent() {
     assert_eq!(f.store.sweep(NOW + 1000).await.unwrap(), 1);
 }
 
+/// A gateway that sends another boot log with every attestation keeps one of
+/// them in the store, not all (A21).
+#[tokio::test]
+async fn sweeping_leaves_each_gateway_its_last_boot_log() {
+    let f = Fixture::enrolled().await;
+    for n in 2..8 {
+        let mut affirmed = affirmed(1, n);
+        affirmed.boot_log = Some(BootLogRef::Content {
+            sha256: [n; 32],
+            bytes: vec![n; 10],
+        });
+        let _ = f.store.record_affirmation(affirmed, NOW).await.unwrap();
+    }
+    assert_eq!(f.store.sweep(NOW).await.unwrap(), 6);
+    for n in 1..7 {
+        assert!(f.store.boot_log(&[n; 32]).await.unwrap().is_none());
+    }
+    assert_eq!(f.store.boot_log(&[7; 32]).await.unwrap(), Some(vec![7; 10]));
+    assert_eq!(f.gateway(1).await.boot_log_sha256, Some([7; 32]));
+}
+
+/// What admitted a recovery is the record, and with it its class: a challenge
+/// from before the owner moved the gateway does not move it back.
+#[tokio::test]
+async fn a_recovery_does_not_change_the_class() {
+    let f = Fixture::enrolled().await;
+    let mut recovery = enrolled(1);
+    recovery.admittance = Admittance::Recovery;
+    recovery.answer = answer(9);
+    recovery.certificate = certificate(9);
+    recovery.class = "lenient".to_owned();
+    f.store
+        .suspend(&id(1), SuspensionKind::Silence, "", "uid:0", NOW)
+        .await
+        .unwrap();
+    let error = f.store.record_enrolment(recovery, NOW).await.unwrap_err();
+    assert!(matches!(error, StoreError::KeysChanged { .. }));
+    assert_eq!(f.gateway(1).await.class, "default");
+}
+
 #[tokio::test]
 async fn a_refusal_spends_the_challenge_grants_nothing_and_keeps_the_token() {
     let f = Fixture::new(1).await;
