@@ -94,7 +94,7 @@ impl EnrollmentService {
             EnrolmentPurpose::Enrol => (
                 self.admit_by_token(&id, candidate.join_token(), now)
                     .await?,
-                Step::Challenge,
+                Step::Challenge(connection.address.key()),
             ),
             EnrolmentPurpose::Recover => (
                 self.admit_on_record(&id, candidate.join_token(), now)

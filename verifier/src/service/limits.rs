@@ -33,11 +33,13 @@ type Keyed<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock>;
 /// starve step 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Step {
-    /// RequestChallenge, after the join token was found.
-    Challenge,
-    /// RequestRecoveryChallenge. There is no admission before it, and an EK
-    /// certificate is no secret: counted by EK *and* address, or anybody could
-    /// use up the share of a gateway that wants to recover.
+    /// RequestChallenge, after the join token was found. The EK is not proven
+    /// yet and its certificate is no secret: counted by EK *and* address, or
+    /// whoever holds a join token could use up the share of another gateway.
+    Challenge(AddressKey),
+    /// RequestRecoveryChallenge. There is no admission before it: counted as
+    /// above, or anybody could use up the share of a gateway that wants to
+    /// recover.
     RecoveryChallenge(AddressKey),
     /// Enroll and Recover, after the activated secret was found right.
     Enrol,
@@ -148,19 +150,17 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_cannot_use_up_the_recovery_share_of_a_gateway() {
+    fn nobody_else_can_use_up_the_share_of_a_gateway_whose_ek_he_knows() {
         let limits = limits(1);
         let id = Ueid::parse(&[&[1][..], &[7; 32]].concat()).unwrap();
-        limits
-            .gateway(&id, Step::RecoveryChallenge(address(1)))
-            .unwrap();
-        assert!(matches!(
-            limits.gateway(&id, Step::RecoveryChallenge(address(1))),
-            Err(Refusal::RateLimited(_))
-        ));
-        limits
-            .gateway(&id, Step::RecoveryChallenge(address(2)))
-            .unwrap();
+        for step in [Step::Challenge, Step::RecoveryChallenge] {
+            limits.gateway(&id, step(address(1))).unwrap();
+            assert!(matches!(
+                limits.gateway(&id, step(address(1))),
+                Err(Refusal::RateLimited(_))
+            ));
+            limits.gateway(&id, step(address(2))).unwrap();
+        }
         limits.gateway(&id, Step::Enrol).unwrap();
     }
 
