@@ -33,8 +33,9 @@ use super::{
     gate::{Gate, RequestIds},
 };
 
-/// A boot log is at most 1 MiB, everything else together some tens of KiB.
-const MESSAGE_MAX: usize = 2 * 1024 * 1024;
+/// A boot log is at most 1 MiB, everything else together under 100 KiB. No
+/// more than that: an empty message of two bytes becomes some thirty in memory.
+const MESSAGE_MAX: usize = (1024 + 128) * 1024;
 /// Vendors' certificates come by the hundred, from the owner.
 const ADMIN_MESSAGE_MAX: usize = 16 * 1024 * 1024;
 /// A gateway has one exchange under way at a time; a proxy may have a few.
