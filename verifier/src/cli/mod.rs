@@ -127,11 +127,11 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Refused(error)) => {
-            eprintln!("holdfast-verifier: {error:#}");
+            eprintln!("holdfast-verifier: {}", output::failure(&error));
             ExitCode::from(1)
         }
         Err(Failure::Input(error)) => {
-            eprintln!("holdfast-verifier: {error:#}");
+            eprintln!("holdfast-verifier: {}", output::failure(&error));
             ExitCode::from(2)
         }
     }

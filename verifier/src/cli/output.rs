@@ -71,6 +71,23 @@ pub(super) fn inert(text: &str) -> String {
         .collect()
 }
 
+/// An error and what it came from, each said once; its lines are made inert.
+pub(super) fn failure(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        // Many errors say what is below them.
+        if text.ends_with(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    let lines: Vec<String> = text.lines().map(inert).collect();
+    lines.join("\n")
+}
+
 /// RFC 3339 in UTC; "-" for 0, which stands for never.
 pub(super) fn when(seconds: i64) -> String {
     if seconds == 0 {
@@ -100,5 +117,16 @@ mod tests {
         assert_eq!(when(0), "-");
         assert_eq!(when(1), "1970-01-01T00:00:01Z");
         assert_eq!(when(i64::MAX), i64::MAX.to_string());
+    }
+
+    #[test]
+    fn a_failure_says_each_cause_once_and_inert() {
+        let error = anyhow::anyhow!("no \u{1b}[2J\nsecond line")
+            .context("reading: no \u{1b}[2J\nsecond line")
+            .context("token.key");
+        assert_eq!(
+            failure(&error),
+            "token.key: reading: no \\u{1b}[2J\nsecond line"
+        );
     }
 }

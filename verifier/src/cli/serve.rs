@@ -1,7 +1,12 @@
 //! `serve`: reads the directory, starts the service, ends on a signal.
 
 use std::{
-    io::IsTerminal as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration,
+    io::{self, IsTerminal as _},
+    net::SocketAddr,
+    num::NonZeroU32,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
@@ -17,7 +22,7 @@ use zeroize::Zeroizing;
 use super::{DirArg, Failure, Outcome, input};
 use crate::{
     appraisal::Policy,
-    config::{Config, Home, LogConfig, LogFormat, files, home::file, policy_root_name},
+    config::{Config, Home, HomeError, LogConfig, LogFormat, files, home::file, policy_root_name},
     exchange::{Settings, Verifier},
     freshness::ChallengeSealer,
     identity::{FileSigner, Issuer, Profile, ResultKey},
@@ -58,7 +63,11 @@ pub(super) async fn run(args: &ServeArgs) -> Outcome {
     let _lock = home.lock()?;
     // Read here for its mode and owner, below for its content: figment names
     // the file in what it has to say.
-    home.read_trusted(file::CONFIG)?;
+    home.read_trusted(file::CONFIG).map_err(|e| match &e {
+        // Not text: as bad as text that is not TOML.
+        HomeError::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData => input(e),
+        _ => e.into(),
+    })?;
     let mut config = Config::load(&home.path(file::CONFIG)).map_err(input)?;
     if let Some(listen) = args.listen {
         config.listen = listen;
@@ -68,7 +77,11 @@ pub(super) async fn run(args: &ServeArgs) -> Outcome {
     }
     start_log(&config.log)?;
 
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&home.prepare_store()?).await?);
+    let path = home.prepare_store()?;
+    let store = SqliteStore::open(&path)
+        .await
+        .with_context(|| path.display().to_string())?;
+    let store: Arc<dyn Store> = Arc::new(store);
     let shared = Arc::new(shared(&home, &config, Arc::clone(&store)).await?);
     let tls = server_config(&TlsFiles {
         server: &home.read_trusted(file::SERVER)?,
@@ -112,8 +125,13 @@ async fn shared(home: &Home, config: &Config, store: Arc<dyn Store>) -> Result<S
         anchors = anchors.len(),
         "policy and anchors read"
     );
+    let accepted_eks = config.accepted_eks()?;
+    if !accepted_eks.is_one_per_tpm() {
+        warn!("several EK templates are accepted: a TPM that is admitted twice can be two gateways");
+    }
     let verifier = Verifier::new(Settings {
         anchors: build_anchors(&anchors)?,
+        accepted_eks,
         sealer: sealer(home, config)?,
         policy,
         selection: config.pcr_selection()?,
@@ -196,10 +214,10 @@ fn start_log(log: &LogConfig) -> Result<(), Failure> {
         .map_err(input)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(io::stderr);
     let started = match log.format {
         LogFormat::Text => builder
-            .with_ansi(std::io::stderr().is_terminal())
+            .with_ansi(io::stderr().is_terminal())
             .try_init(),
         LogFormat::Json => builder.json().try_init(),
     };

@@ -30,12 +30,18 @@ pub enum TlsError {
         #[source]
         source: rustls_pki_types::pem::Error,
     },
+    /// PEM, perhaps, but with no certificate in it.
+    #[error("{file} holds no certificate")]
+    NoCertificate {
+        /// Which file.
+        file: &'static str,
+    },
     /// Certificate and key do not belong together, or are of a kind that
     /// rustls does not take.
-    #[error("server certificate and key cannot be used: {0}")]
+    #[error("server.pem and server.key.pem cannot be used: {0}")]
     Server(#[source] rustls::Error),
     /// The root for client certificates cannot be used.
-    #[error("the root CA cannot be used to verify client certificates: {0}")]
+    #[error("root-ca.pem cannot be used to verify client certificates: {0}")]
     ClientRoot(String),
 }
 
@@ -90,7 +96,11 @@ pub fn server_config(files: &TlsFiles<'_>) -> Result<Arc<ServerConfig>, TlsError
 }
 
 fn certificates(file: &'static str, pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    CertificateDer::pem_slice_iter(pem.as_bytes())
+    let found = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| TlsError::Pem { file, source })
+        .map_err(|source| TlsError::Pem { file, source })?;
+    if found.is_empty() {
+        return Err(TlsError::NoCertificate { file });
+    }
+    Ok(found)
 }

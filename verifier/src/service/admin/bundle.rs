@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{AdminService, class};
 use crate::{
+    identity::ServerName,
     service::{convert, error::Refusal},
     store::JoinToken,
 };
@@ -103,7 +104,9 @@ impl AdminService {
         let (host, port) = address.rsplit_once(':').ok_or_else(bad)?;
         let port: u16 = port.parse().map_err(|_| bad())?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() || port == 0 {
+        // Nothing else than a name or an address: no scheme, path or control
+        // character gets into a bundle.
+        if ServerName::parse(host).is_err() || port == 0 {
             return Err(bad());
         }
         // A host that the certificate does not name (a port forward, say) is
