@@ -6,6 +6,9 @@ use holdfast_integration::{Attacks, ReadyEnrolment, Refusal, Scene};
 use holdfast_proto::grpc::v1;
 use holdfast_proto::tpm::{Attest, Attested, ClockInfo, HashAlg};
 
+/// One thing changed.
+type Change<T> = fn(&mut T);
+
 /// Offsets in every TPMS_ATTEST: magic, then type, then the first TPM2B.
 const MAGIC: usize = 0;
 const TYPE: usize = 4;
@@ -221,7 +224,7 @@ async fn adv_a09_trailing_bytes_truncation_and_oversize() -> Result<()> {
     let mut attacks = Attacks::on(&scene).await?;
     for field in FIELDS {
         let name = field.name;
-        let changes: [(String, fn(&mut Vec<u8>)); 9] = [
+        let changes: [(String, Change<Vec<u8>>); 9] = [
             (
                 format!("{name}: TPMS_ATTEST: 1 byte(s) after its end"),
                 |a| a.push(0),
@@ -274,7 +277,7 @@ async fn adv_a09_trailing_bytes_truncation_and_oversize() -> Result<()> {
 async fn adv_a09_in_a_reattestation() -> Result<()> {
     let scene = Scene::new()?;
     let enrolled = scene.enrol().await?;
-    let changes: [(Refusal, &str, fn(&mut v1::Evidence)); 4] = [
+    let changes: [(Refusal, &str, Change<v1::Evidence>); 4] = [
         (
             Refusal::INVALID_REQUEST,
             "quote_attest: TPMS_ATTEST.magic is 0x00000000",

@@ -7,6 +7,9 @@ use holdfast_integration::{Attacks, Deployment, ReadyEnrolment, Refusal, Scene};
 use holdfast_proto::grpc::v1;
 use holdfast_proto::tpm::{Attest, Attested, HashAlg, PcrSelection, PcrSet};
 
+/// One thing changed.
+type Change<T> = fn(&mut T);
+
 /// Genuine quotes, by the challenged AK and bound to the claims, over other
 /// PCRs than required, with PCR values that fit the quote: only the selection
 /// tells.
@@ -73,7 +76,7 @@ async fn adv_a10_genuine_quote_of_other_pcrs() -> Result<()> {
 async fn adv_a10_other_banks_in_the_selection() -> Result<()> {
     let scene = Scene::new()?;
     let mut attacks = Attacks::on(&scene).await?;
-    let changes: [(&str, fn(&mut Vec<PcrSelection>)); 6] = [
+    let changes: [(&str, Change<Vec<PcrSelection>>); 6] = [
         ("quote covers , required", Vec::clear),
         ("quote covers sha256:0,", |banks| banks.push(banks[0])),
         ("quote covers sha256:0,", |banks| {
@@ -160,8 +163,8 @@ async fn adv_a10_list_of_values_is_not_the_selection() -> Result<()> {
         index,
         value: vec![byte; 32],
     };
-    type Change<'a> = Box<dyn Fn(&mut Vec<v1::PcrValue>) + 'a>;
-    let changes: Vec<(Refusal, &str, Change<'_>)> = vec![
+    type Boxed<'a> = Box<dyn Fn(&mut Vec<v1::PcrValue>) + 'a>;
+    let changes: Vec<(Refusal, &str, Boxed<'_>)> = vec![
         (Refusal::NOT_AUTHENTIC, OTHER, Box::new(Vec::clear)),
         (
             Refusal::NOT_AUTHENTIC,

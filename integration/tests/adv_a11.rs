@@ -9,6 +9,9 @@ use holdfast_proto::grpc::v1;
 use holdfast_proto::tpm::templates::AkAlg;
 use holdfast_proto::tpm::{Digest, HashAlg, Signature};
 
+/// One thing changed.
+type Change<T> = fn(&mut T);
+
 /// Order of the group of P-256 (SP 800-186 §3.2.1.3).
 const N: [u8; 32] = [
     0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
@@ -82,7 +85,7 @@ async fn adv_a11_not_a_signature_structure() -> Result<()> {
     let scene = Scene::new()?;
     let mut attacks = Attacks::on(&scene).await?;
     for place in PLACES {
-        let cases: [(&str, fn(&mut Vec<u8>)); 9] = [
+        let cases: [(&str, Change<Vec<u8>>); 9] = [
             ("TPMT_SIGNATURE.sigAlg: input ends", Vec::clear),
             // TPM_ALG_NULL, which has no body: alg none of the TPM's world.
             ("TPMT_SIGNATURE.sigAlg: unsupported value 0x10", |b| {
@@ -178,7 +181,7 @@ async fn adv_a11_rsapss() -> Result<()> {
 async fn adv_a11_claims_signature() -> Result<()> {
     let scene = Scene::new()?;
     let mut attacks = Attacks::on(&scene).await?;
-    let cases: [(Refusal, &str, fn(&mut [u8])); 6] = [
+    let cases: [(Refusal, &str, Change<[u8]>); 6] = [
         (
             Refusal::NOT_AUTHENTIC,
             "claims' signature: r or s is zero",

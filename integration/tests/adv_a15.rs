@@ -8,6 +8,9 @@ use holdfast_integration::scene::{PURPOSES, sign_bytes};
 use holdfast_integration::{Attacks, ReadyEnrolment, Refusal, Scene};
 use holdfast_proto::claims::{Claims, Purpose, Ueid};
 
+/// One thing changed.
+type Change<T> = fn(&mut T);
+
 // As in docs/claims.cddl.
 const IAT: i64 = 6;
 const EAT_NONCE: i64 = 10;
@@ -203,7 +206,7 @@ async fn adv_a15_digests_that_bind() -> Result<()> {
     const LOG: &str = "claims do not hold the digest of the boot log";
     let scene = Scene::new()?;
     let mut attacks = Attacks::on(&scene).await?;
-    let bound: [(&str, fn(&mut Claims)); 6] = [
+    let bound: [(&str, Change<Claims>); 6] = [
         ("claims are bound to another TLS connection", |c| {
             c.exporter[0] ^= 1
         }),
@@ -371,7 +374,7 @@ async fn adv_a15_numbers_and_texts_out_of_range() -> Result<()> {
 async fn adv_a15_in_a_reattestation() -> Result<()> {
     let scene = Scene::new()?;
     let enrolled = scene.enrol().await?;
-    let cases: [(Refusal, &str, fn(&mut Claims)); 5] = [
+    let cases: [(Refusal, &str, Change<Claims>); 5] = [
         (Refusal::STALE, "claims hold another nonce", |c| {
             c.nonce = [7; 32]
         }),
