@@ -127,7 +127,9 @@ async fn shared(home: &Home, config: &Config, store: Arc<dyn Store>) -> Result<S
     );
     let accepted_eks = config.accepted_eks()?;
     if !accepted_eks.is_one_per_tpm() {
-        warn!("several EK templates are accepted: a TPM that is admitted twice can be two gateways");
+        warn!(
+            "several EK templates are accepted: a TPM that is admitted twice can be two gateways"
+        );
     }
     let verifier = Verifier::new(Settings {
         anchors: build_anchors(&anchors)?,
@@ -216,9 +218,7 @@ fn start_log(log: &LogConfig) -> Result<(), Failure> {
         .with_env_filter(filter)
         .with_writer(io::stderr);
     let started = match log.format {
-        LogFormat::Text => builder
-            .with_ansi(io::stderr().is_terminal())
-            .try_init(),
+        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
     started.map_err(|e| Failure::Refused(anyhow!("cannot log: {e}")))
