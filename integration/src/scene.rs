@@ -53,7 +53,7 @@ impl Scene {
         gateway: impl FnOnce(&mut SimOptions),
         configuration: impl FnOnce(String) -> String,
     ) -> Result<Self> {
-        let deployment = Deployment::start_with(|text| configuration(many_challenges(text)))?;
+        let deployment = Deployment::start_with(|text| configuration(for_tests(text)))?;
         let gateway = boot(&deployment, "gateway", gateway)?;
         let described = gateway.sim().describe();
         deployment.import_endorsements(&[&described.vendor_root])?;
@@ -161,7 +161,8 @@ impl Scene {
             .collect();
         ensure!(
             refusals.iter().any(|line| line.contains(cause)),
-            "expected {cause:?} as the cause, the log has {refusals:#?}"
+            "expected {cause:?} as the cause, the log has {refusals:#?} of {}",
+            &log[before..]
         );
         Ok(done)
     }
@@ -585,13 +586,23 @@ pub const PURPOSES: [Purpose; 4] = [
     Purpose::Renew,
 ];
 
-fn many_challenges(configuration: String) -> String {
-    let default = "challenges_per_minute_per_ek = 12\n";
-    assert!(
-        configuration.contains(default),
-        "config.toml has changed:\n{configuration}"
-    );
-    configuration.replace(default, "challenges_per_minute_per_ek = 1000\n")
+/// Many exchanges of one gateway in a minute, and every kind of EK.
+fn for_tests(configuration: String) -> String {
+    [
+        (
+            "challenges_per_minute_per_ek = 12\n",
+            "challenges_per_minute_per_ek = 1000\n",
+        ),
+        (
+            "accepted_eks = [\"L-2\"]\n",
+            "accepted_eks = [\"L-1\", \"L-2\", \"H-1\", \"H-2\", \"H-3\", \"H-6\"]\n",
+        ),
+    ]
+    .into_iter()
+    .fold(configuration, |text, (default, wanted)| {
+        assert!(text.contains(default), "config.toml has changed:\n{text}");
+        text.replace(default, wanted)
+    })
 }
 
 fn boot(

@@ -213,7 +213,7 @@ fn next_step_of(status: &Status) -> &'static str {
     match (kind, status.code()) {
         (Some("not-admitted"), _) => "get a new bundle from the verifier's owner: token create",
         (Some("not-endorsed"), _) => {
-            "the verifier's owner imports the TPM vendor's certificates (endorsement import); doctor shows what this TPM has"
+            "the verifier's owner imports the TPM vendor's certificates (endorsement import), or accepts this kind of EK (accepted_eks in config.toml); doctor shows what this TPM has"
         }
         (Some("blocked"), _) => {
             "ask the verifier's owner: gateway show ID; after a resume, holdfast-attester recover"

@@ -10,7 +10,7 @@ use holdfast_proto::claims::Purpose;
 use holdfast_proto::grpc::v1;
 use holdfast_proto::tpm::{EccCurve, HashAlg, PcrSelection, PcrSet, Public, Signature};
 use holdfast_verifier::appraisal::Policy;
-use holdfast_verifier::endorsement::Anchors;
+use holdfast_verifier::endorsement::{AcceptedEks, Anchors};
 use holdfast_verifier::exchange::{
     Admission, AdmissionBasis, ChallengeCandidate, ChannelBinding, Class, EnrolCandidate,
     EnrolledGateway, EnrolmentPurpose, GatewayRecord, Settings, UnixTime, Verifier,
@@ -52,6 +52,7 @@ impl Stand {
         };
         let verifier = Verifier::new(Settings {
             anchors: Anchors::new(vec![der(&vendor)?], Vec::new())?,
+            accepted_eks: AcceptedEks::default(),
             sealer: ChallengeSealer::new([1; 32]),
             policy: Policy::standard()?,
             selection: selection_required,

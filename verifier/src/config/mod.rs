@@ -17,8 +17,10 @@ use figment::{
     Figment,
     providers::{Env, Format as _, Toml},
 };
-use holdfast_proto::tpm::{HashAlg, PcrSelection, PcrSet};
+use holdfast_proto::tpm::{HashAlg, PcrSelection, PcrSet, templates::EkTemplate};
 use serde::Deserialize;
+
+use crate::endorsement::AcceptedEks;
 
 pub use home::{Home, HomeError};
 pub use policy_root::{policy_root_name, policy_root_spki};
@@ -62,6 +64,8 @@ pub struct Config {
     pub server_names: Vec<String>,
     /// Indices of the SHA-256 PCRs that every quote must cover, exactly.
     pub pcr_selection: Vec<u32>,
+    /// Labels of the EK templates that may enrol (EK Credential Profile).
+    pub accepted_eks: Vec<String>,
     /// How long a challenge may be answered, in seconds.
     pub challenge_seconds: u32,
     /// LDevIDs.
@@ -132,6 +136,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 7443)),
             server_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             pcr_selection: DEFAULT_PCRS.to_vec(),
+            accepted_eks: vec![AcceptedEks::DEFAULT.label().to_owned()],
             challenge_seconds: 300,
             ldevid: LdevidConfig::default(),
             limits: LimitsConfig::default(),
@@ -235,6 +240,31 @@ impl Config {
         })
     }
 
+    /// The EK templates that may enrol.
+    ///
+    /// # Errors
+    /// [`ConfigError::OutOfRange`] for none, or a label that is no template's.
+    pub fn accepted_eks(&self) -> Result<AcceptedEks, ConfigError> {
+        let out_of_range = || ConfigError::OutOfRange {
+            key: "accepted_eks",
+            value: format!("{:?}", self.accepted_eks),
+            rule: "name at least one EK template of L-1, L-2, H-1, H-2, H-3, H-6",
+        };
+        if self.accepted_eks.is_empty() {
+            return Err(out_of_range());
+        }
+        self.accepted_eks
+            .iter()
+            .map(|label| {
+                EkTemplate::ALL
+                    .into_iter()
+                    .find(|template| template.label() == label)
+                    .ok_or_else(out_of_range)
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map(AcceptedEks::new)
+    }
+
     fn in_range(self) -> Result<Self, ConfigError> {
         let ranges: [(
             &'static str,
@@ -320,15 +350,17 @@ impl Config {
             });
         }
         self.pcr_selection()?;
+        self.accepted_eks()?;
         Ok(self)
     }
 }
 
 /// Tables and top-level keys that a variable may set.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 8] = [
     "listen",
     "server_names",
     "pcr_selection",
+    "accepted_eks",
     "challenge_seconds",
     "ldevid",
     "limits",

@@ -10,6 +10,7 @@ pub fn sample(config: &Config) -> String {
         listen,
         server_names,
         pcr_selection,
+        accepted_eks,
         challenge_seconds,
         ldevid,
         limits,
@@ -40,6 +41,12 @@ server_names = [{names}]
 # SHA-256 PCRs that every quote must cover, exactly. 16 and 23 are refused:
 # they can be reset without a reboot.
 pcr_selection = {pcr_selection:?}
+
+# EK templates that may enrol (TCG EK Credential Profile): L-1 and H-1 RSA 2048,
+# L-2 and H-2 ECC P-256, H-3 ECC P-384, H-6 RSA 3072. A TPM may hold one EK of
+# each, and nothing shows that two are of one TPM: with more than one kind here,
+# a machine that is admitted twice can be two gateways.
+accepted_eks = {accepted_eks:?}
 
 # How long a challenge may be answered, in seconds (10 to 3600).
 challenge_seconds = {challenge_seconds}

@@ -40,6 +40,26 @@ fn unknown_key_is_refused_by_name() {
 }
 
 #[test]
+fn no_or_an_unknown_ek_template_is_refused_and_one_is_the_default() {
+    for bad in ["[]", "[\"L-9\"]", "[\"L-2\", \"rsa2048\"]"] {
+        let error = Config::from_toml(&format!("accepted_eks = {bad}")).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                ConfigError::OutOfRange {
+                    key: "accepted_eks",
+                    ..
+                }
+            ),
+            "{bad}"
+        );
+    }
+    assert!(Config::default().accepted_eks().unwrap().is_one_per_tpm());
+    let several = Config::from_toml("accepted_eks = [\"L-1\", \"H-6\"]").unwrap();
+    assert!(!several.accepted_eks().unwrap().is_one_per_tpm());
+}
+
+#[test]
 fn resettable_unknown_repeated_or_no_pcr_is_refused() {
     for bad in ["[0, 16]", "[23]", "[24]", "[1, 1]", "[]"] {
         let error = Config::from_toml(&format!("pcr_selection = {bad}")).unwrap_err();

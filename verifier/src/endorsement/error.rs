@@ -54,6 +54,14 @@ pub enum EndorsementError {
     /// the key is certified, so the rest must be what we know.
     #[error("the EK's public area equals no known EK template")]
     NotATemplate,
+    /// The owner does not take EKs of this template (ADVERSARY A18).
+    #[error("the EK is of template {got}; accepted_eks in config.toml takes {accepted}")]
+    KindNotAccepted {
+        /// Label of its template.
+        got: &'static str,
+        /// Labels of those that are accepted.
+        accepted: String,
+    },
     /// RSA modulus of another size than the template's, or even; or an EC
     /// coordinate that is empty or over-long.
     #[error("the EK's key is malformed")]

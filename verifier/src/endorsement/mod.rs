@@ -2,6 +2,7 @@
 //! In: DER certificates, trust anchors, a time. Out: [`EndorsedEk`], or why
 //! not.
 
+mod accepted;
 mod anchors;
 mod certificate;
 mod chain;
@@ -13,6 +14,7 @@ mod oid;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use accepted::AcceptedEks;
 pub use anchors::{Anchors, CertificateFacts, EndorsedEk};
 pub use chain::EkChain;
 pub use ek::EkPublic;

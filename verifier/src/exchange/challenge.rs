@@ -167,7 +167,7 @@ impl Verifier {
             ldevid,
         } = candidate.keys;
         let gateway = *ek.gateway_id();
-        let endorsed = self.anchors().endorse(&chain, ek, now)?;
+        let endorsed = self.endorse(&chain, ek, now)?;
         let pending = PendingActivation::new(endorsed, ak);
         let (credential, secret_sha256) = pending.make_credential(rng)?;
         let nonce = random_32(rng)?;

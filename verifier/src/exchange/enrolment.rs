@@ -160,7 +160,7 @@ impl OpenedEnrolment {
         let token_id = answered.token_id();
         let expires = answered.challenge().expires;
         let ek_chain_sha256 = chain.sha256();
-        let endorsed = verifier.anchors().endorse(&chain, ek, now)?;
+        let endorsed = verifier.endorse(&chain, ek, now)?;
         let activated = PendingActivation::new(endorsed, ak).complete(answered)?;
         let ek_public = activated.ek().clone();
         let evidence = verify_enrolment(evidence, &certification, ldevid, activated, channel, now)?;

@@ -33,7 +33,11 @@ pub use enrolment::{
 };
 pub use error::{ExchangeError, Kind};
 
-use crate::{appraisal::Policy, endorsement::Anchors, freshness::ChallengeSealer};
+use crate::{
+    appraisal::Policy,
+    endorsement::{AcceptedEks, Anchors, EkChain, EkPublic, EndorsedEk, EndorsementError},
+    freshness::ChallengeSealer,
+};
 pub use crate::{
     freshness::{Admission, AdmissionBasis, Class, EnrolmentPurpose, TokenId},
     time::UnixTime,
@@ -44,6 +48,8 @@ pub use crate::{
 pub struct Settings {
     /// Vendor roots and intermediates.
     pub anchors: Anchors,
+    /// EK templates that may enrol.
+    pub accepted_eks: AcceptedEks,
     /// Holds the token key.
     pub sealer: ChallengeSealer,
     /// Compiled appraisal policy.
@@ -55,6 +61,7 @@ pub struct Settings {
 /// The Verifier (RFC 9334 §4.1) without its shell. Shared by all requests.
 pub struct Verifier {
     anchors: RwLock<Arc<Anchors>>,
+    accepted_eks: AcceptedEks,
     sealer: ChallengeSealer,
     policy: Policy,
     selection: PcrSelection,
@@ -66,12 +73,14 @@ impl Verifier {
     pub fn new(settings: Settings) -> Self {
         let Settings {
             anchors,
+            accepted_eks,
             sealer,
             policy,
             selection,
         } = settings;
         Self {
             anchors: RwLock::new(Arc::new(anchors)),
+            accepted_eks,
             sealer,
             policy,
             selection,
@@ -98,6 +107,17 @@ impl Verifier {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// In both steps of enrolment: of an accepted kind, then by whom certified.
+    fn endorse(
+        &self,
+        chain: &EkChain,
+        ek: EkPublic,
+        now: UnixTime,
+    ) -> Result<EndorsedEk, EndorsementError> {
+        self.accepted_eks.expect(&ek)?;
+        self.anchors().endorse(chain, ek, now)
     }
 
     fn anchors(&self) -> Arc<Anchors> {

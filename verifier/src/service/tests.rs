@@ -125,6 +125,7 @@ impl TestServer {
         let number = |n| NonZeroU32::new(n).unwrap();
         let shared = Arc::new(Shared {
             verifier: Verifier::new(Settings {
+                accepted_eks: crate::endorsement::AcceptedEks::default(),
                 anchors: Anchors::new(Vec::new(), Vec::new()).unwrap(),
                 sealer: ChallengeSealer::new([7; 32]),
                 policy: Policy::standard().unwrap(),

@@ -145,6 +145,7 @@ fn adv_a02_token_of_another_verifier_and_expired() {
     let request = world.answer(purpose, &chain, &challenge, &mut honest);
     let other = Verifier::new(Settings {
         anchors: world.vendor.anchors(),
+        accepted_eks: AcceptedEks::new(EkTemplate::ALL),
         sealer: ChallengeSealer::new([8; 32]),
         policy: Policy::standard().unwrap(),
         selection: selection(),
@@ -770,6 +771,7 @@ fn a_new_policy_needs_a_new_challenge() {
     let policy = format!("{}\n# another", crate::appraisal::DEFAULT_POLICY);
     let replaced = Verifier::new(Settings {
         anchors: world.vendor.anchors(),
+        accepted_eks: AcceptedEks::new(EkTemplate::ALL),
         sealer: ChallengeSealer::new([7; 32]),
         policy: Policy::compile(&policy).unwrap(),
         selection: selection(),
@@ -778,6 +780,38 @@ fn a_new_policy_needs_a_new_challenge() {
         world,
         replaced.open(EnrolCandidate::parse(&request).unwrap(), purpose, NOW),
         ExchangeError::PolicyChanged
+    );
+}
+
+/// In step 1, and again in step 2: the owner may have narrowed it meanwhile.
+#[test]
+fn adv_a18_ek_of_a_kind_that_is_not_accepted() {
+    let world = world();
+    let (purpose, chain) = (EnrolmentPurpose::Enrol, world.chain());
+    let challenge = world.challenge(purpose, &chain);
+    let request = world.answer(purpose, &chain, &challenge, &mut honest);
+    let own = EkTemplate::matching(&world.tpm.ek_public).unwrap();
+    let narrowed = Verifier::new(Settings {
+        anchors: world.vendor.anchors(),
+        accepted_eks: AcceptedEks::new(EkTemplate::ALL.into_iter().filter(|t| *t != own)),
+        sealer: ChallengeSealer::new([7; 32]),
+        policy: Policy::standard().unwrap(),
+        selection: selection(),
+    });
+    let candidate = ChallengeCandidate::parse(&world.request(&chain)).unwrap();
+    let rng = SystemRandom::new();
+    refused!(
+        world,
+        narrowed.challenge(candidate, purpose, admission(), NOW, &rng),
+        Endorsement(EndorsementError::KindNotAccepted { .. })
+    );
+    let opened = narrowed
+        .open(EnrolCandidate::parse(&request).unwrap(), purpose, NOW)
+        .unwrap();
+    refused!(
+        world,
+        opened.verify(&narrowed, &ChannelBinding::new(EXPORTER), NOW),
+        Endorsement(EndorsementError::KindNotAccepted { .. })
     );
 }
 

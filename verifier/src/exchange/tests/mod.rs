@@ -6,7 +6,11 @@ mod attest;
 mod enrol;
 mod issue;
 
-use holdfast_proto::{claims::Purpose, grpc::v1, tpm::templates::AkAlg};
+use holdfast_proto::{
+    claims::Purpose,
+    grpc::v1,
+    tpm::templates::{AkAlg, EkTemplate},
+};
 use ring::rand::SystemRandom;
 
 use super::*;
@@ -129,6 +133,7 @@ impl World {
 fn verifier(vendor: &Vendor) -> Verifier {
     Verifier::new(Settings {
         anchors: vendor.anchors(),
+        accepted_eks: AcceptedEks::new(EkTemplate::ALL),
         sealer: ChallengeSealer::new([7; 32]),
         policy: Policy::standard().unwrap(),
         selection: selection(),
