@@ -7,8 +7,8 @@ use holdfast_proto::tpm::HashAlg;
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     if let Ok(log) = BootLog::parse(input) {
         for bank in HashAlg::ALL {
-            let facts: Vec<_> = log.facts(bank).collect();
-            let _ = format!("{:?} {facts:?} {:?}", log.replay(bank), log.findings(bank));
+            let facts = log.facts(bank).filter(|fact| fact.proven).count();
+            std::hint::black_box((facts, log.replay(bank), log.findings(bank)));
         }
     }
 });
