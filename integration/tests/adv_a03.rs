@@ -169,7 +169,7 @@ async fn adv_a03_another_gateways_ek_with_ones_own_ak() -> Result<()> {
     attack.request.ek_public = ask.ek_public;
     attack.request.ek_certificate_chain = ask.ek_certificate_chain;
     attack.recollect(|_| {})?;
-    let refused = scene.assert_refused(attack, Refusal::STALE);
+    let refused = scene.assert_refused(attack, Refusal::NOT_AUTHENTIC);
     scene
         .because("the activated secret is wrong", refused)
         .await

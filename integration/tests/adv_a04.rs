@@ -9,7 +9,7 @@ async fn adv_a04_wrong_secret() -> Result<()> {
     let scene = Scene::new()?;
     let mut attack = scene.ready_to_enrol().await?;
     attack.request.activated_secret[31] ^= 1;
-    scene.assert_refused(attack, Refusal::STALE).await
+    scene.assert_refused(attack, Refusal::NOT_AUTHENTIC).await
 }
 
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn adv_a04_secret_of_another_length() -> Result<()> {
     ] {
         let mut attack = scene.ready_to_enrol().await?;
         change(&mut attack.request.activated_secret);
-        scene.assert_refused(attack, Refusal::STALE).await?;
+        scene.assert_refused(attack, Refusal::NOT_AUTHENTIC).await?;
     }
     Ok(())
 }
@@ -34,5 +34,5 @@ async fn adv_a04_secret_of_an_earlier_challenge() -> Result<()> {
     let earlier = scene.ready_to_enrol().await?;
     let mut attack = scene.ready_to_enrol().await?;
     attack.request.activated_secret = earlier.request.activated_secret;
-    scene.assert_refused(attack, Refusal::STALE).await
+    scene.assert_refused(attack, Refusal::NOT_AUTHENTIC).await
 }

@@ -8,7 +8,7 @@ use holdfast_proto::binding::certify_extra_data;
 use holdfast_proto::claims::{self, Claims, CoseAlg, SignedClaims};
 use holdfast_proto::grpc::v1;
 use holdfast_proto::tpm::templates::ldevid_template;
-use holdfast_proto::tpm::{HashAlg, Name, ObjectAttributes, Public, Unique};
+use holdfast_proto::tpm::{Attest, HashAlg, Name, ObjectAttributes, Public, Unique};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 
@@ -142,6 +142,69 @@ async fn adv_a08_certified_by_another_ak() -> Result<()> {
     attacks.then_the_good_run().await
 }
 
+/// The certification as it should be, and a signature by another key: by the
+/// LDevID key itself, which signs whatever it is given, and by another AK. And
+/// the good one, changed after the claims were made.
+#[tokio::test]
+async fn adv_a08_forged_certification() -> Result<()> {
+    let scene = Scene::new()?;
+    let donor = scene.ready_to_enrol().await?;
+    let mut attacks = Attacks::on(&scene).await?;
+    let invalid = "certification's signature: does not verify";
+    attacks
+        .refused(Refusal::NOT_AUTHENTIC, invalid, |ready| {
+            let forged = certification(ready)?;
+            let digest = sha256(&forged.attest);
+            let keys = ready.enrolment.keys().clone();
+            let signature = ready.tpm().sign(&keys.ldevid, digest)?.encode();
+            certification(ready)?.signature = signature;
+            bind_certification(ready)
+        })
+        .await?;
+    attacks
+        .refused(Refusal::NOT_AUTHENTIC, invalid, |ready| {
+            let (ak, ldevid) = names(ready);
+            let extra_data = certify_extra_data(&ready.nonce()?, &ak, &ldevid);
+            let keys = ready.enrolment.keys().clone();
+            let other = &donor.enrolment.keys().ak;
+            let by_other = ready.tpm().certify(&keys.ldevid, other, extra_data)?;
+            let good = certification(ready)?;
+            let mut attest = Attest::parse(&by_other.attest)?;
+            attest.qualified_signer = Attest::parse(&good.attest)?.qualified_signer;
+            good.attest = attest.encode();
+            good.signature = by_other.signature;
+            bind_certification(ready)
+        })
+        .await?;
+    attacks
+        .refused(Refusal::NOT_AUTHENTIC, invalid, |ready| {
+            let last = certification(ready)?
+                .signature
+                .last_mut()
+                .context("signature")?;
+            *last ^= 1;
+            Ok(())
+        })
+        .await?;
+    attacks
+        .refused(
+            Refusal::NOT_AUTHENTIC,
+            "claims do not hold the digest of the certification",
+            |ready| {
+                let (ak, ldevid) = names(ready);
+                let extra_data = certify_extra_data(&ready.nonce()?, &ak, &ldevid);
+                let keys = ready.enrolment.keys().clone();
+                let again = ready.tpm().certify(&keys.ldevid, &keys.ak, extra_data)?;
+                let good = certification(ready)?;
+                good.attest = again.attest;
+                good.signature = again.signature;
+                Ok(())
+            },
+        )
+        .await?;
+    attacks.then_the_good_run().await
+}
+
 /// A key made by software, whose area claims all that it should. It signs its
 /// claims well; what it cannot have is a certification of its Name.
 #[tokio::test]
@@ -223,6 +286,14 @@ async fn adv_a08_area_substituted_after_certification() -> Result<()> {
         })
         .await?;
     attacks.then_the_good_run().await
+}
+
+fn certification(ready: &mut ReadyEnrolment) -> Result<&mut v1::KeyCertification> {
+    ready
+        .request
+        .ldevid_certification
+        .as_mut()
+        .context("certification")
 }
 
 fn names(ready: &ReadyEnrolment) -> (Name, Name) {

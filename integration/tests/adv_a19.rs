@@ -2,12 +2,12 @@
 //! the LDevID of one gateway used for another. (Roles of people come with the
 //! admin door over mTLS; here the admin service is not on the wire at all.)
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use holdfast_attester::attestation;
-use holdfast_attester::client::{Connection, Identity, Trust, connect};
-use holdfast_attester::state::{Enrolled, Server};
+use holdfast_attester::client::{ClientError, Connection, Identity, connect_to};
+use holdfast_attester::state::Enrolled;
 use holdfast_integration::scene::{dial, enrol, ready_to_attest};
 use holdfast_integration::{Gateway, Refusal, Scene, oracle};
 use holdfast_proto::grpc::v1;
@@ -150,30 +150,34 @@ async fn adv_a19_every_rpc_by_every_identity() -> Result<()> {
     .await
 }
 
-/// The right key, certified by somebody else: it does not get past TLS.
+/// The right key, certified by somebody else: it does not get past TLS. Nor
+/// does an LDevID of the owner's own CA that has expired.
 #[tokio::test]
-async fn adv_a19_certificate_of_another_ca() -> Result<()> {
+async fn adv_a19_certificate_of_another_ca_or_expired() -> Result<()> {
     let scene = Scene::new()?;
     let enrolled = scene.enrol().await?;
-    let forged = foreign_certificate(scene.deployment.scratch(), &enrolled)?;
-    let identity = Identity::new(scene.gateway.tpm(), &enrolled.keys.ldevid, &[forged]);
-    let Server {
-        address,
-        name,
-        ca_der,
-    } = enrolled.server.clone();
-    let trust = Trust {
-        server_name: name,
-        ca_der,
-    };
-    // TLS 1.3: the client may learn of the refusal with its first call only.
-    if let Ok(connection) = connect(&address, &trust, Some(&identity)).await {
-        for (call, answer) in every_rpc(&connection).await {
-            ensure!(
-                answer.is_err(),
-                "{call} was answered to a certificate of another CA"
-            );
-        }
+    let issuer = Issuer::foreign(scene.deployment.scratch())?;
+    let foreign = issuer.certify(&enrolled, "1")?;
+    let expired = Issuer::own(&scene).certify(&enrolled, "-1")?;
+    for (who, leaf, alert) in [
+        ("another CA", foreign, "UnknownCA"),
+        ("an expired certificate", expired, "CertificateExpired"),
+    ] {
+        let chain = [vec![leaf], enrolled.ldevid_chain[1..].to_vec()].concat();
+        // TLS 1.3: the client may learn of the refusal with its first call only.
+        let refused = match connect_as(&scene, &enrolled, &chain).await {
+            Err(error) => error.to_string(),
+            Ok(connection) => {
+                let answers = every_rpc(&connection).await;
+                ensure!(
+                    answers.iter().all(|(_, a)| a.is_err()),
+                    "{who}: {answers:?}"
+                );
+                let gone = Status::unavailable("the connection ended");
+                connection.failed("GetStatus", gone).to_string()
+            }
+        };
+        ensure!(refused.contains(alert), "{who}: {refused}");
     }
     table(
         "the LDevID itself",
@@ -183,30 +187,102 @@ async fn adv_a19_certificate_of_another_ca() -> Result<()> {
     .await
 }
 
-/// A self-signed CA's certificate for the LDevID key, by OpenSSL.
-fn foreign_certificate(folder: &Path, enrolled: &Enrolled) -> Result<Vec<u8>> {
-    let path = |name: &str| folder.join(name).display().to_string();
-    let spki = enrolled.keys.ldevid.public().to_spki_der()?;
-    std::fs::write(path("ldevid.spki"), spki)?;
-    let run = |arguments: &str| oracle::run("openssl", arguments.split_whitespace());
-    let (spki, key) = (path("ldevid.spki"), path("ldevid.spki.pem"));
-    run(&format!(
-        "pkey -pubin -inform DER -in {spki} -pubout -out {key}"
-    ))?;
-    let (ca, ca_key) = (path("foreign.pem"), path("foreign.key"));
-    run(&format!(
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=foreign \
-         -keyout {ca_key} -out {ca}"
-    ))?;
-    let (csr, leaf) = (path("foreign.csr"), path("forged.der"));
-    run(&format!(
-        "req -new -key {ca_key} -subj /CN=gateway -out {csr}"
-    ))?;
-    run(&format!(
-        "x509 -req -in {csr} -CA {ca} -CAkey {ca_key} -force_pubkey {key} -days 1 \
-         -outform DER -out {leaf}"
-    ))?;
-    Ok(std::fs::read(leaf)?)
+/// Issued by the owner's own CA for the right key, in time, and never recorded:
+/// what a thief of the issuing key would make. TLS lets it in; no call does.
+#[tokio::test]
+async fn adv_a19_certificate_that_was_never_recorded() -> Result<()> {
+    let scene = Scene::new()?;
+    let enrolled = scene.enrol().await?;
+    let leaf = Issuer::own(&scene).certify(&enrolled, "1")?;
+    let chain = [vec![leaf], enrolled.ldevid_chain[1..].to_vec()].concat();
+    table(
+        "a certificate that was never recorded",
+        &connect_as(&scene, &enrolled, &chain).await?,
+        Some(Refusal::LDEVID_NOT_GOOD),
+    )
+    .await?;
+    table(
+        "the LDevID itself",
+        &as_gateway(&scene.gateway, &enrolled).await?,
+        None,
+    )
+    .await
+}
+
+/// Mutual TLS with the gateway's LDevID key and this chain.
+async fn connect_as(
+    scene: &Scene,
+    enrolled: &Enrolled,
+    chain: &[Vec<u8>],
+) -> Result<Connection, ClientError> {
+    let identity = Identity::new(scene.gateway.tpm(), &enrolled.keys.ldevid, chain);
+    connect_to(&enrolled.server, Some(&identity)).await
+}
+
+/// A CA at OpenSSL's hand.
+struct Issuer {
+    folder: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Issuer {
+    /// Nobody's.
+    fn foreign(folder: &Path) -> Result<Self> {
+        let issuer = Self {
+            folder: folder.to_owned(),
+            certificate: folder.join("foreign.pem"),
+            key: folder.join("foreign.key"),
+        };
+        openssl(&format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=foreign \
+             -keyout {} -out {}",
+            issuer.key.display(),
+            issuer.certificate.display()
+        ))?;
+        Ok(issuer)
+    }
+
+    /// The owner's, out of the verifier's directory.
+    fn own(scene: &Scene) -> Self {
+        Self {
+            folder: scene.deployment.scratch().to_owned(),
+            certificate: scene.deployment.dir().join("issuing-ca.pem"),
+            key: scene.deployment.dir().join("issuing-ca.key.pem"),
+        }
+    }
+
+    /// A certificate for the LDevID key that ends `days` from now; DER.
+    fn certify(&self, enrolled: &Enrolled, days: &str) -> Result<Vec<u8>> {
+        let path = |name: &str| self.folder.join(name).display().to_string();
+        std::fs::write(
+            path("ldevid.spki"),
+            enrolled.keys.ldevid.public().to_spki_der()?,
+        )?;
+        std::fs::write(
+            path("ldevid.ext"),
+            "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n\
+             extendedKeyUsage=clientAuth\n",
+        )?;
+        let (spki, key) = (path("ldevid.spki"), path("ldevid.spki.pem"));
+        openssl(&format!(
+            "pkey -pubin -inform DER -in {spki} -pubout -out {key}"
+        ))?;
+        let (ca, ca_key) = (self.certificate.display(), self.key.display());
+        let (csr, leaf, ext) = (path("ldevid.csr"), path("leaf.der"), path("ldevid.ext"));
+        openssl(&format!(
+            "req -new -key {ca_key} -subj /CN=gateway -out {csr}"
+        ))?;
+        openssl(&format!(
+            "x509 -req -in {csr} -CA {ca} -CAkey {ca_key} -force_pubkey {key} -days {days} \
+             -set_serial 77 -extfile {ext} -outform DER -out {leaf}"
+        ))?;
+        Ok(std::fs::read(leaf)?)
+    }
+}
+
+fn openssl(arguments: &str) -> Result<()> {
+    oracle::run("openssl", arguments.split_whitespace()).map(drop)
 }
 
 /// A's connection carries what is B's: B's token with B's evidence, and B's

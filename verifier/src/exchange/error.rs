@@ -62,6 +62,8 @@ impl ExchangeError {
             Self::Endorsement(e) if e.is_malformed() => Kind::InvalidRequest,
             Self::Endorsement(_) => Kind::NotEndorsed,
             Self::Freshness(e) if e.is_internal() => Kind::Internal,
+            // The TPM of that EK and AK did not answer (A04).
+            Self::Freshness(FreshnessError::WrongSecret) => Kind::NotAuthentic,
             Self::Freshness(_) => Kind::Stale,
             Self::Verification(e) if e.is_internal() => Kind::Internal,
             // Evidence for another challenge (A01): a new one helps.
