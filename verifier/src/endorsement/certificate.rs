@@ -19,6 +19,7 @@ pub(super) struct Certificate<'a> {
     pub(super) issuer: &'a [u8],
     /// Whole DER of the subject's Name.
     pub(super) subject: &'a [u8],
+    pub(super) not_before: UnixTime,
     pub(super) not_after: UnixTime,
     pub(super) key: SubjectKey<'a>,
     extensions: Vec<Extension<'a>>,
@@ -92,7 +93,7 @@ impl<'a> Certificate<'a> {
             .expect(der::SEQUENCE)
             .map_err(malformed("issuer"))?
             .whole;
-        let not_after = validity(&mut tbs).map_err(malformed("validity"))?;
+        let (not_before, not_after) = validity(&mut tbs).map_err(malformed("validity"))?;
         let subject = tbs
             .expect(der::SEQUENCE)
             .map_err(malformed("subject"))?
@@ -109,6 +110,7 @@ impl<'a> Certificate<'a> {
             signature_oid: signature_oid.content,
             issuer,
             subject,
+            not_before,
             not_after,
             key,
             extensions,
@@ -229,7 +231,7 @@ impl SubjectKey<'_> {
     }
 }
 
-fn subject_key<'a>(tbs: &mut Reader<'a>) -> Result<SubjectKey<'a>, NotDer> {
+pub(super) fn subject_key<'a>(tbs: &mut Reader<'a>) -> Result<SubjectKey<'a>, NotDer> {
     let mut info = tbs.enter(der::SEQUENCE)?;
     let mut algorithm = info.enter(der::SEQUENCE)?;
     let key = der::whole_octets(info.expect(der::BIT_STRING)?.content)?;
@@ -289,13 +291,13 @@ fn extensions<'a>(tbs: &mut Reader<'a>) -> Result<Vec<Extension<'a>>, NotDer> {
     Ok(extensions)
 }
 
-/// notAfter. Both ends are webpki's to judge.
-fn validity(tbs: &mut Reader<'_>) -> Result<UnixTime, NotDer> {
+/// notBefore and notAfter. Both are webpki's to judge.
+fn validity(tbs: &mut Reader<'_>) -> Result<(UnixTime, UnixTime), NotDer> {
     let mut validity = tbs.enter(der::SEQUENCE)?;
-    time(&validity.next()?)?;
+    let not_before = time(&validity.next()?)?;
     let not_after = time(&validity.next()?)?;
     validity.finish()?;
-    Ok(not_after)
+    Ok((not_before, not_after))
 }
 
 /// UTCTime or GeneralizedTime to the second, in Z (RFC 5280 §4.1.2.5).

@@ -62,6 +62,9 @@ pub enum EndorsementError {
         /// Labels of those that are accepted.
         accepted: String,
     },
+    /// A certified key that no TPM is known to make.
+    #[error("the key is of a kind that no TPM makes: {0}")]
+    NoTpmKey(String),
     /// RSA modulus of another size than the template's, or even; or an EC
     /// coordinate that is empty or over-long.
     #[error("the EK's key is malformed")]

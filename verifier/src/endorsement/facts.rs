@@ -72,7 +72,7 @@ impl TpmFacts {
 }
 
 /// The one value of a TPM attribute in the directoryName of a SAN.
-fn tpm_attribute(general_names: &[u8], wanted: &[u8]) -> Option<String> {
+pub(super) fn tpm_attribute(general_names: &[u8], wanted: &[u8]) -> Option<String> {
     let mut names = Reader::new(der::only(general_names, der::SEQUENCE).ok()?);
     let mut found = None;
     while !names.is_empty() {

@@ -11,6 +11,7 @@ mod ek;
 mod error;
 mod facts;
 mod oid;
+mod on_file;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -20,3 +21,4 @@ pub use chain::EkChain;
 pub use ek::EkPublic;
 pub use error::{EndorsementError, Position, WeakAlg, WeakKey};
 pub use facts::TpmFacts;
+pub use on_file::{KeyMaterial, ShownCertificate, Trimmed, trim_nv_image};

@@ -4,7 +4,7 @@
 use holdfast_proto::{
     binding::Ueid,
     claims::{Claims, CoseAlg, OpenError, Purpose, SignedClaims},
-    tpm::EccCurve,
+    tpm::{EccCurve, Name, Public},
 };
 
 use super::{
@@ -38,27 +38,35 @@ pub(super) fn open(
     ldevid: &LdevidPublic,
     expected: &Expected<'_>,
 ) -> Result<Claims, VerificationError> {
+    let claims = open_signed(signed, ldevid.public(), ldevid.curve(), Some(ldevid.name()))?;
+    expected.check(claims)
+}
+
+/// Checks algorithm, kid (where the key's Name is known) and signature.
+pub(super) fn open_signed(
+    signed: SignedClaims,
+    public: &Public,
+    curve: EccCurve,
+    name: Option<&Name>,
+) -> Result<Claims, VerificationError> {
     let fits = matches!(
-        (signed.alg(), ldevid.curve()),
+        (signed.alg(), curve),
         (CoseAlg::Esp256, EccCurve::P256) | (CoseAlg::Esp384, EccCurve::P384)
     );
     if !fits {
         return Err(VerificationError::ClaimsAlg { got: signed.alg() });
     }
-    if signed.kid() != ldevid.name().as_bytes() {
+    if name.is_some_and(|name| signed.kid() != name.as_bytes()) {
         return Err(VerificationError::ClaimsKid);
     }
-    let claims = signed
-        .open(|_, message, signature| {
-            verify_fixed(ldevid.public(), ldevid.curve(), message, signature)
-        })
+    signed
+        .open(|_, message, signature| verify_fixed(public, curve, message, signature))
         .map_err(|e| match e {
             OpenError::Signature(fault) => VerificationError::ClaimsSignature(fault),
             OpenError::Claims(e) => VerificationError::Claims(e),
             // A way to fail that proto learns later is a failure all the same.
             _ => VerificationError::ClaimsSignature(SignatureFault::Invalid),
-        })?;
-    expected.check(claims)
+        })
 }
 
 impl Expected<'_> {

@@ -119,9 +119,7 @@ fn verify(
         });
     }
     let parts: Vec<&[u8]> = values.iter().map(|(_, value)| value.as_slice()).collect();
-    if ak.scheme().hash().digest(&parts).as_bytes() != pcr_digest {
-        return Err(VerificationError::PcrDigest);
-    }
+    expect_digest(ak, &parts, &pcr_digest)?;
     verify_signature(ak, &bytes, &signature).map_err(VerificationError::QuoteSignature)?;
     Ok(Quote {
         pcrs: PcrValues::new(*required, values),
@@ -130,4 +128,18 @@ fn verify(
         clock: attest.clock_info,
         firmware_version: attest.firmware_version,
     })
+}
+
+/// pcrDigest is over these values, by the hash of the AK's scheme (Part 2
+/// §10.12.1).
+pub(super) fn expect_digest(
+    ak: &AkPublic,
+    values: &[&[u8]],
+    pcr_digest: &[u8],
+) -> Result<(), VerificationError> {
+    if ak.scheme().hash().digest(values).as_bytes() == pcr_digest {
+        Ok(())
+    } else {
+        Err(VerificationError::PcrDigest)
+    }
 }
