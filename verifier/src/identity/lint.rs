@@ -178,7 +178,7 @@ pub(super) fn lint(
     Ok(())
 }
 
-fn fields(
+pub(super) fn fields(
     certificate: &Certificate,
     ca: &CaFacts,
     expected: &Expectation,
@@ -231,7 +231,7 @@ fn fields(
 
 /// (serialNumber, commonName) of a name that has just these two, each alone
 /// in its RDN and within its upper bound.
-fn subject_of(name: &Name) -> Option<(String, String)> {
+pub(super) fn subject_of(name: &Name) -> Option<(String, String)> {
     use picky_asn1_x509::AttributeTypeAndValueParameters as Value;
     let [serial, common] = name.0.0.as_slice() else {
         return None;
@@ -250,7 +250,10 @@ fn subject_of(name: &Name) -> Option<(String, String)> {
     (fits(&serial) && fits(common)).then(|| (serial, common.clone()))
 }
 
-fn subject_key(certificate: &Certificate, expected: &Expectation) -> Result<(), LintError> {
+pub(super) fn subject_key(
+    certificate: &Certificate,
+    expected: &Expectation,
+) -> Result<(), LintError> {
     let info = &certificate.tbs_certificate.subject_public_key_info;
     let granted: SubjectPublicKeyInfo = picky_asn1_der::from_bytes(&expected.subject_spki)
         .map_err(|error| LintError::Unreadable(error.to_string()))?;
@@ -286,7 +289,7 @@ const PROFILE: [(&[u32], bool); 5] = [
     (oid::SUBJECT_ALT_NAME, false),
 ];
 
-fn extensions(
+pub(super) fn extensions(
     certificate: &Certificate,
     ca: &CaFacts,
     expected: &Expectation,
@@ -379,33 +382,59 @@ struct HardwareModuleName {
 }
 
 fn subject_alt_name(names: &[GeneralName], expected: &Expectation) -> Result<(), LintError> {
-    let wrong = LintError::SubjectAltName;
-    let (module, rest) = names.split_first().ok_or(wrong.clone())?;
+    let wanted = (expected.hardware_serial.clone(), expected.spiffe_id.clone());
+    if device_names(names) == Some(wanted) {
+        Ok(())
+    } else {
+        Err(LintError::SubjectAltName)
+    }
+}
+
+/// (hwSerialNum, URI) of names that are one HardwareModuleName of a TPM 2.0
+/// and then at most one URI.
+pub(super) fn device_names(names: &[GeneralName]) -> Option<(String, Option<String>)> {
+    let (module, rest) = names.split_first()?;
     let GeneralName::OtherName(module) = module else {
-        return Err(wrong);
+        return None;
     };
     let kind: String = (&module.type_id.0).into();
-    let value: HardwareModuleName =
-        picky_asn1_der::from_bytes(&module.value.0.0).map_err(|_| wrong.clone())?;
+    let value: HardwareModuleName = picky_asn1_der::from_bytes(&module.value.0.0).ok()?;
     let hw_type: String = (&value.hw_type.0).into();
-    let uris: Option<Vec<&[u8]>> = rest
-        .iter()
-        .map(|name| match name {
-            GeneralName::Uri(uri) => Some(uri.as_bytes()),
-            _ => None,
-        })
-        .collect();
-    let wanted: Vec<&[u8]> = expected.spiffe_id.iter().map(|id| id.as_bytes()).collect();
-    let right = kind == oid::dotted(oid::HARDWARE_MODULE_NAME)
-        && hw_type == oid::dotted(oid::TPM_2_0)
-        && value.hw_serial_num.0 == expected.hardware_serial.as_bytes()
-        && uris == Some(wanted);
-    if right { Ok(()) } else { Err(wrong) }
+    if kind != oid::dotted(oid::HARDWARE_MODULE_NAME) || hw_type != oid::dotted(oid::TPM_2_0) {
+        return None;
+    }
+    let serial = String::from_utf8(value.hw_serial_num.0).ok()?;
+    let uri = match rest {
+        [] => None,
+        [GeneralName::Uri(uri)] => Some(String::from_utf8(uri.as_bytes().to_vec()).ok()?),
+        _ => return None,
+    };
+    Some((serial, uri))
 }
 
 /// webpki, as rustls will use it: a path from the leaf to a CA of the same
 /// name whose key is the throw-away one, now and not after the end.
 fn path(der: &[u8], point: &[u8], ca: &CaFacts, expected: &Expectation) -> Result<(), LintError> {
+    let spki = x509::p256_spki_content(point);
+    path_to_key(der, Some(spki), ca, expected)
+}
+
+/// The same, to the CA itself.
+pub(super) fn path_to_ca(
+    der: &[u8],
+    ca: &CaFacts,
+    expected: &Expectation,
+) -> Result<(), LintError> {
+    path_to_key(der, None, ca, expected)
+}
+
+/// `spki` is the content of the key to verify with; none stands for the CA's.
+fn path_to_key(
+    der: &[u8],
+    spki: Option<Vec<u8>>,
+    ca: &CaFacts,
+    expected: &Expectation,
+) -> Result<(), LintError> {
     let der = CertificateDer::from(der);
     let leaf =
         EndEntityCert::try_from(&der).map_err(|error| LintError::Unreadable(error.to_string()))?;
@@ -417,7 +446,10 @@ fn path(der: &[u8], point: &[u8], ca: &CaFacts, expected: &Expectation) -> Resul
         .map_err(|error| LintError::Path(error.to_string()))?;
     let anchor = TrustAnchor {
         subject: real.subject,
-        subject_public_key_info: Der::from(x509::p256_spki_content(point)),
+        subject_public_key_info: match &spki {
+            Some(spki) => Der::from(spki.as_slice()),
+            None => real.subject_public_key_info,
+        },
         name_constraints: real.name_constraints,
     };
     let algorithms: [&dyn SignatureVerificationAlgorithm; 1] = [ECDSA_P256_SHA256];

@@ -15,6 +15,7 @@ mod der;
 mod issuer;
 mod lint;
 mod oid;
+mod on_file;
 pub mod pem;
 mod profile;
 mod signer;
@@ -24,6 +25,7 @@ mod tests;
 pub use ca::{Authority, CaSettings, Initial, KeyedCertificate, SecretKey, ServerName, ca_init};
 pub use issuer::{Issuer, Ldevid, LintedCertificate};
 pub use lint::LintError;
+pub use on_file::LdevidOnFile;
 pub use profile::{
     BACKDATE_SECONDS, DEFAULT_VALIDITY_SECONDS, MAX_VALIDITY_SECONDS, MIN_VALIDITY_SECONDS,
     Profile, subject_serial_number,
