@@ -14,6 +14,7 @@ pub mod endorsement;
 pub mod exchange;
 pub mod freshness;
 pub mod identity;
+pub mod inspect;
 pub mod reference_values;
 pub mod service;
 pub mod store;

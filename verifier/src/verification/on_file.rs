@@ -75,6 +75,17 @@ impl KeyOnFile {
         LdevidPublic::new(self.area.clone()?).err()
     }
 
+    /// The signature scheme that its area fixes.
+    #[must_use]
+    pub fn scheme(&self) -> Option<AsymScheme> {
+        match self.area.as_ref()?.parameters {
+            Parameters::Rsa { scheme, .. } | Parameters::Ecc { scheme, .. } => {
+                Some(scheme).filter(|scheme| *scheme != AsymScheme::Null)
+            }
+            Parameters::KeyedHash { .. } => None,
+        }
+    }
+
     /// The AK that this key is or would be, with the scheme that its area
     /// fixes, else the one that `signature` says: what is left of the checklist
     /// is what makes the key and the scheme strong.
@@ -85,15 +96,7 @@ impl KeyOnFile {
             Signature::Ecdsa { hash, .. } => AsymScheme::Ecdsa(*hash),
             Signature::Hmac { .. } => return Err(VerificationError::Ak(KeyFault::Scheme)),
         };
-        let fixed = match self.area.as_ref().map(|area| area.parameters) {
-            Some(Parameters::Rsa { scheme, .. } | Parameters::Ecc { scheme, .. }) => scheme,
-            _ => AsymScheme::Null,
-        };
-        let chosen = if fixed == AsymScheme::Null {
-            said
-        } else {
-            fixed
-        };
+        let chosen = self.scheme().unwrap_or(said);
         let mut area = self
             .material
             .in_area(&ak_template(AkAlg::default(), &[0; 32]));
