@@ -114,7 +114,8 @@ async fn list(args: ListArgs) -> Outcome {
     ))
 }
 
-fn read(path: &Path, into: &mut Vec<Vec<u8>>) -> Result<(), anyhow::Error> {
+/// The contents of a file, or of the certificate files of a folder.
+pub(super) fn read(path: &Path, into: &mut Vec<Vec<u8>>) -> Result<(), anyhow::Error> {
     let meta = fs::metadata(path).with_context(|| path.display().to_string())?;
     if !meta.is_dir() {
         into.push(read_file(path, &meta)?);

@@ -7,6 +7,7 @@ mod client;
 mod endorsement;
 mod gateway;
 mod init;
+mod inspect;
 mod output;
 mod reference;
 mod serve;
@@ -25,6 +26,14 @@ pub(crate) enum Failure {
     Refused(anyhow::Error),
     /// Exit code 2: what was given cannot be used.
     Input(anyhow::Error),
+}
+
+impl Failure {
+    /// What is said of it: each cause once, inert.
+    fn text(&self) -> String {
+        let (Self::Refused(error) | Self::Input(error)) = self;
+        output::failure(error)
+    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -48,8 +57,9 @@ Examples:
   holdfast-verifier reference import --dir /var/lib/holdfast golden.json
   holdfast-verifier token create --dir /var/lib/holdfast --output gateway.bundle
   holdfast-verifier gateway list --dir /var/lib/holdfast
+  holdfast-verifier inspect boot-log /sys/kernel/security/tpm0/binary_bios_measurements
 
-All commands but init and serve talk to the running server over DIR/admin.sock.
+All commands but init, serve and inspect talk to the running server over DIR/admin.sock.
 Exit codes: 0 done, 1 refused with the reason, 2 bad input or usage.
 Settings: flags, then HOLDFAST_* variables, then DIR/config.toml.";
 
@@ -80,6 +90,10 @@ enum Command {
     /// Gateways on record.
     #[command(subcommand)]
     Gateway(gateway::GatewayCommand),
+    /// Show and judge files, offline: logs, quotes, certificates, claims,
+    /// results.
+    #[command(subcommand)]
+    Inspect(inspect::InspectCommand),
 }
 
 /// Where the verifier lives.
@@ -120,6 +134,7 @@ pub fn main() -> ExitCode {
             Command::Endorsement(command) => endorsement::run(command).await,
             Command::Reference(command) => reference::run(command).await,
             Command::Gateway(command) => gateway::run(command).await,
+            Command::Inspect(command) => inspect::run(command),
         }
     });
     // Work that was cut off must not hold the process.

@@ -71,6 +71,19 @@ pub(super) fn inert(text: &str) -> String {
         .collect()
 }
 
+/// JSON in which every text is inert, names too.
+pub(super) fn inert_json(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(inert(&text)),
+        Value::Array(values) => values.into_iter().map(inert_json).collect(),
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(name, value)| (inert(&name), inert_json(value)))
+            .collect(),
+        other => other,
+    }
+}
+
 /// An error and what it came from, each said once; its lines are made inert.
 pub(super) fn failure(error: &anyhow::Error) -> String {
     let mut text = String::new();

@@ -57,6 +57,13 @@ fn command_lines_of_the_interface_parse() {
         "gateway suspend --dir D 01ab --reason why",
         "gateway resume --dir D 01ab",
         "gateway revoke --dir D 01ab --reason why --json",
+        "inspect boot-log F --json",
+        "inspect ima-log F --list --json",
+        "inspect quote --key K --attest A --signature S --nonce 00 --pcr sha256:0=00 --json",
+        "inspect ek-cert F --roots P --intermediates P --at 2026-01-01T00:00:00Z --json",
+        "inspect claims F --key K --json",
+        "inspect ldevid F --issuer C --json",
+        "inspect result F --key K --json",
     ] {
         let words = std::iter::once("holdfast-verifier").chain(line.split(' '));
         Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -86,7 +86,7 @@ impl KeyMaterial {
                     oid::P521 => EccCurve::P521,
                     other => return Err(none(format!("curve {}", der::dotted(other)))),
                 };
-                let Some([4, xy @ ..]) = Some(*point).filter(|_| !point.is_empty()) else {
+                let [4, xy @ ..] = *point else {
                     return Err(none("point that is not uncompressed".to_owned()));
                 };
                 let len = curve.coordinate_len();
@@ -143,8 +143,14 @@ impl KeyMaterial {
         let template = match self.parameters {
             Parameters::Rsa { key_bits: 2048, .. } => EkTemplate::L1,
             Parameters::Rsa { key_bits: 3072, .. } => EkTemplate::H6,
-            Parameters::Ecc { curve, .. } if curve == EccCurve::P256 => EkTemplate::L2,
-            Parameters::Ecc { curve, .. } if curve == EccCurve::P384 => EkTemplate::H3,
+            Parameters::Ecc {
+                curve: EccCurve::P256,
+                ..
+            } => EkTemplate::L2,
+            Parameters::Ecc {
+                curve: EccCurve::P384,
+                ..
+            } => EkTemplate::H3,
             _ => return Err(EndorsementError::NotATemplate),
         };
         let area = template.public();
