@@ -257,8 +257,9 @@ fn read_bundle(path: &Path, report: &Report) -> Result<Bundle, Failure> {
     if bundle.expires <= now() {
         return Err(Failure::refused(
             format!(
-                "the bundle's join token expired at {}",
-                date(bundle.expires)
+                "the bundle's join token expired at {} (it is {} by this machine's clock)",
+                date(bundle.expires),
+                date(now())
             ),
             advice,
         ));

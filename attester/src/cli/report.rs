@@ -2,6 +2,7 @@
 //! end.
 
 use std::fmt::Display;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use holdfast_proto::grpc::v1;
@@ -85,14 +86,14 @@ impl Report {
     /// A line for people.
     pub(super) fn say(&self, line: impl Display) {
         if !self.json {
-            println!("{line}");
+            print(line);
         }
     }
 
     /// The result for programs.
     pub(super) fn result(&self, value: &Value) {
         if self.json {
-            println!("{value:#}");
+            print(format_args!("{value:#}"));
         }
     }
 
@@ -103,11 +104,13 @@ impl Report {
                 "error": failure.problem,
                 "next_step": failure.next_step,
             });
-            println!("{value:#}");
+            print(format_args!("{value:#}"));
         } else {
-            eprintln!(
+            let _ = writeln!(
+                std::io::stderr(),
                 "error: {}\n  next step: {}",
-                failure.problem, failure.next_step
+                failure.problem,
+                failure.next_step
             );
         }
         ExitCode::from(failure.code)
@@ -122,6 +125,12 @@ impl Report {
             }
         }
     }
+}
+
+/// A reader that went away is no reason to stop, least of all in the middle of
+/// an enrolment (`println!` would panic).
+fn print(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 pub(super) fn reasons_json(reasons: &[v1::Reason]) -> Value {

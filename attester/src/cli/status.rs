@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::config::Config;
 use super::report::{DONE, Failure, Report, date};
 use crate::attestation::exchange::remote_status;
+use crate::client::inert;
 use crate::evidence::now;
 use crate::names;
 use crate::state::Enrolled;
@@ -25,10 +26,7 @@ pub(super) async fn run(config: &Config, remote: bool, report: &Report) -> Resul
         None
     };
     if let Some(answer) = &answer {
-        report.say(format_args!(
-            "Verifier says: {}",
-            answer.state.escape_debug()
-        ));
+        report.say(format_args!("Verifier says: {}", inert(&answer.state)));
         report.say(format_args!(
             "  last affirmed {}",
             date(answer.last_affirmed)
@@ -87,7 +85,7 @@ fn say_local(enrolled: &Enrolled, report: &Report) {
 fn remote_json(answer: &GetStatusResponse) -> Value {
     json!({
         "gateway_id": hex::encode(&answer.gateway_id),
-        "state": answer.state,
+        "state": inert(&answer.state),
         "last_affirmed": answer.last_affirmed,
         "ldevid_not_after": answer.ldevid_not_after,
     })

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use holdfast_proto::grpc::v1;
+use rustls::CertificateError;
 use thiserror::Error;
 use tonic::{Code, Status};
 
@@ -36,6 +37,8 @@ pub enum ClientError {
         name: String,
         /// rustls' reason.
         reason: String,
+        /// Whether the reason is a date: then it may be our own that is wrong.
+        date: bool,
     },
     /// TLS failed in another way.
     #[error("TLS with {server} failed: {reason}")]
@@ -132,6 +135,13 @@ impl ClientError {
                 server,
                 name: name.to_owned(),
                 reason: reason.to_string(),
+                date: matches!(
+                    reason,
+                    CertificateError::Expired
+                        | CertificateError::ExpiredContext { .. }
+                        | CertificateError::NotValidYet
+                        | CertificateError::NotValidYetContext { .. }
+                ),
             },
             Some(rustls::Error::AlertReceived(alert)) => Self::Handshake {
                 server,
@@ -185,6 +195,9 @@ impl ClientError {
             }
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Transport(_) => {
                 "check that the verifier is running and that a firewall lets this gateway reach it"
+            }
+            Self::Untrusted { date: true, .. } => {
+                "check this machine's clock (date); where it is right, the verifier's owner renews the server's certificate"
             }
             Self::Untrusted { .. } => {
                 "somebody else answers at this address, or the server's certificate was replaced: get a new bundle from the verifier's owner"
@@ -276,9 +289,55 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// The peer's text without control characters: no terminal escapes.
-fn inert(text: &str) -> String {
+/// The peer's text without what a terminal obeys: control characters, and the
+/// format characters that hide text or show it in another order.
+pub(crate) fn inert(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
+        .map(|c| if is_obeyed(c) { '\u{FFFD}' } else { c })
         .collect()
+}
+
+fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adv_a27_what_a_terminal_obeys_is_taken_out() {
+        for obeyed in [
+            '\u{1B}',
+            '\u{9B}',
+            '\r',
+            '\n',
+            '\u{7F}',
+            '\u{202E}',
+            '\u{2066}',
+            '\u{200B}',
+            '\u{2028}',
+            '\u{FEFF}',
+            '\u{E0041}',
+        ] {
+            let shown = inert(&format!("a{obeyed}b"));
+            assert_eq!(shown, "a\u{FFFD}b", "{:x}", u32::from(obeyed));
+        }
+        assert_eq!(inert("Zürich 漢字 \"x\""), "Zürich 漢字 \"x\"");
+    }
+
+    #[test]
+    fn a_wrong_clock_is_not_called_an_intruder() {
+        let failed = |reason| {
+            let error = rustls::Error::InvalidCertificate(reason);
+            ClientError::from_handshake("v:1", "v", std::io::Error::other(error)).next_step()
+        };
+        for reason in [CertificateError::NotValidYet, CertificateError::Expired] {
+            assert!(failed(reason).contains("clock"));
+        }
+        assert!(!failed(CertificateError::UnknownIssuer).contains("clock"));
+    }
 }

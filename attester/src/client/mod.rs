@@ -23,6 +23,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
+pub(crate) use error::inert;
 pub use error::{ClientError, Verdict};
 pub use identity::Identity;
 pub use retry::Backoff;

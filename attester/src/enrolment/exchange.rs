@@ -9,6 +9,8 @@ use holdfast_proto::bundle::Bundle;
 use holdfast_proto::claims::Purpose;
 use holdfast_proto::grpc::v1;
 use holdfast_proto::tpm::Name;
+use rustls::pki_types::CertificateDer;
+use rustls::server::ParsedCertificate;
 use zeroize::Zeroizing;
 
 use super::{Enrolment, KeyChoice, parse_selection};
@@ -389,7 +391,11 @@ pub(crate) fn check_grant(
         .public()
         .to_spki_der()
         .map_err(|_| bad("cannot be compared with the LDevID key"))?;
-    if leaf.windows(spki.len()).any(|window| window == spki) {
+    let leaf = CertificateDer::from(leaf.as_slice());
+    let certified = ParsedCertificate::try_from(&leaf)
+        .map_err(|_| bad("grants something that is no X.509 certificate"))?
+        .subject_public_key_info();
+    if certified.as_ref() == spki {
         Ok(())
     } else {
         Err(bad("grants a certificate for another key"))

@@ -23,6 +23,8 @@ pub(super) struct Dir(PathBuf);
 
 impl Dir {
     pub(super) fn open_or_create(path: &Path) -> Result<Self, StateError> {
+        // Without `/` and `/.` at the end, which make the system follow a link.
+        let path: &Path = &path.components().collect::<PathBuf>();
         match fs::symlink_metadata(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 DirBuilder::new()

@@ -51,6 +51,7 @@ impl Engine {
                     Hierarchy::Endorsement,
                     &ak.template(),
                     |engine, ak_handle, _| {
+                        engine.salt_session_to(ek_handle)?;
                         engine.with_ek_auth(ek_public, |engine, ek_auth| {
                             let session = engine.session(Encrypt::Both)?;
                             let sessions = (Some(session), Some(ek_auth), None);

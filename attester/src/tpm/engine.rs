@@ -159,7 +159,8 @@ impl Engine {
 
     /// The session for the next command, started where there is none: an HMAC
     /// session with AES-128-CFB parameter encryption, salted to the storage
-    /// root once that is known (before, there is nothing secret to send).
+    /// root once that is known (before, there is nothing secret to send). For
+    /// what must stay secret, [`Engine::salt_session_to`] the EK.
     pub(super) fn session(&mut self, encrypt: Encrypt) -> Result<AuthSession, TpmError> {
         let session = match self.session {
             Some(session) => session,
@@ -179,6 +180,16 @@ impl Engine {
             .tr_sess_set_attributes(session, attributes, mask)
             .map_err(|e| TpmError::from_tss("session attributes", e))?;
         Ok(session)
+    }
+
+    /// Makes the session one that is salted to `key`, which is loaded. Of a
+    /// primary key libtss2 has the public area from the very answer that gave
+    /// it to us; of a persistent one it has a read of its own, which whoever
+    /// sits on the bus can answer otherwise than ours (CVE class C27).
+    pub(super) fn salt_session_to(&mut self, key: KeyHandle) -> Result<(), TpmError> {
+        self.end_session();
+        self.session = Some(self.start_session(Some(key), SessionType::Hmac)?);
+        Ok(())
     }
 
     fn start_session(
@@ -333,6 +344,14 @@ impl Engine {
         let outcome = work(self, object);
         self.close(&mut object);
         outcome
+    }
+
+    /// The Name by which libtss2 knows an object (no TPM command).
+    pub(super) fn context_name(&mut self, object: ObjectHandle) -> Result<Vec<u8>, TpmError> {
+        self.context
+            .tr_get_name(object)
+            .map(|name| name.value().to_vec())
+            .map_err(|e| TpmError::from_tss("Name of an object", e))
     }
 
     pub(super) fn close(&mut self, object: &mut ObjectHandle) {

@@ -194,6 +194,7 @@ pub(super) mod rc {
     pub(crate) const INITIALIZE: u32 = 0x100;
     pub(crate) const FAILURE: u32 = 0x101;
     pub(crate) const NV_AUTHORIZATION: u32 = 0x149;
+    pub(crate) const NV_UNINITIALIZED: u32 = 0x14A;
     pub(crate) const ASYMMETRIC: u32 = 0x081;
     pub(crate) const HASH: u32 = 0x083;
     pub(crate) const HIERARCHY: u32 = 0x085;
@@ -316,7 +317,7 @@ impl TpmError {
                 "see whether the TPM or its resource manager was restarted, then run again"
             }
             Self::NoAnswer { .. } => {
-                "see the kernel log for TPM errors (dmesg | grep -i tpm); a reboot resets a stuck TPM"
+                "see whether another program has the TPM (swtpm serves one at a time), and the kernel log (dmesg | grep -i tpm); a reboot resets a stuck TPM"
             }
             Self::NotInitialised { .. } => {
                 "the firmware sends TPM2_Startup; for swtpm start it with --flags not-need-init,startup-clear"

@@ -40,6 +40,9 @@ pub const DEFAULT_SRK_HANDLE: u32 = 0x8100_0001;
 /// Longest wait for an answer. Creating an RSA primary takes a slow discrete
 /// TPM up to a minute.
 const ANSWER_LIMIT: Duration = Duration::from_secs(180);
+/// Longest wait for a connection and its first commands, none of which is
+/// slow: longer means that another program has the TPM, or nobody reads there.
+const OPEN_LIMIT: Duration = Duration::from_secs(10);
 /// How long the salted session is kept for a next command before it gives its
 /// slot back.
 const SESSION_REST: Duration = Duration::from_millis(500);
@@ -116,7 +119,16 @@ impl Tpm {
                 tcti: tcti.to_string(),
                 reason: e.to_string(),
             })?;
-        opened.recv().map_err(|_| TpmError::ThreadGone)??;
+        match opened.recv_timeout(OPEN_LIMIT) {
+            Ok(opened) => opened?,
+            // The thread hangs in libtss2; it ends with the process.
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(TpmError::NoAnswer {
+                    seconds: OPEN_LIMIT.as_secs(),
+                });
+            }
+            Err(RecvTimeoutError::Disconnected) => return Err(TpmError::ThreadGone),
+        }
         Ok(Self {
             thread: Arc::new(Thread {
                 jobs: Mutex::new(Some(jobs)),

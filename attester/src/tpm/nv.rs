@@ -25,7 +25,8 @@ impl Engine {
         self.handles(FIRST_ENDORSEMENT_INDEX, MAX_LISTED)
     }
 
-    /// All bytes of an NV index; `None` where it does not exist.
+    /// All bytes of an NV index; `None` where it does not exist, or was defined
+    /// and never written.
     pub(super) fn read_nv(&mut self, index: u32) -> Result<Option<Vec<u8>>, TpmError> {
         let handle = NvIndexTpmHandle::new(index)
             .map(TpmHandle::from)
@@ -44,7 +45,9 @@ impl Engine {
         });
         match outcome {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.is_absent() => Ok(None),
+            Err(error) if error.is_absent() || error.base_code() == Some(rc::NV_UNINITIALIZED) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

@@ -179,8 +179,11 @@ impl Engine {
     }
 
     /// The object at a persistent handle, with an ESYS reference that the
-    /// caller closes. libtss2 recomputes the Name from the public area that it
-    /// read, so checking the Name checks the key that sessions are salted to.
+    /// caller closes. libtss2 3.x takes public area and Name as the TPM says
+    /// them, without comparing: our own read is checked against its Name by
+    /// computing it, and libtss2's Name against ours. That libtss2 read the
+    /// same public area cannot be seen from outside: secrets do not depend on
+    /// it ([`Engine::salt_session_to`]).
     pub(super) fn persistent(
         &mut self,
         handle: u32,
@@ -200,7 +203,17 @@ impl Engine {
                 c.read_public(KeyHandle::from(object))
             })
             .and_then(|(public, ..)| from_tss_public(&public));
-        match public {
+        let named = self.context_name(object);
+        let checked = public.and_then(|public| {
+            if named? == public.name().as_bytes() {
+                Ok(public)
+            } else {
+                Err(TpmError::ResponseAltered {
+                    command: "TPM2_ReadPublic",
+                })
+            }
+        });
+        match checked {
             Ok(public) => Ok(Some((object, public))),
             Err(error) => {
                 self.close(&mut object.clone());

@@ -12,12 +12,16 @@ use super::Swtpm;
 pub struct Script {
     /// All that went by.
     pub bytes: Vec<u8>,
+    /// Commands that went by, whole.
+    pub commands: Vec<Vec<u8>>,
     /// Command codes that went by.
     pub codes: Vec<u32>,
     /// Flip a bit in the first parameter of the answers to this command.
     pub alter: Option<u32>,
     /// Answer this command with this code, so many times.
     pub refuse: Option<(u32, u32, u32)>,
+    /// Answer the next command of this code with these bytes, unasked.
+    pub forge: Option<(u32, Vec<u8>)>,
     /// Before the next command of this code, send another one.
     pub first: Option<(u32, Vec<u8>)>,
 }
@@ -90,6 +94,7 @@ fn relay_commands(mut near: TcpStream, mut far: TcpStream, script: &Mutex<Script
         let code = u32::from_be_bytes(command[6..10].try_into().unwrap());
         let mut script = script.lock().unwrap();
         script.codes.push(code);
+        script.commands.push(command.clone());
         if let Some((_, first)) = script.first.take_if(|(before, _)| *before == code) {
             far.write_all(&first).unwrap();
             message(&mut far).unwrap();
@@ -98,6 +103,8 @@ fn relay_commands(mut near: TcpStream, mut far: TcpStream, script: &Mutex<Script
         let answer = if let Some((code, rc, left)) = refusal {
             script.refuse = (left > 1).then_some((code, rc, left - 1));
             Some([&[0x80, 0x01, 0, 0, 0, 10][..], &rc.to_be_bytes()].concat())
+        } else if let Some((_, forged)) = script.forge.take_if(|(forged, _)| *forged == code) {
+            Some(forged)
         } else {
             far.write_all(&command).unwrap();
             message(&mut far)

@@ -23,7 +23,7 @@ use holdfast_proto::tpm::templates::EkTemplate;
 use holdfast_proto::tpm::{Name, Parameters, Public};
 use tempfile::TempDir;
 use tss_esapi::attributes::NvIndexAttributesBuilder;
-use tss_esapi::handles::NvIndexTpmHandle;
+use tss_esapi::handles::{NvIndexHandle, NvIndexTpmHandle};
 use tss_esapi::interface_types::algorithm::HashingAlgorithm;
 use tss_esapi::interface_types::resource_handles::{NvAuth, Provision};
 use tss_esapi::interface_types::session_handles::AuthSession;
@@ -91,6 +91,18 @@ impl Swtpm {
         }
     }
 
+    /// The whole answer to one raw command.
+    pub fn ask_raw(&self, command: &[u8]) -> Vec<u8> {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        socket.write_all(command).unwrap();
+        let mut answer = vec![0; 10];
+        socket.read_exact(&mut answer).unwrap();
+        let size = u32::from_be_bytes(answer[2..6].try_into().unwrap());
+        answer.resize(usize::try_from(size).unwrap(), 0);
+        socket.read_exact(&mut answer[10..]).unwrap();
+        answer
+    }
+
     /// Hard power cycle: same TPM, new reset count.
     pub fn restart(&mut self) {
         self.stop();
@@ -106,24 +118,8 @@ impl Swtpm {
     /// Defines an NV index as a vendor does, and fills it.
     pub fn write_nv(&self, index: u32, content: &[u8]) {
         let mut context = self.context();
-        let attributes = NvIndexAttributesBuilder::new()
-            .with_owner_write(true)
-            .with_owner_read(true)
-            .with_auth_read(true)
-            .with_no_da(true)
-            .build()
-            .unwrap();
-        let public = NvPublicBuilder::new()
-            .with_nv_index(NvIndexTpmHandle::new(index).unwrap())
-            .with_index_name_algorithm(HashingAlgorithm::Sha256)
-            .with_index_attributes(attributes)
-            .with_data_area_size(content.len())
-            .build()
-            .unwrap();
+        let nv = define(&mut context, index, content.len());
         context.execute_with_session(Some(AuthSession::Password), |context| {
-            let nv = context
-                .nv_define_space(Provision::Owner, None, public)
-                .unwrap();
             for (n, part) in content.chunks(512).enumerate() {
                 let offset = u16::try_from(n * 512).unwrap();
                 context
@@ -131,6 +127,11 @@ impl Swtpm {
                     .unwrap();
             }
         });
+    }
+
+    /// Defines an NV index and leaves it unwritten.
+    pub fn define_nv(&self, index: u32, size: usize) {
+        define(&mut self.context(), index, size);
     }
 
     /// Puts a stand-in for an EK certificate into NV: DER that holds the key,
@@ -151,6 +152,28 @@ impl Drop for Swtpm {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn define(context: &mut Context, index: u32, size: usize) -> NvIndexHandle {
+    let attributes = NvIndexAttributesBuilder::new()
+        .with_owner_write(true)
+        .with_owner_read(true)
+        .with_auth_read(true)
+        .with_no_da(true)
+        .build()
+        .unwrap();
+    let public = NvPublicBuilder::new()
+        .with_nv_index(NvIndexTpmHandle::new(index).unwrap())
+        .with_index_name_algorithm(HashingAlgorithm::Sha256)
+        .with_index_attributes(attributes)
+        .with_data_area_size(size)
+        .build()
+        .unwrap();
+    context.execute_with_session(Some(AuthSession::Password), |context| {
+        context
+            .nv_define_space(Provision::Owner, None, public)
+            .unwrap()
+    })
 }
 
 /// TPM2_MakeCredential on another TPM.

@@ -44,6 +44,8 @@ pub struct Script {
     pub refuse: bool,
     /// Grant a certificate for another key.
     pub wrong_key: bool,
+    /// Grant bytes that hold our key and are no certificate.
+    pub no_certificate: bool,
     /// Connections accepted.
     pub connections: u32,
     /// Enroll requests, in order.
@@ -372,8 +374,12 @@ impl Service {
         let leaf = params
             .signed_by(&LdevidKey(point), &self.ldevid_ca.issuer)
             .unwrap();
+        let mut leaf = leaf.der().to_vec();
+        if self.script.lock().unwrap().no_certificate {
+            leaf = [&[0x04, 0x60][..], &ldevid.to_spki_der().unwrap(), b"?"].concat();
+        }
         Grant {
-            ldevid_chain: vec![leaf.der().to_vec(), self.ldevid_ca.der.clone()],
+            ldevid_chain: vec![leaf, self.ldevid_ca.der.clone()],
             renew_after: 2_000_000_000,
             not_after: 2_100_000_000,
         }
