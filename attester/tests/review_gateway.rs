@@ -133,6 +133,29 @@ fn silent(listener: &TcpListener) {
     drop(held);
 }
 
+/// A slip of the pen in `--boot-log` does not look like a machine without one.
+#[test]
+fn a_boot_log_that_was_named_and_is_not_there_is_told() {
+    let swtpm = Swtpm::start();
+    swtpm.certify_ek(EkTemplate::L2);
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_holdfast-attester"))
+        .args(["--tcti", &swtpm.tcti().to_string(), "--state-dir"])
+        .arg(dir.path().join("state"))
+        .args([
+            "evidence",
+            "--boot-log",
+            "/sys/kernal/log",
+            "--evidence-dir",
+        ])
+        .arg(dir.path().join("evidence"))
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(words.contains("no boot log at /sys/kernal/log"), "{words}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
 /// `doctor | head -1`: the reader went away. That is no reason to panic in the
 /// middle of an enrolment.
 #[test]

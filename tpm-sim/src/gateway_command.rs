@@ -78,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let _ = fs::remove_file(description);
     drop(gateway);
     if ended.is_ok() {
-        println!(
+        tell!(
             "The gateway is off. Its TPM's state stays in {}.",
             arguments.dir.display()
         );
@@ -124,26 +124,26 @@ fn print_summary(gateway: &SimGateway, arguments: &Arguments) {
         .iter()
         .filter_map(|ek| Some(ek.to_possible_value()?.get_name().to_owned()))
         .collect();
-    println!(
+    tell!(
         "A simulated gateway is on (swtpm, process {}).",
         description.swtpm_pid
     );
-    println!("  TPM               {tcti}");
-    println!("  EK certificates   {}", eks.join(", "));
-    println!("  TPM vendor        {}", description.vendor_root.display());
-    println!(
+    tell!("  TPM               {tcti}");
+    tell!("  EK certificates   {}", eks.join(", "));
+    tell!("  TPM vendor        {}", description.vendor_root.display());
+    tell!(
         "                    {}",
         description.vendor_intermediate.display()
     );
-    println!("  boot log          {}", description.boot_log.display());
-    println!(
+    tell!("  boot log          {}", description.boot_log.display());
+    tell!(
         "  reference values  {}",
         description.reference_values.display()
     );
-    println!("Try:");
+    tell!("Try:");
     if arguments.unix.is_none() {
-        println!("  holdfast-attester --tcti {tcti} doctor");
+        tell!("  holdfast-attester --tcti {tcti} doctor");
     }
-    println!("  TPM2TOOLS_TCTI={tcti} tpm2_pcrread sha256");
-    println!("Ctrl-C switches it off.");
+    tell!("  TPM2TOOLS_TCTI={tcti} tpm2_pcrread sha256");
+    tell!("Ctrl-C switches it off.");
 }

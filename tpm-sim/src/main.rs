@@ -3,6 +3,17 @@
 //! Exit codes: 0 done, 1 it could not be done or did not go as it must, 2 bad
 //! input or usage, 130 interrupted.
 
+/// `println!`, but for a reader that went away (`… | head`): nothing is told to
+/// nobody, and what runs is not ended by a panic.
+macro_rules! tell {
+    ($($words:tt)*) => {{
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stdout(),
+            format_args!("{}\n", format_args!($($words)*)),
+        );
+    }};
+}
+
 mod demo;
 mod gateway_command;
 mod interrupt;

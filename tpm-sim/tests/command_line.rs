@@ -151,3 +151,27 @@ fn demo_does_not_touch_a_directory_that_it_did_not_make() {
     let kept = std::fs::read(dir.path().join("ldevid.pem")).unwrap();
     assert_eq!(kept, b"somebody's");
 }
+
+/// A reader that went away, before the first word: no panic, and the gateway
+/// serves on.
+#[test]
+fn output_that_nobody_reads_is_no_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = sim(&["gateway", "--dir", dir.path().to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut running = Running {
+        description: {
+            let file = dir.path().join("gateway.json");
+            until("gateway.json is written", || file.exists());
+            serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap()
+        },
+        child,
+    };
+    running.signal("TERM");
+    let status = running.child.wait().unwrap();
+    assert_eq!(status.code(), Some(0), "{}", running.description.swtpm_pid);
+}

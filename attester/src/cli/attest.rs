@@ -11,7 +11,7 @@ pub(super) async fn run(config: &Config, args: Attest, report: &Report) -> Resul
     let state = config.open_enrolled()?;
     let plan = Plan {
         renew: args.renew,
-        boot_log: args.sending.boot_log.path(config),
+        boot_log: args.sending.boot_log.sought(config, report),
         evidence_dir: args.sending.evidence_dir,
         ear_jwt: true,
     };

@@ -25,7 +25,7 @@ const MAX_BUNDLE: u64 = 64 * 1024;
 
 pub(super) async fn enroll(config: &Config, args: Enroll, report: &Report) -> Result<u8, Failure> {
     let bundle = read_bundle(&args.bundle, report)?;
-    let boot_log = args.sending.boot_log.path(config);
+    let boot_log = args.sending.boot_log.sought(config, report);
     let mut plan = Plan::from_bundle(&bundle, config.keys(&args.keys), boot_log);
     plan.evidence_dir = args.sending.evidence_dir;
     let state = StateDir::open(&config.state_dir)?;
@@ -43,7 +43,10 @@ pub(super) async fn recover(
     report: &Report,
 ) -> Result<u8, Failure> {
     let state = config.open_enrolled()?;
-    let mut plan = Plan::recovery(&state.require_enrolled()?, args.boot_log.path(config));
+    let mut plan = Plan::recovery(
+        &state.require_enrolled()?,
+        args.boot_log.sought(config, report),
+    );
     plan.evidence_dir = args.evidence_dir;
     run(config, &state, &plan, report).await
 }

@@ -51,7 +51,8 @@ pub(super) fn run(config: &Config, args: &Evidence, report: &Report) -> Result<u
         purpose: Purpose::Attest,
         known_boot_log: None,
     };
-    let platform = Platform::observe(&args.boot_log.path(config)).map_err(AttesterError::from)?;
+    let platform =
+        Platform::observe(&args.boot_log.sought(config, report)).map_err(AttesterError::from)?;
     let evidence = collect(&tpm, &keys, &gateway_id, &challenge, None, &platform)
         .map_err(AttesterError::from)?;
     let ak = tpm.attestation_key(&keys.ak)?;

@@ -9,12 +9,13 @@ mod evidence;
 mod report;
 mod status;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::evidence::BOOT_LOG_PATH;
 use crate::names;
 use crate::tpm::{EkChoice, TctiName};
 use config::{Config, parse_handle};
@@ -210,5 +211,18 @@ impl BootLog {
         self.boot_log
             .clone()
             .unwrap_or_else(|| config.boot_log.clone())
+    }
+
+    /// The same, and a word where a log that was named is not there: a slip of
+    /// the pen should not look like a machine that has none.
+    fn sought(&self, config: &Config, report: &Report) -> PathBuf {
+        let path = self.path(config);
+        if path != Path::new(BOOT_LOG_PATH) && !path.exists() {
+            report.say(format_args!(
+                "warning: no boot log at {}: going on without one",
+                path.display()
+            ));
+        }
+        path
     }
 }

@@ -40,39 +40,39 @@ impl Narrator {
     /// Begins a step.
     pub(crate) fn step(&mut self, title: &str) {
         self.step += 1;
-        println!("\n{}", self.paint(BOLD, &format!("{}. {title}", self.step)));
+        tell!("\n{}", self.paint(BOLD, &format!("{}. {title}", self.step)));
     }
 
     /// A sentence.
     pub(crate) fn say(&self, text: impl Display) {
-        println!("   {}", self.short(text));
+        tell!("   {}", self.short(text));
     }
 
     /// A command that a reader could type.
     pub(crate) fn command(&self, line: &str) {
-        println!("   {}", self.paint(DIM, &format!("$ {}", self.short(line))));
+        tell!("   {}", self.paint(DIM, &format!("$ {}", self.short(line))));
     }
 
     /// What a program printed.
     pub(crate) fn quote(&self, text: &str) {
         for line in self.short(text).lines() {
-            println!("   {} {line}", self.paint(DIM, "│"));
+            tell!("   {} {line}", self.paint(DIM, "│"));
         }
     }
 
     /// A fact with its name.
     pub(crate) fn fact(&self, name: &str, value: impl Display) {
-        println!("     {name:<12} {}", self.short(value));
+        tell!("     {name:<12} {}", self.short(value));
     }
 
     /// Something that went as it must.
     pub(crate) fn good(&self, text: impl Display) {
-        println!("   {} {}", self.paint(GREEN, "✔"), self.short(text));
+        tell!("   {} {}", self.paint(GREEN, "✔"), self.short(text));
     }
 
     /// A refusal that had to come.
     pub(crate) fn refused(&self, text: impl Display) {
-        println!("   {} {}", self.paint(RED, "✘"), self.short(text));
+        tell!("   {} {}", self.paint(RED, "✘"), self.short(text));
     }
 
     /// Shows that something is going on.

@@ -64,7 +64,7 @@ impl Story {
     /// Says what is left, and where.
     pub(crate) fn end(&self, took: Duration) {
         let out = self.stage.out().display();
-        println!();
+        tell!("");
         let seconds = took.as_secs_f64();
         let narrator = &self.narrator;
         narrator.good(format!("All went as it must, in {seconds:.1} s. Look at:"));
