@@ -4,6 +4,7 @@
 mod ca;
 mod ldevid;
 mod lint;
+mod on_file;
 mod oracle;
 
 use std::sync::Arc;
