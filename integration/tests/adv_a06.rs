@@ -412,7 +412,13 @@ async fn adv_a06_path_loop() -> Result<()> {
         ek_certificate_chain: vec![work.ek("ek", &one, "-sha256")?, one_by_two, work.der(&two)?],
         ..good
     };
-    refused(&scene, attack, Refusal::NOT_ENDORSED, "no imported endorsement for issuer").await
+    refused(
+        &scene,
+        attack,
+        Refusal::NOT_ENDORSED,
+        "no imported endorsement for issuer",
+    )
+    .await
 }
 
 /// Certificates by OpenSSL, in a folder of the scene.

@@ -27,9 +27,7 @@ pub use credential::{Credential, make_credential};
 pub use error::{KeyFault, SignatureFault, VerificationError};
 pub use evidence::{BootLog, Evidence, PcrValues};
 pub use keys::{AkPublic, AkScheme, LdevidPublic};
-pub use on_file::{
-    KeyOnFile, QuoteExpectation, QuoteOnFileError, Values, verify_quote_on_file,
-};
+pub use on_file::{KeyOnFile, QuoteExpectation, QuoteOnFileError, Values, verify_quote_on_file};
 pub use quote::{Quote, verify_quote};
 pub use road::{RecordedKeys, verify_attestation, verify_enrolment, verify_renewal};
 pub use signature::verify_signature;
