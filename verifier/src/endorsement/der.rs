@@ -131,6 +131,30 @@ pub(super) fn whole_octets(content: &[u8]) -> Result<&[u8], NotDer> {
     }
 }
 
+/// Whether every BIT STRING in `bytes`, at any depth and inside OCTET STRINGs
+/// too, has no more unused bits than bits (X.690 §8.6.2). For decoders that
+/// take it for granted: picky-asn1 0.10 panics.
+pub(super) fn bit_strings_fit(bytes: &[u8]) -> bool {
+    /// Constructed encodings have this bit in their tag.
+    const CONSTRUCTED: u8 = 0x20;
+    // A list of what is left to look at, not recursion: depth costs nothing.
+    let mut pending = vec![bytes];
+    while let Some(next) = pending.pop() {
+        let mut reader = Reader::new(next);
+        while let Ok(element) = reader.next() {
+            match (element.tag, element.content) {
+                (BIT_STRING, [0, ..] | [1..=7, _, ..]) => {}
+                (BIT_STRING, _) => return false,
+                // Any implicit tag may be one too; picky knows none.
+                (OCTET_STRING, content) => pending.push(content),
+                (tag, content) if tag & CONSTRUCTED != 0 => pending.push(content),
+                _ => {}
+            }
+        }
+    }
+    true
+}
+
 /// Magnitude of a non-negative INTEGER in shortest form.
 pub(super) fn unsigned(content: &[u8]) -> Result<&[u8], NotDer> {
     match content {
@@ -184,6 +208,36 @@ mod tests {
         }
         let long = [&[0x04, 0x82, 0x01, 0x00][..], &[7; 256]].concat();
         assert_eq!(only(&long, OCTET_STRING).unwrap(), &[7; 256]);
+    }
+
+    #[test]
+    fn bit_strings_with_more_unused_bits_than_bits_are_found_at_any_depth() {
+        for good in [
+            &[0x03, 0x01, 0x00][..],
+            &[0x30, 0x04, 0x03, 0x02, 0x07, 0x80],
+            &[0x04, 0x03, 0x0C, 0x01, 0x03],
+            &[],
+        ] {
+            assert!(bit_strings_fit(good), "{good:02x?}");
+        }
+        for bad in [
+            &[0x03, 0x00][..],
+            &[0x03, 0x01, 0x01],
+            &[0x30, 0x04, 0x03, 0x02, 0x08, 0x80],
+            &[0x30, 0x06, 0x04, 0x04, 0x03, 0x02, 0x09, 0x80],
+        ] {
+            assert!(!bit_strings_fit(bad), "{bad:02x?}");
+        }
+        let deep = (0..20_000).fold(vec![0x03, 0x00], |inner, _| {
+            let len = u16::try_from(inner.len()).map(u16::to_be_bytes);
+            match len {
+                Ok([high @ 1..=0xFF, low]) => [&[0x30, 0x82, high, low][..], &inner].concat(),
+                Ok([_, low @ 0x80..=0xFF]) => [&[0x30, 0x81, low][..], &inner].concat(),
+                Ok([_, low]) => [&[0x30, low][..], &inner].concat(),
+                Err(_) => inner,
+            }
+        });
+        assert!(!bit_strings_fit(&deep));
     }
 
     #[test]

@@ -231,6 +231,11 @@ impl ShownCertificate {
         })
     }
 
+    /// Whether decoders less careful than ours can be given `der`.
+    pub(crate) fn is_safe_to_decode(der: &[u8]) -> bool {
+        Self::parse(der).is_ok() && der::bit_strings_fit(der)
+    }
+
     /// The certified key; none of a kind that no TPM is known to make.
     #[must_use]
     pub fn key(&self) -> Option<&KeyMaterial> {

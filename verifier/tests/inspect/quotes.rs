@@ -27,7 +27,11 @@ const EXPLAINED: &[(&str, &str, &str)] = &[
         "signing scheme not allowed",
         "the AK signs with SHA-1, on which nothing may rest (SP 800-131A)",
     ),
-    ("gce-cos-85-no-nonce.pb sha1", "placeholder", "placeholder"),
+    (
+        "tpm-quote.msg",
+        "signature: does not verify",
+        "its AK is not in the corpus: hcl-report.bin, which stands beside it, holds another",
+    ),
 ];
 
 struct Set {
@@ -132,6 +136,15 @@ fn azure(corpus: &Corpus, sets: &mut Vec<Set>) {
         pcrs: Some(all_24(HashAlg::Sha256, pcrs)),
     });
     // As `tpm2_quote -f plain` writes it.
+    let pcrs = v1["pcrs"].as_array().unwrap().iter().map(hex_of);
+    sets.push(Set {
+        name: format!("{folder}/tpm-quote-v1.json, bare"),
+        key: key.clone(),
+        attest: hex_of(&v1["message"]),
+        signature: hex_of(&v1["signature"]),
+        nonce: challenge.clone(),
+        pcrs: Some(all_24(HashAlg::Sha256, pcrs)),
+    });
     sets.push(Set {
         name: format!("{folder}/tpm-quote.msg"),
         key,

@@ -58,11 +58,9 @@ fn another_ca_is_not_its_issuer() {
     let (_, ldevid) = issued();
     let (stranger, _) = issued();
     let other = &stranger.issuing.certificate;
-    // Same name: the key identifier tells, and then the signature.
-    assert!(matches!(
-        LdevidOnFile::read(&ldevid.chain[0], Some(other)),
-        Err(IdentityError::Lint(LintError::AuthorityKeyIdentifier))
-    ));
+    let refusal = LdevidOnFile::read(&ldevid.chain[0], Some(other)).unwrap_err();
+    let wanted = LintError::Issuer;
+    assert_eq!(refusal, IdentityError::Lint(wanted));
     let own = &stranger.server.certificate;
     assert!(matches!(
         inspect::inspect(&ldevid.chain[0], Some(own), NOW),
@@ -102,5 +100,45 @@ fn no_bit_can_change_and_no_change_panics() {
     }
     for len in 0..leaf.len() {
         assert!(LdevidOnFile::read(&leaf[..len], None).is_err());
+    }
+}
+
+/// The certificate and its CA, issued once for all cases.
+fn sample() -> &'static [Vec<u8>; 2] {
+    static SAMPLE: std::sync::OnceLock<[Vec<u8>; 2]> = std::sync::OnceLock::new();
+    SAMPLE.get_or_init(|| {
+        let (_, ldevid) = issued();
+        [ldevid.chain[0].clone(), ldevid.chain[1].clone()]
+    })
+}
+
+proptest::proptest! {
+    /// The lint's decoder was made for what we write; it is given no more than
+    /// it can bear.
+    #[test]
+    fn hostile_certificates_do_not_panic(
+        edits in proptest::collection::vec((0..1000_usize, 0..3_u8, proptest::num::u8::ANY), 1..6)
+    ) {
+        let [leaf, ca] = sample();
+        for (which, der) in [leaf, ca].into_iter().enumerate() {
+            let mut changed = der.clone();
+            for (at, kind, byte) in &edits {
+                let at = at % changed.len();
+                match kind {
+                    0 => changed[at] = *byte,
+                    1 => changed.insert(at, *byte),
+                    _ => drop(changed.remove(at)),
+                }
+            }
+            let found = match which {
+                0 => LdevidOnFile::read(&changed, Some(ca)),
+                _ => LdevidOnFile::read(leaf, Some(&changed)),
+            };
+            // The edits may cancel out.
+            if which == 0 && changed != *leaf {
+                proptest::prop_assert!(found.is_err());
+            }
+            let _ = LdevidOnFile::read(&changed, None);
+        }
     }
 }
