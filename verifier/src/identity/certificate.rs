@@ -22,11 +22,15 @@ pub(super) fn signature_algorithm() -> Vec<u8> {
     der::sequence(&[&der::oid(oid::ECDSA_WITH_SHA256)])
 }
 
-/// A random, positive serial number, big-endian.
+/// A random, positive serial number, big-endian. Its first octet is not zero, so
+/// that its hex is that of the certificate, where INTEGER drops leading zeros.
 pub(super) fn random_serial(rng: &dyn SecureRandom) -> Result<[u8; SERIAL_OCTETS], IdentityError> {
     let mut serial = [0; SERIAL_OCTETS];
     rng.fill(&mut serial)
         .map_err(|ring::error::Unspecified| IdentityError::NoRandomness)?;
+    if let [first @ 0, ..] = &mut serial {
+        *first = 1;
+    }
     Ok(serial)
 }
 
@@ -204,4 +208,15 @@ pub(super) fn assemble(to_be_signed: &[u8], signature: &[u8]) -> Vec<u8> {
 /// Signs and assembles.
 pub(super) fn sign(to_be_signed: &[u8], signer: &dyn CaSigner) -> Result<Vec<u8>, SignError> {
     Ok(assemble(to_be_signed, &signer.sign(to_be_signed)?))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_serial_begins_with_a_zero_octet() {
+        let rng = ring::rand::SystemRandom::new();
+        for _ in 0..4096 {
+            assert_ne!(super::random_serial(&rng).unwrap()[0], 0);
+        }
+    }
 }
