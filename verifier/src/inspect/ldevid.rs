@@ -18,7 +18,7 @@ pub struct LdevidReport {
     pub reason: Option<String>,
     /// What a certificate of the profile says.
     pub ldevid: Option<Particulars>,
-    /// Serial number, hex.
+    /// Serial number, 32 hex digits as on record; longer ones as they are.
     pub serial: Option<String>,
     /// For people.
     pub issuer: Option<String>,
@@ -72,7 +72,7 @@ pub fn inspect(
         verdict: Verdict::Refused,
         reason: None,
         ldevid: None,
-        serial: shown.as_ref().map(|c| c.serial.clone()),
+        serial: shown.as_ref().map(|c| as_on_record(&c.serial)),
         issuer: shown.as_ref().map(|c| c.issuer.clone()),
         not_before: shown.as_ref().map(|c| c.not_before.to_string()),
         not_after: shown.as_ref().map(|c| c.not_after.to_string()),
@@ -120,4 +120,22 @@ pub fn inspect(
         key_sha256: hex::encode(crate::digest::sha256(&[&found.spki_der])),
     });
     Ok(report)
+}
+
+/// DER drops leading zeros, and puts one before a set bit.
+fn as_on_record(serial: &str) -> String {
+    format!("{:0>32}", serial.trim_start_matches("00"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serial_numbers_are_as_on_record() {
+        let of = |der: &str| as_on_record(der);
+        assert_eq!(of(&format!("00{}", "ab".repeat(16))), "ab".repeat(16));
+        assert_eq!(of(&"0a".repeat(15)), format!("00{}", "0a".repeat(15)));
+        assert_eq!(of(&"7f".repeat(20)), "7f".repeat(20));
+    }
 }
