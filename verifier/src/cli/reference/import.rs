@@ -1,28 +1,19 @@
-//! `reference import`: which measurements a class may have.
+//! `reference import`: makes a document the reference values of a class.
 
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use clap::{Args, Subcommand};
+use clap::Args;
 use holdfast_proto::grpc::v1::ImportReferenceValuesRequest;
 use serde_json::json;
 
-use super::{DirArg, JsonArg, Outcome, client, input, output};
-use crate::reference_values::{MAX_DOCUMENT_BYTES, ReferenceValues};
-
-#[derive(Debug, Subcommand)]
-pub(super) enum ReferenceCommand {
-    /// Make a JSON document the reference values of a class. Takes effect at
-    /// once; a class without reference values is never affirmed.
-    #[command(after_help = "\
-The document lists, for each PCR, the values that are good:
-    {\"pcrs\":{\"sha256\":{\"0\":[\"<64 hex digits>\"],\"4\":[\"...\",\"...\"]}}}
-Every PCR that the server asks for (pcr_selection in config.toml) needs an entry.")]
-    Import(ImportArgs),
-}
+use crate::{
+    cli::{DirArg, JsonArg, Outcome, client, input, output},
+    reference_values::{MAX_DOCUMENT_BYTES, ReferenceValues},
+};
 
 #[derive(Debug, Args)]
-pub(super) struct ImportArgs {
+pub(in crate::cli) struct ImportArgs {
     #[command(flatten)]
     dir: DirArg,
     /// The class.
@@ -34,8 +25,7 @@ pub(super) struct ImportArgs {
     json: JsonArg,
 }
 
-pub(super) async fn run(command: ReferenceCommand) -> Outcome {
-    let ReferenceCommand::Import(args) = command;
+pub(super) async fn run(args: ImportArgs) -> Outcome {
     let name = args.file.display().to_string();
     let meta = fs::metadata(&args.file)
         .with_context(|| name.clone())
