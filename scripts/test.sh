@@ -65,6 +65,23 @@ skips() {
       test = "" # once each
     }' "$report"
 }
+# Files of other people whose right answer is known. Several tests may read one
+# kind; each kind counts once, with its worst reading.
+corpus() {
+  [ -f "$report" ] || return 0
+  awk '
+    match($0, /corpus [a-z-]+: [0-9]+ files, [0-9]+ as stated, [0-9]+ unexplained/) {
+      split(substr($0, RSTART, RLENGTH), word, " ")
+      kind = word[2]
+      files[kind] = word[3]
+      if (!(kind in stated) || word[5] < stated[kind]) stated[kind] = word[5]
+      if (word[8] > unexplained[kind]) unexplained[kind] = word[8]
+    }
+    END {
+      for (kind in files) { n += files[kind]; ok += stated[kind]; bad += unexplained[kind] }
+      if (n) printf "corpus: %d files, %d as stated, %d unexplained (%d explained in the tests'"'"' tables)\n", n, ok, bad, n - ok - bad
+    }' "$report"
+}
 # The adversary catalogue: tests whose name carries a row's number. One that was
 # skipped refused nothing, and is not counted.
 attacks() {
@@ -90,6 +107,7 @@ if [ "$absent" -gt 0 ]; then
   printf '  %s\n' "${lacking[@]}"
 fi
 attacks
+corpus
 for title in "${failed_runs[@]}"; do
   say "$title: failed; the whole output is in $log"
 done

@@ -12,6 +12,71 @@ pub mod v1 {
     tonic::include_proto!("holdfast.v1");
 }
 
+/// Debug of the messages that hold a secret (`build.rs` derives none for them).
+mod redacted {
+    use std::fmt;
+
+    use super::v1::{CreateTokenResponse, EnrollRequest, RequestChallengeRequest};
+
+    impl fmt::Debug for RequestChallengeRequest {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("RequestChallengeRequest")
+                .field("ek_public", &self.ek_public)
+                .field("ek_certificate_chain", &self.ek_certificate_chain)
+                .field("ak_public", &self.ak_public)
+                .field("ldevid_public", &self.ldevid_public)
+                .finish_non_exhaustive()
+        }
+    }
+
+    impl fmt::Debug for EnrollRequest {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("EnrollRequest")
+                .field("ek_public", &self.ek_public)
+                .field("ek_certificate_chain", &self.ek_certificate_chain)
+                .field("ak_public", &self.ak_public)
+                .field("ldevid_public", &self.ldevid_public)
+                .field("ldevid_certification", &self.ldevid_certification)
+                .field("evidence", &self.evidence)
+                .finish_non_exhaustive()
+        }
+    }
+
+    impl fmt::Debug for CreateTokenResponse {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("CreateTokenResponse")
+                .field("token_id", &self.token_id)
+                .field("expires", &self.expires)
+                .finish_non_exhaustive()
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn no_secret_is_shown() {
+            let secret = vec![0xA5; 32];
+            let asked = RequestChallengeRequest {
+                join_token: secret.clone(),
+                ..Default::default()
+            };
+            let enrol = EnrollRequest {
+                activated_secret: secret.clone(),
+                token: secret,
+                ..Default::default()
+            };
+            let token = CreateTokenResponse {
+                bundle: "165165".to_owned(),
+                ..Default::default()
+            };
+            let shown = format!("{asked:?} {asked:#?} {enrol:?} {enrol:#?} {token:?} {token:#?}");
+            assert!(!shown.contains("165"), "{shown}");
+        }
+    }
+}
+
 /// Serialised `google.protobuf.FileDescriptorSet` of package `holdfast.v1`,
 /// for gRPC server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("holdfast.v1");

@@ -6,6 +6,7 @@
 //! false`.
 
 mod core;
+mod logs;
 mod stand;
 mod summary;
 mod wire;
@@ -18,6 +19,8 @@ fn main() -> Result<()> {
     let stand = stand::Stand::new()?;
     core::quote(&mut criterion, &stand);
     core::reattest(&mut criterion, &stand);
+    logs::boot_log(&mut criterion);
+    logs::ima_log(&mut criterion);
     criterion.final_summary();
     drop(stand);
 

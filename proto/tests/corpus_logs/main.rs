@@ -61,7 +61,7 @@ fn every_stated_answer() {
         }
     }
     println!(
-        "corpus: {} files, {} as stated, {} unexplained",
+        "corpus logs: {} files, {} as stated, {} unexplained",
         files.len(),
         files.len() - explained,
         unexplained.len()

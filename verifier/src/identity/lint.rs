@@ -24,7 +24,7 @@ use super::{
     },
     signer::{CaSigner as _, FileSigner, generate_pkcs8},
 };
-use crate::time::UnixTime;
+use crate::{endorsement::ShownCertificate, time::UnixTime};
 
 /// The rule that a prepared certificate breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +111,9 @@ impl CaFacts {
     /// Only a certificate that may sign certificates, and names its key.
     pub(super) fn parse(der: &[u8]) -> Result<Self, IdentityError> {
         let bad = IdentityError::BadCaCertificate;
+        if !ShownCertificate::is_safe_to_decode(der) {
+            return Err(bad("it does not decode"));
+        }
         let certificate: Certificate =
             picky_asn1_der::from_bytes(der).map_err(|_| bad("it does not decode"))?;
         // webpki refuses trailing bytes, which picky does not see, and hands

@@ -48,10 +48,8 @@ impl LdevidOnFile {
     pub fn read(leaf: &[u8], ca: Option<&[u8]>) -> Result<Self, IdentityError> {
         // Strict DER and sizes first: the lint's decoder is lenient.
         let shown = ShownCertificate::parse(leaf).map_err(unreadable)?;
-        for der in std::iter::once(leaf).chain(ca) {
-            if !ShownCertificate::is_safe_to_decode(der) {
-                return Err(unreadable("malformed BIT STRING, or CA certificate").into());
-            }
+        if !ShownCertificate::is_safe_to_decode(leaf) {
+            return Err(unreadable("malformed BIT STRING").into());
         }
         let certificate: Certificate = picky_asn1_der::from_bytes(leaf).map_err(unreadable)?;
         let expected = expectation(leaf, &certificate, &shown)?;

@@ -37,6 +37,15 @@ impl Corpus {
         serde_json::from_slice(&self.read(path)).unwrap()
     }
 
+    /// What the manifest says of a file.
+    pub(super) fn stated(&self, path: &str) -> String {
+        let manifest = String::from_utf8(self.read("MANIFEST.tsv")).unwrap();
+        let row = manifest
+            .lines()
+            .find(|row| row.split('\t').next() == Some(path));
+        row.unwrap().split('\t').nth(6).unwrap().to_owned()
+    }
+
     /// Paths of a kind, by the manifest.
     pub(super) fn files(&self, kind: &str) -> Vec<String> {
         let manifest = String::from_utf8(self.read("MANIFEST.tsv")).unwrap();
@@ -51,7 +60,12 @@ impl Corpus {
 
 /// Every disagreement has its line in a table, and every line its
 /// disagreement.
-pub(super) fn settle(found: &[(String, String)], explained: &[(&str, &str, &str)], files: usize) {
+pub(super) fn settle(
+    kind: &str,
+    found: &[(String, String)],
+    explained: &[(&str, &str, &str)],
+    files: usize,
+) {
     let knows = |(path, what): &(String, String)| {
         explained
             .iter()
@@ -71,7 +85,7 @@ pub(super) fn settle(found: &[(String, String)], explained: &[(&str, &str, &str)
     let mut differing: Vec<&str> = found.iter().map(|(path, _)| path.as_str()).collect();
     differing.dedup();
     println!(
-        "corpus: {files} files, {} as stated, {} unexplained",
+        "corpus {kind}: {files} files, {} as stated, {} unexplained",
         files - differing.len(),
         unexplained.len()
     );

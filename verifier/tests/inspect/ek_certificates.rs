@@ -108,7 +108,7 @@ fn every_ek_certificate_is_judged_as_stated_or_refused_for_a_reason() {
             assert!(report.subject_key.is_some() && report.tpm.manufacturer.is_some());
         }
     }
-    settle(&found, EXPLAINED, files.len());
+    settle("ek-cert", &found, EXPLAINED, files.len());
 }
 
 #[test]

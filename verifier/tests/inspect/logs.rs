@@ -178,7 +178,7 @@ fn every_log_is_read_as_stated_or_refused_with_a_reason() {
         }
         files += 1;
     }
-    settle(&found, EXPLAINED, files);
+    settle("logs", &found, EXPLAINED, files);
 }
 
 /// PCR, digests, kind and text of what is proven.

@@ -403,7 +403,7 @@ fn every_quote_set_holds_and_does_not_with_one_thing_changed() {
             );
         }
     }
-    settle(&found, EXPLAINED, sets.len());
+    settle("quote", &found, EXPLAINED, sets.len());
 }
 
 #[test]

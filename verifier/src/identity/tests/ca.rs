@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ring::rand::SystemRandom;
 
 use super::{
-    super::{Authority, IdentityError, ResultKey, SecretKey},
+    super::{Authority, IdentityError, ResultKey, SecretKey, lint::CaFacts},
     oracle::{Oracle, has_certtool, text, today},
     *,
 };
@@ -236,4 +236,17 @@ fn a_key_written_by_openssl_is_taken() {
         oracle.openssl(&["pkey", "-in", "key.pem", "-pubout"])
     );
     assert_eq!(key.sign(b"m").unwrap().len(), 64);
+}
+
+/// picky-asn1 panics on a BIT STRING with more unused bits than bits; the
+/// owner's file must not make the Verifier do so.
+#[test]
+fn no_bit_of_a_ca_file_makes_reading_it_panic() {
+    let good = initial().issuing.certificate;
+    for bit in 0..good.len() * 8 {
+        let mut changed = good.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        // Refused or, where the bit decides nothing, read.
+        let _ = CaFacts::parse(&changed);
+    }
 }
