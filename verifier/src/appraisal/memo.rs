@@ -14,8 +14,9 @@ use crate::time::UnixTime;
 /// States in one generation. An affirmed one has few reasons or none: some
 /// MiB for two full generations.
 pub(super) const GENERATION: usize = 8192;
-/// Longest life of an entry, in seconds. Nothing that the policy reads
-/// changes with time, so this only bounds what an error in that could do.
+/// Longest life of an entry, in seconds. Nothing that the policy reads changes
+/// with time but the reference values that have an end, which ends the entry
+/// too; so this only bounds what an error in that could do.
 pub(super) const MAX_AGE_SECONDS: i64 = 3600;
 
 /// Bounded map from the digest of a policy's input to its verdict. When the
@@ -32,6 +33,8 @@ struct Generations {
 struct Entry {
     verdict: Arc<Verdict>,
     made: UnixTime,
+    /// From here on it is not used any more.
+    ends: UnixTime,
 }
 
 impl Memo {
@@ -39,25 +42,29 @@ impl Memo {
         Self(Mutex::new(Generations::default()))
     }
 
-    /// The lock is not held while `make` runs: two threads may then do the
-    /// same work, and come to the same verdict.
+    /// `make` says, beside the verdict, until when it holds, if it ends. The
+    /// lock is not held while it runs: two threads may then do the same work,
+    /// and come to the same verdict.
     pub(super) fn get_or_insert(
         &self,
         key: [u8; 32],
         now: UnixTime,
-        make: impl FnOnce() -> Verdict,
+        make: impl FnOnce() -> (Verdict, Option<UnixTime>),
     ) -> Arc<Verdict> {
         if let Some(verdict) = self.get(&key, now) {
             return verdict;
         }
-        let verdict = Arc::new(make());
+        let (verdict, ends) = make();
+        let verdict = Arc::new(verdict);
         // Only what is affirmed is kept: it is what comes again and again, it
         // is small, and nobody can fill the memo with states that nobody
         // accepts. A policy that failed is thus asked again, too.
         if verdict.status == Tier::Affirming {
+            let oldest = now.plus(MAX_AGE_SECONDS);
             let entry = Entry {
                 verdict: Arc::clone(&verdict),
                 made: now,
+                ends: ends.map_or(oldest, |ends| ends.min(oldest)),
             };
             self.lock().insert(key, entry);
         }
@@ -66,7 +73,7 @@ impl Memo {
 
     fn get(&self, key: &[u8; 32], now: UnixTime) -> Option<Arc<Verdict>> {
         let mut generations = self.lock();
-        let fresh = |entry: &Entry| entry.made <= now && now < entry.made.plus(MAX_AGE_SECONDS);
+        let fresh = |entry: &Entry| entry.made <= now && now < entry.ends;
         if let Some(entry) = generations.younger.get(key) {
             return fresh(entry).then(|| Arc::clone(&entry.verdict));
         }

@@ -138,12 +138,15 @@ impl Policy {
     ) -> std::sync::Arc<Verdict> {
         // All that the policy can read, but for the reference values, for
         // which their id stands: the memo is this policy's own, so equal keys
-        // have equal verdicts.
+        // have equal verdicts until the set's next end.
         let known = facts.input(None);
         let id = references.map_or(&[][..], |set| set.digest());
         self.memo
             .get_or_insert(sha256(&[known.as_bytes(), id]), now, || {
-                floor::verdict(self.run(&facts.input(references)), facts, references)
+                let (in_force, ends) = references.map(|set| set.at(now)).unzip();
+                let in_force = in_force.as_deref();
+                let opinion = self.run(&facts.input(in_force));
+                (floor::verdict(opinion, facts, in_force), ends.flatten())
             })
     }
 

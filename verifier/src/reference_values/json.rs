@@ -2,18 +2,27 @@
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
-use holdfast_proto::tpm::HashAlg;
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, Visitor},
 };
 
-use super::Accepted;
+use super::{Accepted, Banks};
+use crate::time::UnixTime;
 
-/// `{"pcrs": {bank: {index: [value]}}}`
+/// `{"pcrs": {bank: {index: [value]}}, "until": [window]}`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Document {
+    pub(super) pcrs: Unique<Unique<Vec<String>>>,
+    pub(super) until: Option<Vec<Window>>,
+}
+
+/// `{"end": time, "pcrs": {bank: {index: [value]}}}`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Window {
+    pub(super) end: String,
     pub(super) pcrs: Unique<Unique<Vec<String>>>,
 }
 
@@ -52,8 +61,20 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for UniqueVisitor<V> {
     }
 }
 
-/// Written by hand, so that the order is ours: it is hashed.
-pub(super) fn canonical(banks: &BTreeMap<HashAlg, BTreeMap<u32, Accepted>>) -> String {
+/// Written by hand, so that the order is ours: it is hashed. A set without
+/// ends is written as it was before there were any.
+pub(super) fn canonical(banks: &Banks, windows: &BTreeMap<UnixTime, Banks>) -> String {
+    let until: Vec<String> = windows
+        .iter()
+        .map(|(end, banks)| format!("{{\"end\":\"{end}\",{}}}", pcrs(banks)))
+        .collect();
+    if until.is_empty() {
+        return format!("{{{}}}", pcrs(banks));
+    }
+    format!("{{{},\"until\":[{}]}}", pcrs(banks), until.join(","))
+}
+
+fn pcrs(banks: &Banks) -> String {
     let list = |values: &Accepted| {
         values
             .iter()
@@ -71,5 +92,5 @@ pub(super) fn canonical(banks: &BTreeMap<HashAlg, BTreeMap<u32, Accepted>>) -> S
         .iter()
         .map(|(alg, pcrs)| format!("\"{}\":{{{}}}", alg.name(), bank(pcrs)))
         .collect();
-    format!("{{\"pcrs\":{{{}}}}}", banks.join(","))
+    format!("\"pcrs\":{{{}}}", banks.join(","))
 }

@@ -7,12 +7,13 @@ use super::{
     *,
 };
 
-fn verdict() -> Verdict {
-    Verdict {
+fn verdict() -> (Verdict, Option<UnixTime>) {
+    let verdict = Verdict {
         vector: TrustVector::NONE,
         status: Tier::Affirming,
         reasons: vec![],
-    }
+    };
+    (verdict, None)
 }
 
 fn key(n: u64) -> [u8; 32] {
@@ -84,6 +85,46 @@ fn entries_age() {
         !Arc::ptr_eq(&second, &make(NOW)),
         "a clock set back makes nothing young again"
     );
+}
+
+#[test]
+fn entries_end_with_what_they_rest_on() {
+    let memo = Memo::new();
+    let ends = NOW.plus(10);
+    let make = |now| memo.get_or_insert(key(1), now, || (verdict().0, Some(ends)));
+    let first = make(NOW);
+    assert!(Arc::ptr_eq(&first, &make(NOW.plus(9))));
+    assert!(!Arc::ptr_eq(&first, &make(ends)));
+    // An end far away makes no entry live longer.
+    let far = || (verdict().0, Some(NOW.plus(10 * MAX_AGE_SECONDS)));
+    let first = memo.get_or_insert(key(2), NOW, far);
+    let later = NOW.plus(MAX_AGE_SECONDS);
+    assert!(!Arc::ptr_eq(
+        &first,
+        &memo.get_or_insert(key(2), later, far)
+    ));
+}
+
+#[test]
+fn what_has_an_end_is_affirmed_before_it_and_not_at_it() {
+    let policy = Policy::standard().unwrap();
+    let facts = facts();
+    let end = NOW.plus(100);
+    // Good values in the window alone; without an end, PCR 4 has another.
+    let good = good_references().canonical_json();
+    let stale = good.replace(&hex::encode(value(4)), &hex::encode([0xee; 32]));
+    let pcrs = good.strip_prefix('{').unwrap();
+    let document = format!(
+        r#"{},"until":[{{"end":"{end}",{pcrs}]}}"#,
+        stale.strip_suffix('}').unwrap()
+    );
+    let set = ReferenceValues::parse(&document).unwrap();
+    let affirms = |now| policy.verdict(&facts, Some(&set), now).status == Tier::Affirming;
+    assert!(affirms(NOW));
+    assert_eq!(policy.memo_len(), 1);
+    assert!(affirms(NOW.plus(99)), "from the memo");
+    assert!(!affirms(end), "the memo ends with the window");
+    assert!(!affirms(end.plus(1)));
 }
 
 #[test]
