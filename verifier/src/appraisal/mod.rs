@@ -12,6 +12,7 @@
 
 mod facts;
 mod floor;
+mod input;
 mod memo;
 mod opinion;
 mod pcr;

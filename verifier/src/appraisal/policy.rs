@@ -13,6 +13,7 @@ use super::{
     AttestationResult,
     facts::Facts,
     floor::{self, PolicyFault, Verdict},
+    input,
     memo::Memo,
     opinion::{Opinion, OpinionError},
     rego,
@@ -136,16 +137,15 @@ impl Policy {
         references: Option<&ReferenceValues>,
         now: UnixTime,
     ) -> std::sync::Arc<Verdict> {
-        // All that the policy can read, but for the reference values, for
-        // which their id stands: the memo is this policy's own, so equal keys
-        // have equal verdicts until the set's next end.
-        let known = facts.input(None);
+        // The memo is this policy's own, so equal keys have equal verdicts
+        // until the set's next end.
+        let known = input::key(facts);
         let id = references.map_or(&[][..], |set| set.digest());
         self.memo
             .get_or_insert(sha256(&[known.as_bytes(), id]), now, || {
                 let (in_force, ends) = references.map(|set| set.at(now)).unzip();
                 let in_force = in_force.as_deref();
-                let opinion = self.run(&facts.input(in_force));
+                let opinion = self.run(&input::text(facts, in_force));
                 (floor::verdict(opinion, facts, in_force), ends.flatten())
             })
     }

@@ -210,7 +210,7 @@ fn the_input_is_the_documented_tree() {
     let mut facts = facts();
     facts.pcrs.retain(|index, _| *index == 4);
     let input: serde_json::Value =
-        serde_json::from_str(&facts.input(Some(&good_references()))).unwrap();
+        serde_json::from_str(&super::super::input::text(&facts, Some(&good_references()))).unwrap();
     assert_eq!(
         input,
         serde_json::json!({

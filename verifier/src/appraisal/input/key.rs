@@ -1,0 +1,28 @@
+//! `input.ak` and `input.ldevid`: which keys, and how they came to be
+//! believed in.
+
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub(super) struct Key<'a> {
+    known_by: &'static str,
+    name: &'a str,
+}
+
+impl<'a> Key<'a> {
+    /// The AK, by its Name in hex.
+    pub(super) fn activated(name: &'a str) -> Self {
+        Self {
+            known_by: "credential-activation",
+            name,
+        }
+    }
+
+    /// The LDevID key, by its Name in hex.
+    pub(super) fn certified(name: &'a str) -> Self {
+        Self {
+            known_by: "tpm2-certify",
+            name,
+        }
+    }
+}
