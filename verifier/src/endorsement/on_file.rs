@@ -5,7 +5,7 @@
 //! [`Anchors::endorse`]: super::Anchors::endorse
 
 use holdfast_proto::tpm::{
-    AsymScheme, EccCurve, Parameters, Public, Symmetric, Unique, templates::EkTemplate,
+    AsymScheme, EccCurve, HashAlg, Parameters, Public, Symmetric, Unique, templates::EkTemplate,
 };
 
 use super::{
@@ -137,6 +137,19 @@ impl KeyMaterial {
         self.in_area(&EkTemplate::L1.public()).to_spki_der().ok()
     }
 
+    /// SHA-1 of the key's bits, as most issuers make subject key identifiers
+    /// (RFC 5280 §4.2.1.2, method 1): a name, no proof of anything. None where
+    /// the key is malformed.
+    #[must_use]
+    pub fn subject_key_id(&self) -> Option<Vec<u8>> {
+        let spki = self.to_spki_der()?;
+        let mut info = Reader::new(der::only(&spki, der::SEQUENCE).ok()?);
+        info.expect(der::SEQUENCE).ok()?;
+        let bits = info.expect(der::BIT_STRING).ok()?;
+        let key = der::whole_octets(bits.content).ok()?;
+        Some(HashAlg::Sha1.digest(&[key]).as_bytes().to_vec())
+    }
+
     /// The EK of this key in the standard template of its kind: a certificate
     /// tells the key only, and here is no TPM to ask for the rest.
     fn as_ek(&self) -> Result<EkPublic, EndorsementError> {
@@ -205,6 +218,8 @@ pub struct ShownCertificate {
     pub model: Option<String>,
     /// tpmVersion, where it has one.
     pub version: Option<String>,
+    /// subjectKeyIdentifier (RFC 5280 §4.2.1.2), where it has one.
+    pub subject_key_id: Option<Vec<u8>>,
     key: Result<KeyMaterial, String>,
 }
 
@@ -227,6 +242,10 @@ impl ShownCertificate {
             manufacturer: tpm_attribute(names, oid::TPM_MANUFACTURER),
             model: tpm_attribute(names, oid::TPM_MODEL),
             version: tpm_attribute(names, oid::TPM_VERSION),
+            subject_key_id: certificate
+                .extension(oid::SUBJECT_KEY_ID)
+                .and_then(|value| der::only(value, der::OCTET_STRING).ok())
+                .map(<[u8]>::to_vec),
             key: KeyMaterial::of(&certificate.key).map_err(|e| e.to_string()),
         })
     }

@@ -5,7 +5,9 @@
 //! Values may have an end ([`Window`]): what was good before an update stays
 //! good until it. [`ReferenceValues::at`] resolves them to one moment.
 
+pub mod allow_list;
 mod change;
+pub mod import;
 mod json;
 #[cfg(test)]
 mod tests;
