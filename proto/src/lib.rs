@@ -14,6 +14,7 @@ pub mod cose;
 pub mod grpc;
 pub mod ima_log;
 pub mod result;
+pub mod statement;
 pub mod tpm;
 mod ueid;
 

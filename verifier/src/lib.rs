@@ -1,7 +1,7 @@
 //! The Holdfast Verifier: appraises Evidence from gateways and grants LDevIDs.
 //!
 //! The core (`endorsement`, `freshness`, `verification`, `reference_values`,
-//! `appraisal`, `identity`, put together by `exchange`) is pure and
+//! `appraisal`, `identity`, put together by `exchange`; `owner`) is pure and
 //! synchronous: time, randomness and trust anchors are arguments. The shell
 //! (`store`, `service`, `cli`, `config`) keeps state, speaks gRPC and reads
 //! files.
@@ -15,6 +15,7 @@ pub mod exchange;
 pub mod freshness;
 pub mod identity;
 pub mod inspect;
+pub mod owner;
 pub mod reference_values;
 pub mod service;
 pub mod store;

@@ -9,6 +9,8 @@ mod gateway;
 mod init;
 mod inspect;
 mod output;
+#[allow(dead_code, reason = "its users land next")]
+mod owner;
 mod reference;
 mod serve;
 #[cfg(test)]
@@ -59,7 +61,7 @@ Examples:
   holdfast-verifier gateway list --dir /var/lib/holdfast
   holdfast-verifier inspect boot-log /sys/kernel/security/tpm0/binary_bios_measurements
 
-All commands but init, serve and inspect talk to the running server over DIR/admin.sock.
+All commands but init, serve, inspect and owner talk to the running server over DIR/admin.sock.
 Exit codes: 0 done, 1 refused with the reason, 2 bad input or usage.
 Settings: flags, then HOLDFAST_* variables, then DIR/config.toml.";
 
@@ -87,6 +89,9 @@ enum Command {
     /// Reference values: which measurements a class of gateways may have.
     #[command(subcommand)]
     Reference(reference::ReferenceCommand),
+    /// The owner's key, which signs what decides appraisals.
+    #[command(subcommand)]
+    Owner(owner::OwnerCommand),
     /// Gateways on record.
     #[command(subcommand)]
     Gateway(gateway::GatewayCommand),
@@ -133,6 +138,7 @@ pub fn main() -> ExitCode {
             Command::Token(command) => token::run(command).await,
             Command::Endorsement(command) => endorsement::run(command).await,
             Command::Reference(command) => reference::run(command).await,
+            Command::Owner(command) => owner::run(command),
             Command::Gateway(command) => gateway::run(command).await,
             Command::Inspect(command) => inspect::run(command),
         }

@@ -52,6 +52,7 @@ fn command_lines_of_the_interface_parse() {
         "endorsement import --dir D a b",
         "endorsement list --dir D --json",
         "reference import --dir D --class c FILE",
+        "owner sign --owner-key K --kind policy --subject * --version 2 --output S F --json",
         "gateway list --dir D --json",
         "gateway show --dir D 01ab",
         "gateway suspend --dir D 01ab --reason why",

@@ -10,6 +10,7 @@ use std::{
 };
 
 use nix::{libc, unistd::Uid};
+use zeroize::Zeroizing;
 
 use super::home::HomeError;
 
@@ -21,6 +22,16 @@ pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError + '_ {
         path: path.to_owned(),
         source,
     }
+}
+
+/// Reads a secret: a plain file of our own, 0600 or stricter.
+///
+/// # Errors
+/// [`HomeError`] names the file and what to do.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, HomeError> {
+    let (file, meta) = open_plain(path)?;
+    private(path, &meta, 0o600)?;
+    read_text(path, file, &meta).map(Zeroizing::new)
 }
 
 /// Writes a new file: under another name, flushed to disk, then linked to its

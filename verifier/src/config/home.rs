@@ -15,7 +15,9 @@ use std::{
 use nix::libc;
 use zeroize::Zeroizing;
 
-use super::files::{at, open_plain, owned, private, read_text, sync_parent, write_new};
+use super::files::{
+    at, open_plain, owned, private, read_secret, read_text, sync_parent, write_new,
+};
 
 /// Files in the directory. One name each, in one place.
 pub mod file {
@@ -43,9 +45,10 @@ pub mod file {
     pub const RESULT_PUBLIC: &str = "result.pub.pem";
     /// AEAD key of challenge tokens: 32 bytes in lower hex.
     pub const TOKEN_KEY: &str = "token.key";
-    /// Policy root, for sealing; better kept elsewhere, serving does not need it.
+    /// Policy root: signs what decides appraisals, and for sealing. Better kept
+    /// elsewhere; serving does not need it.
     pub const POLICY_ROOT_KEY: &str = "policy-root.key.pem";
-    /// Its public half, whose Name is in bundles.
+    /// Its public half: the owner, as serving knows it; its Name is in bundles.
     pub const POLICY_ROOT_PUBLIC: &str = "policy-root.pub.pem";
     /// Appraisal policy.
     pub const POLICY: &str = "policy.rego";
@@ -191,10 +194,7 @@ impl Home {
     /// # Errors
     /// [`HomeError`] names the file and what to do.
     pub fn read_secret(&self, name: &str) -> Result<Zeroizing<String>, HomeError> {
-        let path = self.path(name);
-        let (file, meta) = open_plain(&path)?;
-        private(&path, &meta, 0o600)?;
-        read_text(&path, file, &meta).map(Zeroizing::new)
+        read_secret(&self.path(name))
     }
 
     /// Reads what is not secret but trusted: a plain file that only we, or

@@ -6,11 +6,7 @@ use holdfast_proto::tpm::{
     AsymScheme, EccCurve, HashAlg, Name, ObjectAttributes, Parameters, Public, Symmetric, Unique,
 };
 
-/// DER of a P-256 SubjectPublicKeyInfo (RFC 5480 §2) up to the point.
-const P256_SPKI_PREFIX: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
-    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
+use crate::owner::P256_SPKI_PREFIX;
 
 /// SubjectPublicKeyInfo of an uncompressed P-256 point (SEC 1 §2.3.3).
 #[must_use]
