@@ -5,7 +5,7 @@ use holdfast_proto::tpm::ParseError;
 use thiserror::Error;
 
 use crate::client::ClientError;
-use crate::evidence::{BootLogError, EvidenceError, EvidenceFileError};
+use crate::evidence::{BootLogError, EvidenceError, EvidenceFileError, ImaLogError};
 use crate::state::StateError;
 use crate::tpm::TpmError;
 
@@ -25,6 +25,9 @@ pub enum AttesterError {
     /// The boot log.
     #[error(transparent)]
     BootLog(#[from] BootLogError),
+    /// The IMA log.
+    #[error(transparent)]
+    ImaLog(#[from] ImaLogError),
     /// A quote that is not what was asked for.
     #[error("the TPM's quote does not cover what was asked for")]
     QuoteMismatch,
@@ -64,6 +67,12 @@ impl AttesterError {
             Self::State(e) => e.next_step(),
             Self::Client(e) => e.next_step(),
             Self::BootLog(_) => "run as root, or give another file by --boot-log",
+            Self::ImaLog(ImaLogError::Read { .. }) => {
+                "run as root, or give another file by --ima-log"
+            }
+            Self::ImaLog(_) => {
+                "reboot, so that the log begins anew; an IMA policy that measures less keeps it short"
+            }
             Self::EvidenceFile(_) => "give a writable directory by --evidence-dir",
             Self::Challenge { .. } => "check that verifier and attester are of the same release",
             Self::OtherGateway { .. } => {
@@ -82,6 +91,7 @@ impl From<EvidenceError> for AttesterError {
         match error {
             EvidenceError::Tpm(error) => Self::Tpm(error),
             EvidenceError::QuoteMismatch => Self::QuoteMismatch,
+            EvidenceError::ImaLog(error) => Self::ImaLog(error),
         }
     }
 }

@@ -173,6 +173,7 @@ fn pcrs_that_change_before_the_quote_are_read_again() {
         exporter: [2; 32],
         purpose: Purpose::Attest,
         known_boot_log: None,
+        known_ima: None,
     };
     let id = format!("01{}", "ab".repeat(32)).parse().unwrap();
     let platform = Platform::default();

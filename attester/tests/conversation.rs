@@ -54,6 +54,7 @@ impl Gateway {
         let plan = attestation::Plan {
             renew,
             boot_log: boot_log.into(),
+            ima_log: "/nonexistent".into(),
             evidence_dir: None,
             ear_jwt: true,
         };

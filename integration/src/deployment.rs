@@ -249,6 +249,29 @@ impl Deployment {
             .map(drop)
     }
 
+    /// `reference import --format sha256sum`: makes a list of files the allow
+    /// list of a class.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn import_allow_list(&self, class: &str, list: &Path) -> Result<()> {
+        let list = list.to_str().context("path")?;
+        let format = ["--format", "sha256sum"];
+        let import = ["reference", "import", "--class", class];
+        self.run(&[import.as_slice(), &format, &[list]].concat())
+            .map(drop)
+    }
+
+    /// Makes `source` the appraisal policy.
+    ///
+    /// # Errors
+    /// Where `serve` does not take it.
+    pub fn replace_policy(&mut self, source: &str) -> Result<()> {
+        self.kill_9()?;
+        std::fs::write(self.dir().join("policy.rego"), source)?;
+        self.serve()
+    }
+
     /// `token create`: the path of the bundle file.
     ///
     /// # Errors

@@ -77,7 +77,7 @@ impl Gateway {
     /// # Errors
     /// Where the boot log cannot be read.
     pub fn platform(&self) -> Result<Platform> {
-        Ok(Platform::observe(&self.sim.boot_log())?)
+        Ok(Platform::observe(&self.sim.boot_log())?.with_ima_log(&self.sim.ima_log()))
     }
 
     /// Keys for an enrolment: fresh AK, fresh LDevID key.

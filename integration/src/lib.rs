@@ -8,6 +8,7 @@
 //! - [`Attacks`]: many attacks on one good run.
 //! - [`refusal`]: what an attack must meet: the right code and kind, nothing
 //!   granted, nothing lost, and a good run that still succeeds.
+//! - [`ima`]: a scene whose gateway measures files.
 //! - [`oracle`]: OpenSSL, tpm2-tools and Python, as second opinions.
 //!
 //! An attack is three lines over a good run:
@@ -25,6 +26,7 @@
 pub mod attacks;
 pub mod deployment;
 pub mod gateway;
+pub mod ima;
 pub mod oracle;
 pub mod programs;
 pub mod refusal;

@@ -320,6 +320,7 @@ impl ReadyEnrolment {
             exporter: self.connection.exporter,
             purpose: self.enrolment.purpose(),
             known_boot_log: None,
+            known_ima: None,
         };
         change(&mut asked);
         let certification = self.request.ldevid_certification.clone().map(|c| {
@@ -481,7 +482,8 @@ pub async fn ready_to_enrol(
 /// Where it is not granted.
 pub async fn enrol(gateway: &Gateway, bundle: &Bundle) -> Result<Enrolled> {
     use enrolment::exchange::{Outcome, Plan};
-    let plan = Plan::from_bundle(bundle, KeyChoice::default(), gateway.sim().boot_log());
+    let mut plan = Plan::from_bundle(bundle, KeyChoice::default(), gateway.sim().boot_log());
+    plan.ima_log = gateway.sim().ima_log();
     let state = gateway.state_dir()?;
     match enrolment::exchange::enrol(gateway.tpm(), &state, &plan, &mut |_| {}).await? {
         Outcome::Granted(enrolled, _) => Ok(*enrolled),

@@ -124,6 +124,7 @@ async fn adv_a18_both_eks_with_the_keys_of_one_record() -> Result<()> {
             exporter: attack.connection.exporter,
             purpose: Purpose::Enrol,
             known_boot_log: None,
+            known_ima: None,
         };
         let id = attack.enrolment.gateway_id();
         let platform = &attack.platform;

@@ -130,6 +130,7 @@ async fn what_no_good_message_needs_is_not_decoded() -> Result<()> {
     ready.request = good;
     let platform = holdfast_attester::evidence::Platform {
         boot_log: Some(vec![0; 1 << 20]),
+        ima_log: None,
         ..ready.platform.clone()
     };
     ready.request =

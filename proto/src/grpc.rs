@@ -1,5 +1,8 @@
 //! The wire contract: code generated from `holdfast/v1/*.proto`.
 
+/// Type of those fields that are too long to be copied about.
+pub use prost::bytes::Bytes;
+
 /// Messages, clients and servers of package `holdfast.v1`.
 #[allow(
     missing_docs,

@@ -2,7 +2,8 @@
 //! from a boot log.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::SimError;
 use crate::boot_log::{BANKS, BootImage, BootLog, reference_values};
+use crate::ima::ImaEntry;
 use crate::swtpm::{Swtpm, Transport, plain_path};
 use crate::vendor_ca::{EkCertOptions, VendorCa};
 
@@ -41,6 +43,8 @@ pub struct SimOptions {
     /// The image that its owner installed: it boots, and the reference values
     /// are its.
     pub image: BootImage,
+    /// Whether its kernel measures files (IMA).
+    pub ima: bool,
 }
 
 impl SimOptions {
@@ -56,6 +60,7 @@ impl SimOptions {
             ek_cert: EkCertOptions::default(),
             intermediate_in_nv: true,
             image: BootImage::golden(),
+            ima: false,
         }
     }
 }
@@ -86,6 +91,7 @@ pub struct SimGateway {
     vendor: VendorCa,
     swtpm: Swtpm,
     image: BootImage,
+    ima: bool,
 }
 
 impl SimGateway {
@@ -107,6 +113,7 @@ impl SimGateway {
             vendor,
             swtpm,
             image: options.image,
+            ima: options.ima,
         };
         let log = gateway.image.boot();
         gateway.write("reference-values.json", &pretty(&reference_values(&[&log])))?;
@@ -124,6 +131,54 @@ impl SimGateway {
     #[must_use]
     pub fn boot_log(&self) -> PathBuf {
         self.dir.join("boot.log")
+    }
+
+    /// File of the running kernel's IMA log; empty where it does not measure.
+    #[must_use]
+    pub fn ima_log(&self) -> PathBuf {
+        self.dir.join("ima.log")
+    }
+
+    /// Whether the kernel measures from the next boot on.
+    pub fn set_ima(&mut self, ima: bool) {
+        self.ima = ima;
+    }
+
+    /// The kernel measures: PCR 10 is extended, and the entry goes to the end
+    /// of the IMA log.
+    ///
+    /// # Errors
+    /// As [`SimGateway::extend_pcr`].
+    pub fn measure(&self, entries: &[ImaEntry]) -> Result<(), SimError> {
+        self.extend_unlogged(entries)?;
+        self.log_unextended(entries)
+    }
+
+    /// The half of [`measure`](Self::measure) that reaches the TPM.
+    ///
+    /// # Errors
+    /// As [`SimGateway::extend_pcr`].
+    pub fn extend_unlogged(&self, entries: &[ImaEntry]) -> Result<(), SimError> {
+        let mut tpm = self.swtpm.connect()?;
+        for entry in entries {
+            tpm.pcr_extend(entry.pcr, &entry.digests())?;
+        }
+        Ok(())
+    }
+
+    /// The half of [`measure`](Self::measure) that reaches the log.
+    ///
+    /// # Errors
+    /// Where the log cannot be written.
+    pub fn log_unextended(&self, entries: &[ImaEntry]) -> Result<(), SimError> {
+        let path = self.ima_log();
+        let bytes: Vec<u8> = entries.iter().flat_map(ImaEntry::encode).collect();
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(&bytes))
+            .map_err(SimError::io("write", &path))
     }
 
     /// File of the installed image's reference values, whatever is booted.
@@ -237,6 +292,13 @@ impl SimGateway {
         let mut tpm = self.swtpm.connect()?;
         for event in log.extended() {
             tpm.pcr_extend(event.pcr, &event.digests)?;
+        }
+        drop(tpm);
+        // A list lives no longer than its kernel.
+        self.write("ima.log", b"")?;
+        if self.ima {
+            let values = log.replay(HashAlg::Sha256);
+            self.measure(&[ImaEntry::boot_aggregate(&values)])?;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@
 pub mod boot_log;
 mod error;
 mod gateway;
+pub mod ima;
 pub mod process;
 mod swtpm;
 mod tpm;
@@ -25,5 +26,6 @@ mod vendor_ca;
 pub use self::boot_log::{BootImage, BootLog, reference_values};
 pub use self::error::SimError;
 pub use self::gateway::{GatewayDescription, SimGateway, SimOptions};
+pub use self::ima::{ImaEntry, ImaSigner};
 pub use self::swtpm::Transport;
 pub use self::vendor_ca::{EkCertOptions, Flaw, IssuedEk, SanLayout, VendorCa};

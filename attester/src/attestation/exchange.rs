@@ -7,10 +7,12 @@ use holdfast_proto::grpc::v1;
 
 use super::Reattestation;
 use crate::AttesterError;
-use crate::client::{Backoff, ClientError, Connection, Identity, Verdict, connect_to};
+use crate::client::{
+    Backoff, ClientError, Connection, Identity, Verdict, connect_to, is_ima_resync,
+};
 use crate::enrolment::exchange::check_grant;
 use crate::enrolment::parse_selection;
-use crate::evidence::{Platform, write_files};
+use crate::evidence::{Platform, read_ima_log, write_files};
 use crate::state::{Enrolled, StateDir};
 use crate::tpm::Tpm;
 
@@ -24,6 +26,8 @@ pub struct Plan {
     pub renew: bool,
     /// Where the boot log is.
     pub boot_log: PathBuf,
+    /// Where the IMA log is.
+    pub ima_log: PathBuf,
     /// Where to write what is sent, if anywhere.
     pub evidence_dir: Option<PathBuf>,
     /// Whether to ask for the result as a JWT, for relying parties.
@@ -40,6 +44,8 @@ pub enum Step<'a> {
     Challenged(&'a v1::RequestAttestationChallengeResponse),
     /// The challenge is met; this will be sent.
     EvidenceReady(&'a v1::AttestRequest),
+    /// The Verifier cannot go on with the IMA log: it is sent whole.
+    Resynchronising,
     /// The connection broke or the Verifier is busy: once more, from the start.
     Retrying(&'a ClientError),
 }
@@ -130,7 +136,7 @@ async fn attempt(
         .map_err(|status| connection.failed("RequestAttestationChallenge", status))?
         .into_inner();
     watch(Step::Challenged(&challenge));
-    let platform = Platform::observe(&plan.boot_log)?;
+    let platform = Platform::observe(&plan.boot_log)?.with_ima_log(&plan.ima_log);
     let evidence_dir = plan.evidence_dir.clone();
     let request = {
         let (this, exporter) = (reattestation.clone(), connection.exporter);
@@ -148,15 +154,24 @@ async fn attempt(
             })
             .await?
     };
-    let request = v1::AttestRequest {
+    let mut request = v1::AttestRequest {
         ear_jwt: plan.ear_jwt,
         ..request
     };
     watch(Step::EvidenceReady(&request));
-    let answer = client
-        .attest(request)
-        .await
-        .map_err(|status| connection.failed("Attest", status))?;
+    let mut answer = client.attest(request.clone()).await;
+    if let Err(status) = &answer
+        && is_ima_resync(status)
+        && let Some(evidence) = &mut request.evidence
+        && evidence.ima_log.as_ref().is_some_and(|log| log.offset > 0)
+    {
+        // Nothing was spent, and no digest covers the log: the same evidence
+        // once more, with all of the log.
+        evidence.ima_log = read_ima_log(&plan.ima_log, None, 0, reattestation.purpose)?;
+        watch(Step::Resynchronising);
+        answer = client.attest(request).await;
+    }
+    let answer = answer.map_err(|status| connection.failed("Attest", status))?;
     Ok(answer.into_inner())
 }
 

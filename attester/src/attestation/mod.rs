@@ -60,6 +60,7 @@ impl Reattestation {
             purpose: self.purpose,
             // Anything but a digest means: the Verifier has none.
             known_boot_log: challenge.known_boot_log_sha256.as_slice().try_into().ok(),
+            known_ima: challenge.known_ima.map(Into::into),
         };
         let keys = &self.enrolled.keys;
         let certification = match self.purpose {

@@ -11,7 +11,8 @@ pub(super) async fn run(config: &Config, args: Attest, report: &Report) -> Resul
     let state = config.open_enrolled()?;
     let plan = Plan {
         renew: args.renew,
-        boot_log: args.sending.boot_log.sought(config, report),
+        boot_log: args.sending.logs.sought(config, report),
+        ima_log: args.sending.logs.ima_sought(config, report),
         evidence_dir: args.sending.evidence_dir,
         ear_jwt: true,
     };
@@ -70,6 +71,9 @@ fn tell(report: &Report, step: &Step<'_>) {
                 ""
             }
         )),
+        Step::Resynchronising => {
+            report.say("The verifier does not have this IMA log: sending it from its first entry.")
+        }
         Step::Retrying(error) => report.say(format_args!("{error}: trying again …")),
     }
 }

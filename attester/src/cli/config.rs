@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::report::Failure;
 use super::{Global, KeyArgs};
 use crate::enrolment::KeyChoice;
-use crate::evidence::BOOT_LOG_PATH;
+use crate::evidence::{BOOT_LOG_PATH, IMA_LOG_PATH};
 use crate::names::parse_ak_alg;
 use crate::state::{DEFAULT_DIR, StateDir, StateError};
 use crate::tpm::{AuthValue, DEFAULT_SRK_HANDLE, EkChoice, Settings, TctiName, Tpm, TpmError};
@@ -33,6 +33,8 @@ struct File {
     owner_auth_file: Option<PathBuf>,
     /// As `--boot-log`.
     boot_log: Option<PathBuf>,
+    /// As `--ima-log`.
+    ima_log: Option<PathBuf>,
     /// As `--ek`.
     ek: Option<String>,
     /// As `--ak`.
@@ -46,6 +48,7 @@ pub(super) struct Config {
     pub(super) state_dir: PathBuf,
     pub(super) settings: Settings,
     pub(super) boot_log: PathBuf,
+    pub(super) ima_log: PathBuf,
     ek: EkChoice,
     ak: AkAlg,
 }
@@ -90,6 +93,7 @@ impl Config {
             boot_log: file
                 .boot_log
                 .unwrap_or_else(|| PathBuf::from(BOOT_LOG_PATH)),
+            ima_log: file.ima_log.unwrap_or_else(|| PathBuf::from(IMA_LOG_PATH)),
             ek: ek.map_err(|e| wrong("ek", e))?.unwrap_or_default(),
             ak: ak.map_err(|e| wrong("ak", e))?.unwrap_or_default(),
         })

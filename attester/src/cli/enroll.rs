@@ -25,8 +25,9 @@ const MAX_BUNDLE: u64 = 64 * 1024;
 
 pub(super) async fn enroll(config: &Config, args: Enroll, report: &Report) -> Result<u8, Failure> {
     let bundle = read_bundle(&args.bundle, report)?;
-    let boot_log = args.sending.boot_log.sought(config, report);
+    let boot_log = args.sending.logs.sought(config, report);
     let mut plan = Plan::from_bundle(&bundle, config.keys(&args.keys), boot_log);
+    plan.ima_log = args.sending.logs.ima_sought(config, report);
     plan.evidence_dir = args.sending.evidence_dir;
     let state = StateDir::open(&config.state_dir)?;
     if let Some(enrolled) = state.enrolled()?
@@ -43,10 +44,8 @@ pub(super) async fn recover(
     report: &Report,
 ) -> Result<u8, Failure> {
     let state = config.open_enrolled()?;
-    let mut plan = Plan::recovery(
-        &state.require_enrolled()?,
-        args.boot_log.sought(config, report),
-    );
+    let mut plan = Plan::recovery(&state.require_enrolled()?, args.logs.sought(config, report));
+    plan.ima_log = args.logs.ima_sought(config, report);
     plan.evidence_dir = args.evidence_dir;
     run(config, &state, &plan, report).await
 }

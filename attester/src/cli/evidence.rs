@@ -50,9 +50,10 @@ pub(super) fn run(config: &Config, args: &Evidence, report: &Report) -> Result<u
         exporter: [0; 32],
         purpose: Purpose::Attest,
         known_boot_log: None,
+        known_ima: None,
     };
     let platform =
-        Platform::observe(&args.boot_log.sought(config, report)).map_err(AttesterError::from)?;
+        Platform::observe(&args.logs.sought(config, report)).map_err(AttesterError::from)?;
     let evidence = collect(&tpm, &keys, &gateway_id, &challenge, None, &platform)
         .map_err(AttesterError::from)?;
     let ak = tpm.attestation_key(&keys.ak)?;

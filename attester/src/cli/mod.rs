@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::evidence::BOOT_LOG_PATH;
+use crate::evidence::{BOOT_LOG_PATH, IMA_LOG_PATH};
 use crate::names;
 use crate::tpm::{EkChoice, TctiName};
 use config::{Config, parse_handle};
@@ -81,7 +81,7 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Say what the TPM has, what is missing, and what to do about it
-    Doctor(BootLog),
+    Doctor(Logs),
     /// Enrol with a bundle from the verifier's owner, and get an LDevID
     #[command(
         after_help = "Example: holdfast-attester enroll --bundle bundle.txt --ek auto --ak ecdsa-p256"
@@ -104,16 +104,19 @@ enum Verb {
 }
 
 #[derive(Debug, Args)]
-struct BootLog {
+struct Logs {
     /// The firmware's boot log [default: /sys/kernel/security/tpm0/binary_bios_measurements]
     #[arg(long, env = "HOLDFAST_BOOT_LOG", value_name = "PATH")]
     boot_log: Option<PathBuf>,
+    /// The kernel's IMA log, sent where PCR 10 is asked for [default: /sys/kernel/security/ima/binary_runtime_measurements]
+    #[arg(long, env = "HOLDFAST_IMA_LOG", value_name = "PATH")]
+    ima_log: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 struct Sending {
     #[command(flatten)]
-    boot_log: BootLog,
+    logs: Logs,
     /// Also write the evidence to this directory
     #[arg(long, value_name = "DIR")]
     evidence_dir: Option<PathBuf>,
@@ -157,7 +160,7 @@ struct Evidence {
     #[command(flatten)]
     keys: KeyArgs,
     #[command(flatten)]
-    boot_log: BootLog,
+    logs: Logs,
     /// Where to write it
     #[arg(long, value_name = "DIR", default_value = "evidence")]
     evidence_dir: PathBuf,
@@ -206,7 +209,7 @@ async fn run(command: Verb, config: &Config, report: &Report) -> Result<u8, Fail
     }
 }
 
-impl BootLog {
+impl Logs {
     fn path(&self, config: &Config) -> PathBuf {
         self.boot_log
             .clone()
@@ -217,12 +220,23 @@ impl BootLog {
     /// the pen should not look like a machine that has none.
     fn sought(&self, config: &Config, report: &Report) -> PathBuf {
         let path = self.path(config);
-        if path != Path::new(BOOT_LOG_PATH) && !path.exists() {
-            report.say(format_args!(
-                "warning: no boot log at {}: going on without one",
-                path.display()
-            ));
-        }
+        warn_if_absent("boot log", &path, BOOT_LOG_PATH, report);
         path
+    }
+
+    /// The IMA log, likewise.
+    fn ima_sought(&self, config: &Config, report: &Report) -> PathBuf {
+        let path = self.ima_log.as_ref().unwrap_or(&config.ima_log).clone();
+        warn_if_absent("IMA log", &path, IMA_LOG_PATH, report);
+        path
+    }
+}
+
+fn warn_if_absent(what: &str, path: &Path, default: &str, report: &Report) {
+    if path != Path::new(default) && !path.exists() {
+        report.say(format_args!(
+            "warning: no {what} at {}: going on without one",
+            path.display()
+        ));
     }
 }

@@ -217,13 +217,18 @@ impl ClientError {
 /// Metadata key of a refusal's stable kind.
 const KIND: &str = "holdfast-kind";
 
+/// Whether the Verifier wants the IMA log from its first entry.
+pub(crate) fn is_ima_resync(status: &Status) -> bool {
+    kind_of(status) == Some("ima-resync")
+}
+
+fn kind_of(status: &Status) -> Option<&str> {
+    status.metadata().get(KIND)?.to_str().ok()
+}
+
 /// By the Verifier's own kind where it gave one, else by the gRPC code.
 fn next_step_of(status: &Status) -> &'static str {
-    let kind = status
-        .metadata()
-        .get(KIND)
-        .and_then(|kind| kind.to_str().ok());
-    match (kind, status.code()) {
+    match (kind_of(status), status.code()) {
         (Some("not-admitted"), _) => "get a new bundle from the verifier's owner: token create",
         (Some("not-endorsed"), _) => {
             "the verifier's owner imports the TPM vendor's certificates (endorsement import), or accepts this kind of EK (accepted_eks in config.toml); doctor shows what this TPM has"
@@ -234,6 +239,9 @@ fn next_step_of(status: &Status) -> &'static str {
         (Some("nothing-to-recover"), _) => "holdfast-attester attest --renew",
         (Some("ldevid-not-good" | "no-ldevid"), _) => {
             "after expiry or silence holdfast-attester recover, else ask the verifier's owner: gateway show ID"
+        }
+        (Some("ima-resync"), _) => {
+            "the IMA log does not lead to PCR 10 as quoted: see whether another program extends PCR 10, or a kexec began the log anew; then reboot"
         }
         (Some("stale" | "not-authentic" | "overtaken"), _)
         | (_, Code::FailedPrecondition | Code::Aborted) => {

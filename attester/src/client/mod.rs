@@ -23,8 +23,8 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
-pub(crate) use error::inert;
 pub use error::{ClientError, Verdict};
+pub(crate) use error::{inert, is_ima_resync};
 pub use identity::Identity;
 pub use retry::Backoff;
 

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::{Enrolment, KeyChoice, parse_selection};
 use crate::AttesterError;
 use crate::client::{Backoff, ClientError, Connection, Verdict, connect_to};
-use crate::evidence::{Platform, write_files};
+use crate::evidence::{IMA_LOG_PATH, Platform, write_files};
 use crate::state::{Enrolled, Pending, Server, StateDir};
 use crate::tpm::Tpm;
 
@@ -43,6 +43,8 @@ pub struct Plan {
     pub choice: KeyChoice,
     /// Where the boot log is.
     pub boot_log: PathBuf,
+    /// Where the IMA log is.
+    pub ima_log: PathBuf,
     /// Where to write what is sent, if anywhere.
     pub evidence_dir: Option<PathBuf>,
 }
@@ -63,6 +65,7 @@ impl Plan {
             policy_root_name: bundle.policy_root_name.clone(),
             choice,
             boot_log,
+            ima_log: PathBuf::from(IMA_LOG_PATH),
             evidence_dir: None,
         }
     }
@@ -78,6 +81,7 @@ impl Plan {
             policy_root_name: enrolled.policy_root_name.clone(),
             choice: KeyChoice::default(),
             boot_log,
+            ima_log: PathBuf::from(IMA_LOG_PATH),
             evidence_dir: None,
         }
     }
@@ -213,7 +217,7 @@ async fn challenge(
     let (connection, challenge) = request_challenge(plan, connection, &request, watch).await?;
     watch(Step::Challenged(&challenge));
     let bank = parse_selection(challenge.pcr_selection.as_ref())?.hash;
-    let platform = Platform::observe(&plan.boot_log)?;
+    let platform = Platform::observe(&plan.boot_log)?.with_ima_log(&plan.ima_log);
     let (request, platform, nonce) = {
         let (enrolment, exporter) = (enrolment.clone(), connection.exporter);
         let tpm = enrolment.tpm.clone();

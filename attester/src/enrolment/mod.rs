@@ -169,6 +169,7 @@ impl Enrolment {
             exporter: *exporter,
             purpose: self.purpose,
             known_boot_log: None,
+            known_ima: None,
         };
         let secret = self.tpm.activate_credential(
             &self.ek.template,

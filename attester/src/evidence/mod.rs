@@ -6,6 +6,7 @@
 //! signed claims.
 
 mod files;
+mod ima_log;
 mod platform;
 
 use holdfast_proto::binding::quote_extra_data;
@@ -15,6 +16,9 @@ use holdfast_proto::tpm::{Attest, Attested, EccCurve, HashAlg, PcrSelection};
 use thiserror::Error;
 
 pub use files::{EvidenceFileError, write_files};
+pub use ima_log::{
+    IMA_LOG_PATH, ImaLogError, ImaPosition, MAX_IMA_LOG, MAX_IMA_LOG_AT_ENROLMENT, read_ima_log,
+};
 pub use platform::{BOOT_LOG_PATH, BootLogError, MAX_BOOT_LOG, Platform, now};
 
 use crate::state::Keys;
@@ -36,6 +40,8 @@ pub struct Challenge {
     pub purpose: Purpose,
     /// SHA-256 of the boot log that the Verifier has already.
     pub known_boot_log: Option<[u8; 32]>,
+    /// How much of the IMA log the Verifier has already.
+    pub known_ima: Option<ImaPosition>,
 }
 
 /// Why there is no evidence.
@@ -48,10 +54,15 @@ pub enum EvidenceError {
     /// The quote is not a quote of what was asked.
     #[error("the TPM's quote does not cover what was asked for")]
     QuoteMismatch,
+    /// The IMA log cannot be sent.
+    #[error(transparent)]
+    ImaLog(#[from] ImaLogError),
 }
 
 /// Evidence for `challenge`, signed by the LDevID key and quoted by the AK.
 /// `certification` is the LDevID key's, where one goes along.
+///
+/// The IMA log is read last, so that it holds all that the quote does.
 ///
 /// # Errors
 /// [`EvidenceError`]; [`TpmError::PcrsUnsteady`] where PCRs keep changing.
@@ -86,7 +97,17 @@ pub fn collect(
                 source,
             })
     })?;
-    let (quote, pcrs) = quote_steady(tpm, keys, &challenge.selection, quote_extra_data(&signed))?;
+    let Quoted {
+        quote,
+        pcrs,
+        reset_count,
+    } = quote_steady(tpm, keys, &challenge.selection, quote_extra_data(&signed))?;
+    let ima_log = match &platform.ima_log {
+        Some(path) if challenge.selection.pcrs.contains(ima_log::IMA_PCR) => {
+            read_ima_log(path, challenge.known_ima, reset_count, challenge.purpose)?
+        }
+        _ => None,
+    };
     let boot_log = platform.boot_log.as_ref().map(|log| {
         let known =
             challenge.known_boot_log.is_some() && challenge.known_boot_log == boot_log_sha256;
@@ -106,7 +127,16 @@ pub fn collect(
             .map(|(index, value)| v1::PcrValue { index, value })
             .collect(),
         boot_log,
+        ima_log,
     })
+}
+
+/// What the TPM quoted.
+struct Quoted {
+    quote: Attestation,
+    pcrs: PcrValues,
+    /// The boot that it is of.
+    reset_count: u32,
 }
 
 /// PCR values and a quote over these very values.
@@ -115,7 +145,7 @@ fn quote_steady(
     keys: &Keys,
     selection: &PcrSelection,
     extra_data: [u8; 32],
-) -> Result<(Attestation, PcrValues), EvidenceError> {
+) -> Result<Quoted, EvidenceError> {
     for _ in 0..MAX_ATTEMPTS {
         let pcrs = tpm.read_pcrs(selection)?;
         let quote = tpm.quote(&keys.ak, selection, extra_data)?;
@@ -135,7 +165,11 @@ fn quote_steady(
         }
         let values: Vec<&[u8]> = pcrs.values().map(Vec::as_slice).collect();
         if keys.ak.hash().digest(&values).as_bytes() == pcr_digest {
-            return Ok((quote, pcrs));
+            return Ok(Quoted {
+                quote,
+                pcrs,
+                reset_count: attest.clock_info.reset_count,
+            });
         }
     }
     Err(TpmError::PcrsUnsteady {

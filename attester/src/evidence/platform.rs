@@ -1,5 +1,5 @@
-//! What the operating system adds: boot log, clock, uptime. Nobody vouches for
-//! these but the PCRs that the log explains.
+//! What the operating system adds: logs, clock, uptime. Nobody vouches for
+//! these but the PCRs that the logs explain.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -19,6 +19,8 @@ pub const MAX_BOOT_LOG: usize = 1024 * 1024;
 pub struct Platform {
     /// The boot log, where there is one.
     pub boot_log: Option<Vec<u8>>,
+    /// Where the IMA log is, to be read once the quote is made.
+    pub ima_log: Option<PathBuf>,
     /// Seconds since the Unix epoch by this machine's clock.
     pub issued_at: i64,
     /// Seconds since boot.
@@ -51,9 +53,17 @@ impl Platform {
     pub fn observe(boot_log: &Path) -> Result<Self, BootLogError> {
         Ok(Self {
             boot_log: read_boot_log(boot_log)?,
+            ima_log: None,
             issued_at: now(),
             uptime_seconds: uptime(),
         })
+    }
+
+    /// With an IMA log, which need not be there.
+    #[must_use]
+    pub fn with_ima_log(mut self, path: &Path) -> Self {
+        self.ima_log = Some(path.to_owned());
+        self
     }
 }
 

@@ -158,6 +158,7 @@ impl Verifier {
             policy_root_name: srk_template().name(),
             choice,
             boot_log: "/nonexistent".into(),
+            ima_log: "/nonexistent".into(),
             evidence_dir: None,
         }
     }
@@ -533,6 +534,7 @@ impl Attestation for Service {
             token: b"sealed".to_vec(),
             expires: i64::MAX,
             known_boot_log_sha256: self.script.lock().unwrap().boot_log.clone(),
+            known_ima: None,
         }))
     }
 

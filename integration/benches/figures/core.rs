@@ -65,6 +65,7 @@ pub(crate) fn reattest(criterion: &mut Criterion, stand: &Stand) {
                     black_box(&stand.request),
                     &stand.channel,
                     Some(&stand.references),
+                    None,
                     stand.now,
                 )
                 .expect("good evidence");

@@ -49,7 +49,7 @@ pub(crate) fn ima_log(criterion: &mut Criterion) {
     });
     group.bench_function("holdfast", |bench| {
         bench.iter(|| {
-            let replay = Replay::from_boot(Extend::Native, BANK);
+            let replay = Replay::from_boot(BANK, Extend::Native);
             let answer = replay
                 .until(ImaLog::new(black_box(&log)), 10, &quoted, |_| ())
                 .expect("a good log");

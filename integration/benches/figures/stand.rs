@@ -79,7 +79,7 @@ impl Stand {
                 now,
             )?
             .verify(&verifier, &channel, now)?
-            .appraise(&verifier, Some(&references), now);
+            .appraise(&verifier, Some(&references), None, now);
         let known = enrolled.gateway;
         let boot_log = known.boot_log.sha256().copied();
         let ak = AkPublic::new(Public::parse(&known.ak_public)?)?;
@@ -102,6 +102,7 @@ impl Stand {
             exporter: EXPORTER,
             purpose: Purpose::Attest,
             known_boot_log: boot_log,
+            known_ima: None,
         };
         let evidence = evidence::collect(
             device.tpm(),

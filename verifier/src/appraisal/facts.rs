@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use holdfast_proto::{binding::Ueid, tpm::HashAlg};
 
+use super::ima::ImaState;
 use crate::{
     endorsement::TpmFacts,
     verification::{KeyProof, VerifiedEvidence},
@@ -33,11 +34,12 @@ pub(super) struct Facts {
     pub(super) software_name: String,
     pub(super) software_version: String,
     pub(super) boot_log_sha256: Option<[u8; 32]>,
+    pub(super) ima: Option<ImaState>,
 }
 
 impl Facts {
     /// The repeatable part of verified Evidence.
-    pub(super) fn of<K: KeyProof>(evidence: &VerifiedEvidence<K>) -> Self {
+    pub(super) fn of<K: KeyProof>(evidence: &VerifiedEvidence<K>, ima: Option<&ImaState>) -> Self {
         let clock = evidence.clock();
         let claims = evidence.claims();
         Self {
@@ -59,6 +61,7 @@ impl Facts {
             software_name: claims.software_name.clone(),
             software_version: claims.software_version.clone(),
             boot_log_sha256: evidence.boot_log().sha256().copied(),
+            ima: ima.cloned(),
         }
     }
 }

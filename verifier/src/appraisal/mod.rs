@@ -12,6 +12,7 @@
 
 mod facts;
 mod floor;
+mod ima;
 mod input;
 mod memo;
 mod opinion;
@@ -31,6 +32,7 @@ use holdfast_proto::{
 use self::floor::Verdict;
 pub use self::{
     floor::MANDATORY,
+    ima::{ImaState, MAX_NAMED, MAX_SIGNATURES},
     opinion::{MAX_REASONS, Reason},
     policy::{DEFAULT_POLICY, MAX_SOURCE_BYTES, Policy, PolicyError, TIME_LIMIT},
 };

@@ -13,6 +13,7 @@ use super::{
     AttestationResult,
     facts::Facts,
     floor::{self, PolicyFault, Verdict},
+    ima::ImaState,
     input,
     memo::Memo,
     opinion::{Opinion, OpinionError},
@@ -113,14 +114,16 @@ impl Policy {
 
     /// Appraises: compares verified claims with reference values under this
     /// policy. Whatever goes wrong in the policy is a result that affirms
-    /// nothing, with reason `policy-error`.
+    /// nothing, with reason `policy-error`. `ima` is [`ImaState::of`] the
+    /// evidence's log.
     pub fn appraise<K: KeyProof>(
         &self,
         evidence: VerifiedEvidence<K>,
         references: Option<&ReferenceValues>,
+        ima: Option<&ImaState>,
         now: UnixTime,
     ) -> AttestationResult<K> {
-        let facts = Facts::of(&evidence);
+        let facts = Facts::of(&evidence, ima);
         let verdict = self.verdict(&facts, references, now);
         AttestationResult::new(
             evidence,

@@ -3,6 +3,7 @@
 
 mod default_policy;
 mod hostile;
+mod ima;
 mod memory;
 mod opinions;
 
@@ -51,6 +52,7 @@ fn facts() -> Facts {
         software_name: "holdfast-attester".into(),
         software_version: "0.1.0".into(),
         boot_log_sha256: Some([5; 32]),
+        ima: None,
     }
 }
 

@@ -10,15 +10,15 @@ use ring::rand::SecureRandom;
 
 use super::{ExchangeError, Verifier, challenge::wire_selection};
 use crate::{
-    appraisal::AttestationResult,
+    appraisal::{AttestationResult, ImaState},
     endorsement::TpmFacts,
     freshness::{AttestationState, Challenge, Class, TokenId, random_32},
-    reference_values::ReferenceValues,
+    reference_values::{ReferenceValues, allow_list::AllowList},
     time::UnixTime,
     verification::{
-        AkPublic, BootLog, CertifiedNow, ChannelBinding, Evidence, KeyCertification, KeyProof,
-        LdevidPublic, OnRecord, RecordedKeys, VerificationError, VerifiedEvidence,
-        verify_attestation, verify_renewal,
+        AkPublic, BootLog, CertifiedNow, ChannelBinding, Evidence, IMA_PCR, ImaPlace,
+        KeyCertification, KeyProof, LdevidPublic, OnRecord, RecordedKeys, VerificationError,
+        VerifiedEvidence, verify_attestation, verify_renewal,
     },
 };
 
@@ -46,6 +46,7 @@ pub struct GatewayRecord {
 /// A gateway on record whose keys passed their checklists again.
 pub struct EnrolledGateway {
     keys: RecordedKeys,
+    ima: Option<ImaState>,
 }
 
 impl EnrolledGateway {
@@ -67,11 +68,23 @@ impl EnrolledGateway {
                 tpm: record.tpm,
                 previous_clock: record.clock,
                 known_boot_log: record.boot_log_sha256,
+                ima: None,
             })
         };
         Ok(Self {
             keys: parse().map_err(ExchangeError::Record)?,
+            ima: None,
         })
+    }
+
+    /// With what is known of its IMA log, as the store kept it, where that was
+    /// held against `files`; else the log is asked for from boot.
+    #[must_use]
+    pub fn with_ima(mut self, document: Option<&str>, files: Option<&AllowList>) -> Self {
+        let state = document.and_then(ImaState::parse);
+        self.ima = state.filter(|state| state.is_of(files));
+        self.keys.ima = self.ima.as_ref().map(|state| state.place().clone());
+        self
     }
 
     /// The gateway's id.
@@ -112,6 +125,8 @@ pub struct AttestationChallenge {
     pub expires: UnixTime,
     /// SHA-256 of the boot log that need not be sent again.
     pub known_boot_log: Option<[u8; 32]>,
+    /// From where on the IMA log is wanted.
+    pub known_ima: Option<ImaPlace>,
 }
 
 impl From<AttestationChallenge> for v1::RequestAttestationChallengeResponse {
@@ -125,6 +140,11 @@ impl From<AttestationChallenge> for v1::RequestAttestationChallengeResponse {
                 .known_boot_log
                 .map(|d| d.to_vec())
                 .unwrap_or_default(),
+            known_ima: issued.known_ima.map(|place| v1::ImaPosition {
+                reset_count: place.reset_count(),
+                entries: place.entries(),
+                bytes: place.bytes(),
+            }),
         }
     }
 }
@@ -141,6 +161,8 @@ pub struct Attestation {
     pub firmware_version: u64,
     /// Boot log, bound to this quote.
     pub boot_log: BootLog,
+    /// What is known of the IMA log now.
+    pub ima: Option<ImaState>,
     /// The verdict.
     pub outcome: Outcome,
 }
@@ -183,10 +205,12 @@ impl Verifier {
             token: self.sealer.seal(&state, rng)?,
             expires: state.challenge.expires,
             known_boot_log: gateway.keys.known_boot_log,
+            known_ima: (gateway.keys.ima.clone()).filter(|_| self.selection.pcrs.contains(IMA_PCR)),
         })
     }
 
     /// Verifies and appraises: two signatures without renewal, three with.
+    /// `files` must be the list that [`EnrolledGateway::with_ima`] was given.
     ///
     /// # Errors
     /// The first check that does not hold; a negative appraisal is a value.
@@ -196,6 +220,7 @@ impl Verifier {
         request: &v1::AttestRequest,
         channel: &ChannelBinding,
         references: Option<&ReferenceValues>,
+        files: Option<&AllowList>,
         now: UnixTime,
     ) -> Result<Attestation, ExchangeError> {
         let evidence = request
@@ -213,49 +238,60 @@ impl Verifier {
             return Err(ExchangeError::PolicyChanged);
         }
         let (token_id, expires) = (fresh.token_id(), fresh.challenge().expires);
+        let appraisal = Appraisal {
+            verifier: self,
+            gateway,
+            references,
+            files,
+            now,
+            token_id,
+            expires,
+        };
         match certification {
             None => {
                 let verified = verify_attestation(evidence, &gateway.keys, fresh, channel, now)?;
-                Ok(self.finish(
-                    verified,
-                    token_id,
-                    expires,
-                    references,
-                    now,
-                    Outcome::Unchanged,
-                ))
+                Ok(appraisal.finish(verified, Outcome::Unchanged))
             }
             Some(certification) => {
                 let verified =
                     verify_renewal(evidence, &certification, &gateway.keys, fresh, channel, now)?;
-                Ok(self.finish(
-                    verified,
-                    token_id,
-                    expires,
-                    references,
-                    now,
-                    Outcome::Renewing,
-                ))
+                Ok(appraisal.finish(verified, Outcome::Renewing))
             }
         }
     }
+}
 
+/// What an appraisal needs beside the evidence.
+struct Appraisal<'a> {
+    verifier: &'a Verifier,
+    gateway: &'a EnrolledGateway,
+    references: Option<&'a ReferenceValues>,
+    files: Option<&'a AllowList>,
+    now: UnixTime,
+    token_id: TokenId,
+    expires: UnixTime,
+}
+
+impl Appraisal<'_> {
     fn finish<K: KeyProof>(
-        &self,
+        self,
         verified: VerifiedEvidence<K>,
-        token_id: TokenId,
-        expires: UnixTime,
-        references: Option<&ReferenceValues>,
-        now: UnixTime,
         outcome: impl FnOnce(AttestationResult<K>) -> Outcome,
     ) -> Attestation {
+        let ima = ImaState::of(verified.ima(), self.gateway.ima.as_ref(), self.files);
         Attestation {
-            token_id,
-            expires,
+            token_id: self.token_id,
+            expires: self.expires,
             clock: *verified.clock(),
             firmware_version: verified.firmware_version(),
             boot_log: verified.boot_log().clone(),
-            outcome: outcome(self.policy.appraise(verified, references, now)),
+            outcome: outcome(self.verifier.policy.appraise(
+                verified,
+                self.references,
+                ima.as_ref(),
+                self.now,
+            )),
+            ima,
         }
     }
 }

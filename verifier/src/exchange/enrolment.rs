@@ -9,10 +9,10 @@ use super::{ExchangeError, Verifier, challenge::Keys};
 #[cfg(doc)]
 use crate::endorsement::EkChain;
 use crate::{
-    appraisal::AttestationResult,
+    appraisal::{AttestationResult, ImaState},
     endorsement::TpmFacts,
     freshness::{Admission, AnsweredChallenge, Class, EnrolmentPurpose, TokenId},
-    reference_values::ReferenceValues,
+    reference_values::{ReferenceValues, allow_list::AllowList},
     time::UnixTime,
     verification::{
         BootLog, CertifiedNow, ChannelBinding, Evidence, KeyCertification, PendingActivation,
@@ -86,7 +86,7 @@ impl EnrolCandidate {
                 &request.ldevid_public,
             )?,
             certification: KeyCertification::parse(certification)?,
-            evidence: Evidence::parse(evidence)?,
+            evidence: Evidence::parse_at_enrolment(evidence)?,
         })
     }
 
@@ -259,11 +259,15 @@ impl VerifiedEnrolment {
         self,
         verifier: &Verifier,
         references: Option<&ReferenceValues>,
+        files: Option<&AllowList>,
         now: UnixTime,
     ) -> Enrolment {
+        let ima = ImaState::of(self.evidence.ima(), None, files);
+        let policy = &verifier.policy;
         Enrolment {
             gateway: self.gateway,
-            result: verifier.policy.appraise(self.evidence, references, now),
+            result: policy.appraise(self.evidence, references, ima.as_ref(), now),
+            ima,
             token_id: self.token_id,
             expires: self.expires,
             admission: self.admission,
@@ -275,6 +279,8 @@ impl VerifiedEnrolment {
 pub struct Enrolment {
     /// What to record.
     pub gateway: ActivatedGateway,
+    /// What is known of its IMA log.
+    pub ima: Option<ImaState>,
     /// Affirming or not, with reasons; consumed by `authorise`.
     pub result: AttestationResult<CertifiedNow>,
     /// To be spent in the recording transaction.

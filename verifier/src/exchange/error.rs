@@ -48,6 +48,9 @@ pub enum Kind {
     Stale,
     /// Well formed, but not what it claims to be: UNAUTHENTICATED.
     NotAuthentic,
+    /// The IMA log does not go on from where we are: FAILED_PRECONDITION. The
+    /// same with the whole log helps.
+    ImaResync,
     /// Our fault: INTERNAL.
     Internal,
 }
@@ -68,6 +71,7 @@ impl ExchangeError {
             Self::Verification(e) if e.is_internal() => Kind::Internal,
             // Evidence for another challenge (A01): a new one helps.
             Self::Verification(VerificationError::Nonce) => Kind::Stale,
+            Self::Verification(VerificationError::ImaResync { .. }) => Kind::ImaResync,
             Self::Verification(e) if e.is_malformed() => Kind::InvalidRequest,
             Self::Verification(_) => Kind::NotAuthentic,
             Self::Record(_) => Kind::Internal,

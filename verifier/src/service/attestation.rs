@@ -7,7 +7,10 @@
 
 use std::sync::Arc;
 
-use holdfast_proto::grpc::v1::{self, attestation_server::Attestation};
+use holdfast_proto::{
+    binding::Ueid,
+    grpc::v1::{self, attestation_server::Attestation},
+};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 use tracing::info;
@@ -17,11 +20,13 @@ use super::{
     limits::Step, verdict,
 };
 use crate::{
+    appraisal::ImaState,
     exchange::{ChannelBinding, EnrolledGateway, Outcome, UnixTime},
     store::{
         Affirmed, Answer, CertificateRecord, Contraindicated, GatewayRecord, Recorded, Sha256,
         StoreError,
     },
+    verification::IMA_PCR,
 };
 
 /// Handlers of `holdfast.v1.Attestation`.
@@ -97,9 +102,13 @@ impl AttestationService {
         let caller = self.caller(&connection(&request)?, now).await?;
         let id = caller.gateway.id;
         shared.limits.gateway(&id, Step::AttestationChallenge)?;
+        let class = convert::class(&caller.gateway.class)?;
+        let files = shared.references.files(&class).await?;
+        let ima = self.ima_state(&id).await?;
         // Sealing is symmetric and parsing two public areas is quick: no
         // public-key work, so not in the pool.
-        let gateway = EnrolledGateway::from_record(convert::record(caller.gateway)?)?;
+        let gateway = EnrolledGateway::from_record(convert::record(caller.gateway)?)?
+            .with_ima(ima.as_deref(), files.as_deref());
         let issued = shared
             .verifier
             .attestation_challenge(&gateway, now, &shared.rng)?;
@@ -126,6 +135,8 @@ impl AttestationService {
         shared.limits.gateway(&id, Step::Attest)?;
         let class = convert::class(&caller.gateway.class)?;
         let references = shared.references.of(&class).await?;
+        let files = shared.references.files(&class).await?;
+        let ima = self.ima_state(&id).await?;
         let channel = ChannelBinding::new(connection.exporter);
 
         let worker = Arc::clone(shared);
@@ -136,12 +147,14 @@ impl AttestationService {
                     certificate,
                     gateway: record,
                 } = caller;
-                let gateway = EnrolledGateway::from_record(convert::record(record.clone())?)?;
+                let gateway = EnrolledGateway::from_record(convert::record(record.clone())?)?
+                    .with_ima(ima.as_deref(), files.as_deref());
                 let attestation = worker.verifier.attest(
                     &gateway,
                     &message,
                     &channel,
                     references.as_deref(),
+                    files.as_deref(),
                     now,
                 )?;
                 let context = Context {
@@ -179,6 +192,17 @@ impl AttestationService {
             }
             Recorded::Before(bytes) => decode(&bytes),
         }
+    }
+
+    /// What is on record of the gateway's IMA log, where one is of use.
+    async fn ima_state(&self, id: &Ueid) -> Result<Option<String>, Refusal> {
+        let Shared {
+            verifier, store, ..
+        } = self.shared.as_ref();
+        if !verifier.selection().pcrs.contains(IMA_PCR) {
+            return Ok(None);
+        }
+        Ok(store.ima_state(id).await?)
     }
 
     async fn status(
@@ -266,6 +290,7 @@ impl Context<'_> {
                 clock: attestation.clock,
                 firmware_version: attestation.firmware_version,
                 boot_log: convert::boot_log(&attestation.boot_log),
+                ima: attestation.ima.as_ref().map(ImaState::to_document),
                 certificate: ldevid.as_ref().map(convert::certificate).transpose()?,
                 reasons,
             }))

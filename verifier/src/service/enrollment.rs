@@ -22,6 +22,7 @@ use tracing::info;
 
 use super::{Shared, acceptor::ConnectionInfo, convert, error::Refusal, limits::Step, verdict};
 use crate::{
+    appraisal::ImaState,
     exchange::{
         Admission, AdmissionBasis, ChallengeCandidate, ChannelBinding, Class, EnrolCandidate,
         EnrolmentPurpose, UnixTime,
@@ -143,7 +144,9 @@ impl EnrollmentService {
         let id = *opened.gateway_id();
         let admittance = self.admit_again(&id, opened.admission(), now).await?;
         shared.limits.gateway(&id, Step::Enrol)?;
-        let references = shared.references.of(&opened.admission().class).await?;
+        let class = opened.admission().class.clone();
+        let references = shared.references.of(&class).await?;
+        let files = shared.references.files(&class).await?;
 
         let worker = Arc::clone(shared);
         let (response, outcome) = shared
@@ -152,6 +155,7 @@ impl EnrollmentService {
                 let enrolment = opened.verify(&worker.verifier, &channel, now)?.appraise(
                     &worker.verifier,
                     references.as_deref(),
+                    files.as_deref(),
                     now,
                 );
                 conclude(&worker, enrolment, admittance, request_sha256, now)
@@ -282,6 +286,7 @@ fn conclude(
 ) -> Result<(v1::EnrollResponse, Outcome), Refusal> {
     let crate::exchange::Enrolment {
         gateway,
+        ima,
         result,
         token_id,
         expires,
@@ -313,6 +318,7 @@ fn conclude(
                 keys: convert::keys(&gateway),
                 tpm: convert::tpm(&gateway),
                 boot_log: convert::boot_log(&gateway.boot_log),
+                ima: ima.as_ref().map(ImaState::to_document),
                 certificate: convert::certificate(&ldevid)?,
                 reasons,
             };

@@ -204,6 +204,12 @@ fn told_of_exchange(kind: Kind) -> Told {
                    vendor's certificates (holdfast-verifier endorsement import)",
         },
         Kind::Stale => STALE,
+        Kind::ImaResync => Told {
+            code: Code::FailedPrecondition,
+            kind: "ima-resync",
+            text: "the IMA log does not go on from where the verifier is; send the same with the log \
+                   from its first entry",
+        },
         Kind::NotAuthentic => NOT_AUTHENTIC,
         Kind::Internal => INTERNAL,
     }

@@ -32,10 +32,21 @@ use super::{
     enrollment::EnrollmentService,
     gate::{Gate, RequestIds},
 };
+use crate::verification::{IMA_LOG_AT_ENROLMENT_MAX, IMA_LOG_MAX, IMA_PCR};
 
 /// A boot log is at most 1 MiB, everything else together under 100 KiB. No
 /// more than that: an empty message of two bytes becomes some thirty in memory.
 const MESSAGE_MAX: usize = (1024 + 128) * 1024;
+
+/// The longest messages of one service. An IMA log may come on top, but only
+/// where PCR 10 is asked for.
+fn message_max(shared: &Shared, ima_log_max: usize) -> usize {
+    if shared.verifier.selection().pcrs.contains(IMA_PCR) {
+        MESSAGE_MAX + ima_log_max
+    } else {
+        MESSAGE_MAX
+    }
+}
 /// Vendors' certificates come by the hundred, from the owner.
 const ADMIN_MESSAGE_MAX: usize = 16 * 1024 * 1024;
 /// A gateway has one exchange under way at a time; a proxy may have a few.
@@ -219,9 +230,9 @@ impl Listening {
             .with_service_name(ATTESTATION)
             .build_v1()?;
         let enrollment = EnrollmentServer::new(EnrollmentService::new(Arc::clone(&shared)))
-            .max_decoding_message_size(MESSAGE_MAX);
+            .max_decoding_message_size(message_max(&shared, IMA_LOG_AT_ENROLMENT_MAX));
         let attestation = AttestationServer::new(AttestationService::new(Arc::clone(&shared)))
-            .max_decoding_message_size(MESSAGE_MAX);
+            .max_decoding_message_size(message_max(&shared, IMA_LOG_MAX));
         let public = transport::Server::builder()
             .timeout(settings.request_timeout)
             .max_concurrent_streams(STREAMS_MAX)

@@ -87,6 +87,7 @@ pub(crate) fn enrolled(n: u8) -> Enrolled {
             clock: clock(1, 1000),
             firmware_version: u64::MAX,
         },
+        ima: None,
         boot_log: Some(BootLogRef::Content {
             sha256: [n; 32],
             bytes: vec![n; 10],
@@ -114,6 +115,7 @@ pub(crate) fn affirmed(n: u8, request: u8) -> Affirmed {
         ldevid_name: name(n + 100),
         clock: clock(1, 2000),
         firmware_version: 7,
+        ima: None,
         boot_log: Some(BootLogRef::Known([n; 32])),
         certificate: None,
         reasons: Vec::new(),

@@ -77,6 +77,9 @@ pub trait Store: Send + Sync + 'static {
     /// A boot log that some gateway sent before.
     async fn boot_log(&self, sha256: &Sha256) -> Result<Option<Vec<u8>>, StoreError>;
 
+    /// What was recorded of a gateway's IMA log with its last affirming verdict.
+    async fn ima_state(&self, id: &Ueid) -> Result<Option<String>, StoreError>;
+
     /// Records a grant from an enrolment or a recovery: spends the challenge
     /// and one use of the join token, writes the gateway and its certificate.
     async fn record_enrolment(

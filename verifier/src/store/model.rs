@@ -326,6 +326,8 @@ pub struct Enrolled {
     pub tpm: TpmRecord,
     /// Its boot log.
     pub boot_log: Option<BootLogRef>,
+    /// What is known of its IMA log; takes the place of what was.
+    pub ima: Option<String>,
     /// The LDevID.
     pub certificate: NewCertificate,
     /// Reasons of the verdict.
@@ -368,6 +370,8 @@ pub struct Affirmed {
     pub firmware_version: u64,
     /// Its boot log.
     pub boot_log: Option<BootLogRef>,
+    /// What is known of its IMA log; takes the place of what was.
+    pub ima: Option<String>,
     /// The renewed LDevID.
     pub certificate: Option<NewCertificate>,
     /// Reasons of the verdict.

@@ -2,6 +2,7 @@
 
 use holdfast_proto::{
     claims::{ClaimsError, CoseAlg, Purpose},
+    ima_log::ImaLogError,
     tpm::{EccCurve, HashAlg, Name, ParseError},
 };
 use thiserror::Error;
@@ -284,6 +285,29 @@ pub enum VerificationError {
         latest: i64,
     },
 
+    // ---- IMA log
+    /// An IMA log where PCR 10, which alone could prove it, is not quoted.
+    #[error("an IMA log was sent, and PCR 10 is not among the quoted PCRs")]
+    ImaNotQuoted,
+    /// Text where the binary records belong.
+    #[error("the IMA log is not in the format of binary_runtime_measurements")]
+    ImaFormat,
+    /// An entry that is malformed, before the replay reached the quote (A13).
+    #[error("IMA log: {0}")]
+    ImaLog(#[source] ImaLogError),
+    /// A log from boot that does not lead to the quoted PCR 10 (A13): entries
+    /// are missing or were changed.
+    #[error("the IMA log does not lead to the quoted PCR 10")]
+    ImaMissed,
+    /// A log that begins in the middle, and does not go on from where the last
+    /// replay ended to the quoted PCR 10: of another boot, or not as it was
+    /// (A13). The whole of it may.
+    #[error("the IMA log from entry {entry} on does not go on to the quoted PCR 10")]
+    ImaResync {
+        /// Entries that the sender left out.
+        entry: u64,
+    },
+
     // ---- ours
     /// The system's randomness failed.
     #[error("no randomness")]
@@ -306,6 +330,9 @@ impl VerificationError {
                 | Self::Ak(_)
                 | Self::Ldevid(_)
                 | Self::EkUnfit
+                | Self::ImaNotQuoted
+                | Self::ImaFormat
+                | Self::ImaLog(_)
         )
     }
 

@@ -6,7 +6,7 @@ use holdfast_proto::{
     tpm::{Attest, HashAlg, PcrSelection, Signature},
 };
 
-use super::error::VerificationError;
+use super::{error::VerificationError, ima::SentIma};
 use crate::digest::sha256;
 
 /// A TPMS_ATTEST with room to spare: a quote over one bank has about 150
@@ -26,6 +26,7 @@ pub struct Evidence {
     pub(super) quote: SignedAttest,
     pub(super) pcrs: Vec<(u32, Vec<u8>)>,
     pub(super) boot_log: SentLog,
+    pub(super) ima: Option<SentIma>,
 }
 
 /// A TPMS_ATTEST as received, beside what it parses to, and its signature.
@@ -75,13 +76,28 @@ impl Evidence {
         )?;
         let pcrs = parse_pcrs(&evidence.pcr_values)?;
         let boot_log = parse_log(evidence.boot_log.as_ref())?;
+        let ima = evidence.ima_log.as_ref().map(SentIma::parse).transpose()?;
         let claims = SignedClaims::parse(&evidence.claims).map_err(VerificationError::Claims)?;
         Ok(Self {
             claims,
             quote,
             pcrs,
             boot_log,
+            ima,
         })
+    }
+
+    /// As [`Evidence::parse`], from a gateway that nobody knows yet.
+    ///
+    /// # Errors
+    /// The same, and an IMA log that is too long for such a one.
+    pub fn parse_at_enrolment(evidence: &v1::Evidence) -> Result<Self, VerificationError> {
+        let evidence = Self::parse(evidence)?;
+        evidence
+            .ima
+            .as_ref()
+            .map_or(Ok(()), SentIma::expect_short)?;
+        Ok(evidence)
     }
 }
 

@@ -10,6 +10,7 @@ mod claims;
 mod credential;
 mod error;
 mod evidence;
+pub(crate) mod ima;
 pub mod kdf;
 mod keys;
 mod on_file;
@@ -26,6 +27,10 @@ pub use certify::KeyCertification;
 pub use credential::{Credential, make_credential};
 pub use error::{KeyFault, SignatureFault, VerificationError};
 pub use evidence::{BootLog, Evidence, PcrValues};
+pub use ima::{
+    IMA_LOG_AT_ENROLMENT_MAX, IMA_LOG_MAX, IMA_PCR, ImaEvidence, ImaPlace, ReplayedIma,
+    SignatureVerdict, verify_file_signature,
+};
 pub use keys::{AkPublic, AkScheme, LdevidPublic};
 pub use on_file::{KeyOnFile, QuoteExpectation, QuoteOnFileError, Values, verify_quote_on_file};
 pub use quote::{Quote, verify_quote};

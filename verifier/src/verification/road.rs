@@ -13,6 +13,7 @@ use super::{
     claims::{self, Expected},
     error::VerificationError,
     evidence::Evidence,
+    ima::{self, ImaPlace},
     keys::{AkPublic, LdevidPublic},
     quote,
     verified::{CertifiedNow, ChannelBinding, Facts, OnRecord, VerifiedEvidence},
@@ -43,6 +44,8 @@ pub struct RecordedKeys {
     pub previous_clock: Option<ClockInfo>,
     /// SHA-256 of the boot log that the store holds.
     pub known_boot_log: Option<[u8; 32]>,
+    /// Where the replay of its IMA log stands.
+    pub ima: Option<ImaPlace>,
 }
 
 /// Enrolment or recovery: the AK was activated, the LDevID key is certified
@@ -74,6 +77,7 @@ pub fn verify_enrolment(
         ak_qualified_name: &ak_qualified_name,
         previous_clock: None,
         known_boot_log: None,
+        ima: None,
         challenge: &state.challenge,
         purpose: match state.purpose {
             EnrolmentPurpose::Enrol => Purpose::Enrol,
@@ -170,6 +174,7 @@ impl RecordedKeys {
             ak_qualified_name: &self.ak_qualified_name,
             previous_clock: self.previous_clock,
             known_boot_log: self.known_boot_log.as_ref(),
+            ima: self.ima.as_ref(),
             challenge,
             purpose,
         })
@@ -184,11 +189,12 @@ struct Subject<'a> {
     ak_qualified_name: &'a [u8],
     previous_clock: Option<ClockInfo>,
     known_boot_log: Option<&'a [u8; 32]>,
+    ima: Option<&'a ImaPlace>,
     challenge: &'a Challenge,
     purpose: Purpose,
 }
 
-/// Quote, claims, log. The quote's extraData is checked before any signature:
+/// Quote, claims, logs. The quote's extraData is checked before any signature:
 /// it ties all the rest, and a hash is cheap.
 fn verify(
     evidence: Evidence,
@@ -203,6 +209,7 @@ fn verify(
         quote,
         pcrs,
         boot_log,
+        ima,
     } = evidence;
     let challenge = subject.challenge;
     let quote = quote::verify_bound(
@@ -226,6 +233,8 @@ fn verify(
     };
     let claims = claims::open(claims, ldevid, &expected)?;
     let boot_log = claims::bind_log(boot_log, &claims, subject.known_boot_log)?;
+    // The dearest, and all else holds: it is of the gateway that it says.
+    let ima = ima::replay(ima, subject.ima, &quote.pcrs, quote.clock.reset_count)?;
     Ok(Facts {
         gateway: challenge.gateway,
         class: subject.class.clone(),
@@ -240,6 +249,7 @@ fn verify(
         firmware_version: quote.firmware_version,
         claims,
         boot_log,
+        ima,
     })
 }
 

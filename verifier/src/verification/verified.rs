@@ -10,6 +10,7 @@ use holdfast_proto::{
 
 use super::{
     evidence::{BootLog, PcrValues},
+    ima::ImaEvidence,
     keys::{AkPublic, LdevidPublic},
 };
 use crate::{endorsement::TpmFacts, freshness::Class};
@@ -115,6 +116,7 @@ pub(super) struct Facts {
     pub(super) firmware_version: u64,
     pub(super) claims: Claims,
     pub(super) boot_log: BootLog,
+    pub(super) ima: ImaEvidence,
 }
 
 impl<K: KeyProof> VerifiedEvidence<K> {
@@ -217,5 +219,11 @@ impl<K: KeyProof> VerifiedEvidence<K> {
     #[must_use]
     pub fn boot_log(&self) -> &BootLog {
         &self.facts.boot_log
+    }
+
+    /// The IMA log, replayed to the quoted PCR 10.
+    #[must_use]
+    pub fn ima(&self) -> &ImaEvidence {
+        &self.facts.ima
     }
 }

@@ -5,6 +5,7 @@
 mod claims;
 mod endorsement;
 mod gateway;
+mod ima;
 mod key;
 mod quote;
 mod reference;
@@ -12,7 +13,7 @@ mod reference;
 use serde::Serialize;
 
 use self::{
-    claims::Claims, endorsement::Endorsement, gateway::Gateway, key::Key, quote::Quote,
+    claims::Claims, endorsement::Endorsement, gateway::Gateway, ima::Ima, key::Key, quote::Quote,
     reference::Reference,
 };
 use super::facts::Facts;
@@ -30,6 +31,7 @@ struct Input<'a> {
     ldevid: Key<'a>,
     quote: Quote,
     claims: Claims<'a>,
+    ima: Option<Ima<'a>>,
     reference: Option<Reference>,
 }
 
@@ -43,6 +45,7 @@ impl<'a> Input<'a> {
             ldevid: Key::certified(&facts.ldevid),
             quote: Quote::of(facts),
             claims: Claims::of(facts),
+            ima: Ima::of(facts),
             reference: None,
         }
     }

@@ -222,6 +222,7 @@ fn the_input_is_the_documented_tree() {
                 "ek_certificate_sha256": "03",
             },
             "ak": {"known_by": "credential-activation", "name": "000b11"},
+            "ima": null,
             "ldevid": {"known_by": "tpm2-certify", "name": "000b22"},
             "quote": {
                 "known_by": "ak-signature", "bank": "sha256",

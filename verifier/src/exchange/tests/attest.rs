@@ -78,9 +78,14 @@ impl<'a> Attester<'a> {
     fn finish(&self, request: &v1::AttestRequest) -> Result<Attestation, ExchangeError> {
         let channel = ChannelBinding::new(EXPORTER);
         let references = Some(&self.world.references);
-        self.world
-            .verifier
-            .attest(&self.gateway, request, &channel, references, NOW.plus(1))
+        self.world.verifier.attest(
+            &self.gateway,
+            request,
+            &channel,
+            references,
+            None,
+            NOW.plus(1),
+        )
     }
 
     fn attest_with(

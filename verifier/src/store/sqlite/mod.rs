@@ -150,6 +150,10 @@ impl Store for SqliteStore {
         rows::boot_log(&mut *self.readers.acquire().await?, sha256).await
     }
 
+    async fn ima_state(&self, id: &Ueid) -> Result<Option<String>, StoreError> {
+        rows::ima_state(&mut *self.readers.acquire().await?, id).await
+    }
+
     async fn record_enrolment(
         &self,
         enrolled: Enrolled,

@@ -11,7 +11,8 @@ use super::{
     admin::{AuditWrite, audit, revoke_certificates, set_suspended},
     rows,
     writes::{
-        keep_boot_log, summary, write_answer, write_certificate, write_gateway, write_reasons,
+        keep_boot_log, summary, write_answer, write_certificate, write_gateway, write_ima_state,
+        write_reasons,
     },
 };
 use crate::store::{
@@ -85,6 +86,7 @@ pub(super) async fn enrolment(
     // A new enrolment ends the identities of the one before.
     revoke_certificates(conn, &enrolled.id, "superseded", now).await?;
     write_gateway(conn, &enrolled, boot_log, now).await?;
+    write_ima_state(conn, &enrolled.id, enrolled.ima.as_deref(), now).await?;
     write_certificate(conn, &enrolled.id, &enrolled.certificate, now).await?;
     write_answer(conn, &enrolled.answer, &enrolled.id, true).await?;
     audit(
@@ -182,6 +184,7 @@ pub(super) async fn affirmation(
     .bind(affirmed.id.as_bytes().as_slice())
     .execute(&mut *conn)
     .await?;
+    write_ima_state(conn, &affirmed.id, affirmed.ima.as_deref(), now).await?;
     write_reasons(conn, &affirmed.id, &affirmed.reasons).await?;
     if let Some(certificate) = &affirmed.certificate {
         write_certificate(conn, &affirmed.id, certificate, now).await?;

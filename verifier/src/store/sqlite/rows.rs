@@ -223,6 +223,18 @@ fn certificate_of(row: &SqliteRow) -> Result<CertificateRecord, StoreError> {
     })
 }
 
+pub(super) async fn ima_state(
+    conn: &mut SqliteConnection,
+    id: &Ueid,
+) -> Result<Option<String>, StoreError> {
+    Ok(
+        sqlx::query_scalar("SELECT state FROM ima_states WHERE gateway = ?")
+            .bind(id.as_bytes().as_slice())
+            .fetch_optional(conn)
+            .await?,
+    )
+}
+
 pub(super) async fn boot_log(
     conn: &mut SqliteConnection,
     sha256: &Sha256,

@@ -119,6 +119,30 @@ pub(super) async fn write_certificate(
     Ok(())
 }
 
+/// Only beside a verdict that affirms: whom nobody trusts leaves nothing here.
+pub(super) async fn write_ima_state(
+    conn: &mut SqliteConnection,
+    id: &Ueid,
+    state: Option<&str>,
+    now: Seconds,
+) -> Result<(), StoreError> {
+    let query = match state {
+        None => {
+            sqlx::query("DELETE FROM ima_states WHERE gateway = ?").bind(id.as_bytes().to_vec())
+        }
+        Some(state) => sqlx::query(
+            "INSERT INTO ima_states (gateway, state, updated_at) VALUES (?, ?, ?) \
+             ON CONFLICT (gateway) DO UPDATE SET state = excluded.state, \
+               updated_at = excluded.updated_at",
+        )
+        .bind(id.as_bytes().to_vec())
+        .bind(state.to_owned())
+        .bind(now),
+    };
+    query.execute(conn).await?;
+    Ok(())
+}
+
 pub(super) async fn write_answer(
     conn: &mut SqliteConnection,
     answer: &Answer,

@@ -348,6 +348,7 @@ impl SoftTpm {
                 })
                 .collect(),
             boot_log: self.boot_log.clone(),
+            ima_log: None,
         };
         spoil(Step::Evidence(&mut evidence));
         (certification, evidence)

@@ -1,0 +1,326 @@
+//! What the log holds, counted; and the policy over it.
+
+use holdfast_proto::result::{Claim, Tier};
+use ring::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
+
+use super::*;
+use crate::{
+    appraisal::ima::{ImaState, MAX_NAMED},
+    reference_values::allow_list::{AllowList, AllowListBuilder, ImaKey},
+    verification::{
+        ImaEvidence,
+        ima::tests::{record, replayed_log},
+    },
+};
+
+const IMA_POLICY: &str = include_str!("../../../policies/ima.rego");
+
+fn sha256(content: &[u8]) -> Vec<u8> {
+    HashAlg::Sha256.digest(&[content]).as_bytes().to_vec()
+}
+
+fn d_ng(content: &[u8]) -> Vec<u8> {
+    [b"sha256:\0".as_slice(), &sha256(content)].concat()
+}
+
+fn name(path: &str) -> Vec<u8> {
+    [path.as_bytes(), b"\0"].concat()
+}
+
+fn file(path: &str, content: &[u8]) -> Vec<u8> {
+    record(10, "ima-ng", &[&d_ng(content), &name(path)], false)
+}
+
+fn violation(path: &str) -> Vec<u8> {
+    let digest = [b"sha256:\0".as_slice(), &[0; 20]].concat();
+    record(10, "ima-ng", &[&digest, &name(path)], true)
+}
+
+fn list() -> AllowList {
+    built(|_| ())
+}
+
+fn built(more: impl FnOnce(&mut AllowListBuilder)) -> AllowList {
+    let mut builder = AllowListBuilder::new();
+    for (path, content) in [("/sbin/init", "init"), ("/usr/bin/a", "a")] {
+        let digest = sha256(content.as_bytes());
+        builder
+            .add(path.as_bytes(), HashAlg::Sha256, &digest)
+            .unwrap();
+    }
+    more(&mut builder);
+    builder.finish().unwrap()
+}
+
+fn state(records: &[Vec<u8>], list: Option<&AllowList>) -> ImaState {
+    let evidence = ImaEvidence::Replayed(Box::new(replayed_log(records).0));
+    ImaState::of(&evidence, None, list).unwrap()
+}
+
+fn good_log() -> Vec<Vec<u8>> {
+    vec![file("/sbin/init", b"init"), file("/usr/bin/a", b"a")]
+}
+
+/// The usual facts, with PCR 10 and a log that leads to it.
+fn facts_with(ima: Option<ImaState>) -> Facts {
+    let mut facts = facts();
+    facts.pcrs.insert(10, vec![10; 32]);
+    facts.ima = ima;
+    facts
+}
+
+fn verdict(ima: Option<ImaState>) -> Verdict {
+    let policy = Policy::compile(IMA_POLICY).unwrap();
+    let quoted = SELECTION.into_iter().chain([10]);
+    let all = quoted.map(|index| (index, vec![value(index)])).collect();
+    judge(&policy, &facts_with(ima), Some(&references(&all)))
+}
+
+fn refused(records: &[Vec<u8>]) -> (Vec<String>, String) {
+    let verdict = verdict(Some(state(records, Some(&list()))));
+    assert_ne!(verdict.status, Tier::Affirming);
+    let of_executables = |reason: &&super::super::Reason| reason.claims == [Claim::Executables];
+    assert_eq!(
+        verdict.reasons.iter().filter(of_executables).count(),
+        verdict.reasons.len()
+    );
+    let codes = codes(&verdict).into_iter().map(str::to_owned).collect();
+    (codes, verdict.reasons[0].detail.clone())
+}
+
+#[test]
+fn a_log_of_listed_files_is_affirmed() {
+    let verdict = verdict(Some(state(&good_log(), Some(&list()))));
+    assert_eq!(verdict.status, Tier::Affirming, "{verdict:?}");
+    assert_eq!(verdict.reasons, []);
+}
+
+#[test]
+fn each_thing_wrong_has_its_reason() {
+    let with = |more: Vec<u8>| [good_log(), vec![more]].concat();
+    let (codes, detail) = refused(&with(file("/usr/bin/odd", b"odd")));
+    assert_eq!(codes, ["ima-unknown-file"]);
+    assert!(detail.starts_with("/usr/bin/odd (sha256:"), "{detail}");
+    let (codes, detail) = refused(&with(file("/usr/bin/a", b"changed")));
+    assert_eq!(codes, ["ima-mismatched-file"]);
+    assert!(detail.starts_with("/usr/bin/a is sha256:"), "{detail}");
+    let (codes, detail) = refused(&with(violation("/var/log/x")));
+    assert_eq!(codes, ["ima-violation"]);
+    assert!(detail.starts_with("/var/log/x was written"), "{detail}");
+    let mut altered = file("/usr/bin/a", b"a");
+    altered[4] ^= 1;
+    assert_eq!(refused(&with(altered)).0, ["ima-altered"]);
+    let other = record(11, "ima-ng", &[&d_ng(b"a"), &name("/usr/bin/a")], false);
+    assert_eq!(
+        refused(&[vec![other], good_log()].concat()).0,
+        ["ima-other-pcr"]
+    );
+}
+
+#[test]
+fn no_log_and_an_empty_log_are_missing() {
+    let codes_of = |ima| {
+        let verdict = verdict(ima);
+        assert_ne!(verdict.status, Tier::Affirming);
+        codes(&verdict).join(" ")
+    };
+    assert!(codes_of(None).contains("ima-missing"));
+    let edit = |from: &str, to: &str| {
+        let document = state(&good_log(), Some(&list())).to_document();
+        assert!(document.contains(from), "{document}");
+        ImaState::parse(&document.replace(from, to)).unwrap()
+    };
+    let empty = edit("\"entries\":3", "\"entries\":0");
+    assert!(codes_of(Some(empty)).contains("ima-missing"));
+    for aggregate in ["differs", "other-bank", "absent", "none"] {
+        let other = edit("\"matches9\"", &format!("\"{aggregate}\""));
+        assert_eq!(codes_of(Some(other)), "ima-boot-aggregate", "{aggregate}");
+    }
+    let unknown = edit("\"matches9\"", "{\"pcr-unknown\":3}");
+    assert_eq!(codes_of(Some(unknown)), "ima-boot-aggregate");
+    let padded = edit("\"sha1_padded\":false", "\"sha1_padded\":true");
+    assert_eq!(codes_of(Some(padded)), "ima-weak-bank");
+}
+
+/// Without a list every file is unknown: no list is not a list of everything.
+#[test]
+fn without_a_list_nothing_is_known() {
+    let state = state(&good_log(), None);
+    assert_eq!(state.findings.unknown.count, 2);
+    assert!(!state.is_of(Some(&list())) && state.is_of(None));
+}
+
+/// ADVERSARY A13: a template's name is the sender's word. Whatever it is
+/// called, an entry that does not show a listed file is unknown.
+#[test]
+fn adv_a13_no_template_hides_a_file() {
+    let (digest, path) = (d_ng(b"odd"), name("/usr/bin/odd"));
+    let fields: [&[u8]; 3] = [&digest, &path, b"anything"];
+    for template in [
+        "ima-sig",
+        "ima-buf",
+        "d-ng|n-ng|buf",
+        "sig|n-ng|buf",
+        "d-ng|sig|buf",
+        "sig|buf|sig",
+    ] {
+        let findings = state(&[record(10, template, &fields, false)], Some(&list())).findings;
+        assert_eq!(findings.unknown.count, 1, "{template}");
+    }
+    // A second boot_aggregate is a file like any other.
+    let findings = state(&[file("boot_aggregate", b"x")], Some(&list())).findings;
+    assert_eq!(findings.unknown.count, 1);
+}
+
+/// ADVERSARY A13: names are shown inert, cut, and each once; and no more of
+/// them than a reason or the store can bear.
+#[test]
+fn adv_a13_names_are_inert_and_few() {
+    let odd = "/tmp/a\nb\u{1b}[31m\u{202e}c\\";
+    let named = state(&[file(odd, b"x")], Some(&list())).findings.unknown;
+    let path = &named.first[0].path;
+    assert!(!path.chars().any(char::is_control), "{path:?}");
+    assert!(!path.contains('\u{202e}'), "{path:?}");
+
+    let long = format!("/{}", "é".repeat(2000));
+    let many: Vec<Vec<u8>> = (0..200)
+        .map(|n| file(&format!("{long}{}", n / 2), &[n]))
+        .collect();
+    let state = state(&many, Some(&list()));
+    let unknown = &state.findings.unknown;
+    assert_eq!((unknown.count, unknown.first.len()), (200, MAX_NAMED));
+    assert!(unknown.first.iter().all(|file| file.path.len() < 300));
+    assert!(state.to_document().len() < 16 * 1024);
+    // The policy can say all this without running into a limit.
+    let verdict = verdict(Some(state));
+    assert!(
+        codes(&verdict)
+            .iter()
+            .all(|code| *code == "ima-unknown-file")
+    );
+    assert_eq!(verdict.reasons.len(), MAX_NAMED);
+}
+
+struct Key(EcdsaKeyPair);
+
+impl Key {
+    fn new() -> Self {
+        let rng = SystemRandom::new();
+        let alg = &ECDSA_P256_SHA256_ASN1_SIGNING;
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(alg, &rng).unwrap();
+        Self(EcdsaKeyPair::from_pkcs8(alg, pkcs8.as_ref(), &rng).unwrap())
+    }
+
+    fn ima_key(&self) -> ImaKey {
+        let head = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
+        let spki = [&hex::decode(head).unwrap(), self.0.public_key().as_ref()].concat();
+        ImaKey::read(&spki).unwrap()
+    }
+
+    fn sign(&self, kind: u8, version: u8, message: &[u8]) -> Vec<u8> {
+        let signature = self.0.sign(&SystemRandom::new(), message).unwrap();
+        let len = u16::try_from(signature.as_ref().len()).unwrap();
+        [
+            &[kind, version, 4],
+            self.ima_key().key_id().as_slice(),
+            &len.to_be_bytes(),
+            signature.as_ref(),
+        ]
+        .concat()
+    }
+}
+
+fn signed(path: &str, content: &[u8], signature: &[u8]) -> Vec<u8> {
+    record(
+        10,
+        "ima-sig",
+        &[&d_ng(content), &name(path), signature],
+        false,
+    )
+}
+
+#[test]
+fn a_signature_vouches_for_a_file_that_is_not_listed() {
+    let (key, other) = (Key::new(), Key::new());
+    let list = built(|builder| builder.add_key(key.ima_key()));
+    let counts = |record: Vec<u8>| {
+        let findings = state(&[record], Some(&list)).findings;
+        let s = findings.signed;
+        (
+            [s.valid, s.invalid, s.unknown_key, s.unsupported],
+            findings.unknown.count,
+            findings.mismatched.count,
+        )
+    };
+    let good = key.sign(3, 2, b"x");
+    assert_eq!(counts(signed("/opt/x", b"x", &good)), ([1, 0, 0, 0], 0, 0));
+    // Of other content; by a key that only bears the id; by nobody known.
+    assert_eq!(counts(signed("/opt/x", b"y", &good)), ([0, 1, 0, 0], 1, 0));
+    let mut forged = other.sign(3, 2, b"x");
+    forged[3..7].copy_from_slice(&key.ima_key().key_id());
+    assert_eq!(
+        counts(signed("/opt/x", b"x", &forged)),
+        ([0, 1, 0, 0], 1, 0)
+    );
+    let strange = other.sign(3, 2, b"x");
+    assert_eq!(
+        counts(signed("/opt/x", b"x", &strange)),
+        ([0, 0, 1, 0], 1, 0)
+    );
+    // SHA-1; a portable EVM signature; cut short.
+    let mut sha1 = good.clone();
+    sha1[2] = 2;
+    assert_eq!(counts(signed("/opt/x", b"x", &sha1)), ([0, 0, 0, 1], 1, 0));
+    let mut evm = good.clone();
+    evm[0] = 5;
+    assert_eq!(counts(signed("/opt/x", b"x", &evm)), ([0, 0, 0, 1], 1, 0));
+    let cut = &good[..good.len() - 1];
+    assert_eq!(counts(signed("/opt/x", b"x", cut)), ([0, 0, 0, 1], 1, 0));
+    // A listed path is what the list says, whoever signed it.
+    let update = key.sign(3, 2, b"new");
+    assert_eq!(
+        counts(signed("/usr/bin/a", b"new", &update)),
+        ([1, 0, 0, 0], 0, 1)
+    );
+}
+
+/// Version 3 is over `ima_file_id`, so that a signature of an fs-verity digest
+/// cannot be taken for one of contents.
+#[test]
+fn signatures_of_version_3() {
+    let key = Key::new();
+    let list = built(|builder| builder.add_key(key.ima_key()));
+    let valid = |kind: &str, signature: &[u8]| {
+        let digest = [format!("{kind}:sha256:\0").as_bytes(), &sha256(b"x")].concat();
+        let record = record(10, "ima-sigv2", &[&digest, &name("/x"), signature], false);
+        let findings = state(&[record], Some(&list)).findings;
+        (findings.signed.valid, findings.unknown.count)
+    };
+    let file_id = |kind: u8| [&[kind, 4], sha256(b"x").as_slice()].concat();
+    let verity = key.sign(6, 3, &file_id(6));
+    let contents = key.sign(3, 3, &file_id(3));
+    assert_eq!(valid("verity", &verity), (1, 0));
+    assert_eq!(valid("ima", &contents), (1, 0));
+    assert_eq!(valid("ima", &verity), (0, 1));
+    assert_eq!(valid("verity", &contents), (0, 1));
+    let mut relabelled = verity;
+    relabelled[0] = 3;
+    assert_eq!(valid("ima", &relabelled), (0, 1));
+}
+
+#[test]
+fn what_is_known_adds_up_and_survives_the_store() {
+    let log = [good_log(), vec![file("/usr/bin/odd", b"odd")]].concat();
+    let state = state(&log, Some(&list()));
+    assert_eq!((state.findings.files, state.findings.unknown.count), (3, 1));
+    assert_eq!(ImaState::parse(&state.to_document()).unwrap(), state);
+    assert_eq!(ImaState::parse("{}"), None);
+    assert!(state.is_of(Some(&list())) && !state.is_of(None));
+    let longer = built(|builder| {
+        builder.add(b"/x", HashAlg::Sha256, &[1; 32]).unwrap();
+    });
+    assert!(!state.is_of(Some(&longer)));
+}
