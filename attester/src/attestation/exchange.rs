@@ -19,6 +19,9 @@ use crate::tpm::Tpm;
 /// Further attempts to reach a Verifier that does not answer.
 const RETRIES: u32 = 4;
 
+/// Kind of the refusal of a log that was named by its hash.
+const BOOT_LOG_UNKNOWN: &str = "boot-log-unknown";
+
 /// What to attest.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -70,12 +73,13 @@ pub async fn attest(
     watch: &mut dyn FnMut(Step<'_>),
 ) -> Result<Outcome, AttesterError> {
     let enrolled = state.require_enrolled()?;
-    let reattestation = {
+    let mut reattestation = {
         let (enrolled, renew) = (enrolled.clone(), plan.renew);
         tpm.offload(move |tpm| Reattestation::new(tpm, &enrolled, renew))
             .await?
     };
     let mut backoff = Backoff::new(RETRIES);
+    let mut whole_log = false;
     let answer = loop {
         match attempt(&reattestation, plan, watch).await {
             Ok(answer) => break answer,
@@ -84,6 +88,14 @@ pub async fn attest(
                 if !backoff.wait().await {
                     return Err(error.into());
                 }
+                watch(Step::Retrying(&error));
+            }
+            // It said that it knows the log, and has lost it: once more, whole.
+            Err(AttesterError::Client(error))
+                if error.kind() == Some(BOOT_LOG_UNKNOWN) && !whole_log =>
+            {
+                whole_log = true;
+                reattestation = reattestation.with_whole_log();
                 watch(Step::Retrying(&error));
             }
             Err(error) => return Err(error),

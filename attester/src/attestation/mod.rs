@@ -19,6 +19,9 @@ pub struct Reattestation {
     tpm: Tpm,
     enrolled: Enrolled,
     purpose: Purpose,
+    /// Whether the boot log travels whole, also where the Verifier says that it
+    /// has it.
+    whole_log: bool,
 }
 
 impl Reattestation {
@@ -38,7 +41,16 @@ impl Reattestation {
             tpm: tpm.clone(),
             enrolled: enrolled.clone(),
             purpose,
+            whole_log: false,
         })
+    }
+
+    /// The same with the boot log whole, for a Verifier that named a log that it
+    /// could not find.
+    #[must_use]
+    pub fn with_whole_log(mut self) -> Self {
+        self.whole_log = true;
+        self
     }
 
     /// Meets the challenge. `exporter` is of the connection that will carry the
@@ -59,8 +71,11 @@ impl Reattestation {
             exporter: *exporter,
             purpose: self.purpose,
             // Anything but a digest means: the Verifier has none.
-            known_boot_log: challenge.known_boot_log_sha256.as_slice().try_into().ok(),
             known_ima: challenge.known_ima.map(Into::into),
+            known_boot_log: match challenge.known_boot_log_sha256.as_slice().try_into() {
+                Ok(known) if !self.whole_log => Some(known),
+                _ => None,
+            },
         };
         let keys = &self.enrolled.keys;
         let certification = match self.purpose {

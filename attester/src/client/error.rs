@@ -186,6 +186,15 @@ impl ClientError {
         }
     }
 
+    /// The Verifier's own name for its refusal, where it gave one.
+    #[must_use]
+    pub fn kind(&self) -> Option<&str> {
+        match self {
+            Self::Refused { status, .. } => kind_of(status),
+            _ => None,
+        }
+    }
+
     /// What the operator can do.
     #[must_use]
     pub fn next_step(&self) -> &'static str {
@@ -223,7 +232,8 @@ pub(crate) fn is_ima_resync(status: &Status) -> bool {
 }
 
 fn kind_of(status: &Status) -> Option<&str> {
-    status.metadata().get(KIND)?.to_str().ok()
+    let kind = status.metadata().get(KIND)?;
+    kind.to_str().ok()
 }
 
 /// By the Verifier's own kind where it gave one, else by the gRPC code.
@@ -235,6 +245,9 @@ fn next_step_of(status: &Status) -> &'static str {
         }
         (Some("blocked"), _) => {
             "ask the verifier's owner: gateway show ID; after a resume, holdfast-attester recover"
+        }
+        (Some("boot-log-malformed"), _) => {
+            "the verifier cannot read this machine's boot log: holdfast-verifier inspect boot-log FILE says where it breaks; to go without, name a file that does not exist by --boot-log"
         }
         (Some("nothing-to-recover"), _) => "holdfast-attester attest --renew",
         (Some("ldevid-not-good" | "no-ldevid"), _) => {

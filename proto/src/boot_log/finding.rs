@@ -184,6 +184,17 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// The PCR that it is about, where it is about one and names no event.
+    #[must_use]
+    pub const fn pcr(&self) -> Option<u32> {
+        match self {
+            Self::SeparatorMissing { pcr } => Some(*pcr),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(event) = self.event() {

@@ -5,14 +5,14 @@
 //! iat, uptime, the running TPM clock): verification has dealt with those, and
 //! equal facts thus have equal verdicts.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use holdfast_proto::{binding::Ueid, tpm::HashAlg};
 
 use super::ima::ImaState;
 use crate::{
     endorsement::TpmFacts,
-    verification::{KeyProof, VerifiedEvidence},
+    verification::{KeyProof, PcrRelation, ReadBootLog, VerifiedEvidence},
 };
 
 /// What an appraisal depends on, besides reference values and policy.
@@ -35,6 +35,14 @@ pub(super) struct Facts {
     pub(super) software_version: String,
     pub(super) boot_log_sha256: Option<[u8; 32]>,
     pub(super) ima: Option<ImaState>,
+    pub(super) boot_log: Option<LoggedBoot>,
+}
+
+/// A boot log, and how it relates to each quoted PCR.
+#[derive(Clone, Debug)]
+pub(super) struct LoggedBoot {
+    pub(super) log: Arc<ReadBootLog>,
+    pub(super) relations: BTreeMap<u32, PcrRelation>,
 }
 
 impl Facts {
@@ -62,6 +70,10 @@ impl Facts {
             software_version: claims.software_version.clone(),
             boot_log_sha256: evidence.boot_log().sha256().copied(),
             ima: ima.cloned(),
+            boot_log: evidence.replayed_boot_log().map(|replayed| LoggedBoot {
+                log: Arc::clone(replayed.log()),
+                relations: replayed.relations().clone(),
+            }),
         }
     }
 }

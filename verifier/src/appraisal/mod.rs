@@ -31,7 +31,7 @@ use holdfast_proto::{
 
 use self::floor::Verdict;
 pub use self::{
-    floor::MANDATORY,
+    floor::Floor,
     ima::{ImaState, MAX_NAMED, MAX_SIGNATURES},
     opinion::{MAX_REASONS, Reason},
     policy::{DEFAULT_POLICY, MAX_SOURCE_BYTES, Policy, PolicyError, TIME_LIMIT},
@@ -94,7 +94,8 @@ impl<K> AttestationResult<K> {
         &self.verdict.vector
     }
 
-    /// Overall tier: the worst of the vector, or less (see [`MANDATORY`]).
+    /// Overall tier: the worst of the vector, or less (see
+    /// [`Floor::mandatory`]).
     #[must_use]
     pub fn status(&self) -> Tier {
         self.verdict.status

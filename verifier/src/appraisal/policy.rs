@@ -12,7 +12,7 @@ use regorus::{Engine, LimitError, Value, utils::limits::ExecutionTimerConfig};
 use super::{
     AttestationResult,
     facts::Facts,
-    floor::{self, PolicyFault, Verdict},
+    floor::{self, Floor, PolicyFault, Verdict},
     ima::ImaState,
     input,
     memo::Memo,
@@ -57,6 +57,12 @@ pub enum PolicyError {
     /// No rule `result`.
     #[error("the policy has no rule `result`")]
     NoResult,
+    /// A rule `floor` that is not a constant, or not one that is known.
+    #[error(
+        "the rule `floor` must stand alone as one of floor := \"reference-values\", floor := \"boot-log\", \
+         floor := \"hardware\""
+    )]
+    Floor,
     /// A function that is neither the policy's own nor one of the built-in
     /// ones that are allowed.
     #[error("the policy calls `{0}`, which is not among the functions that docs/policy.md lists")]
@@ -75,6 +81,7 @@ pub struct Policy {
     /// Prepared once; each run works on a clone, which shares the compiled
     /// rules.
     engine: Engine,
+    floor: Floor,
     id: [u8; 32],
     memo: Memo,
 }
@@ -89,10 +96,11 @@ impl Policy {
         if source.len() > MAX_SOURCE_BYTES {
             return Err(PolicyError::TooLong(source.len()));
         }
-        let engine = catch_unwind(|| prepare(source))
+        let (engine, floor) = catch_unwind(|| prepare(source))
             .unwrap_or_else(|_| Err(PolicyError::Source("the compiler failed on it".to_owned())))?;
         Ok(Self {
             engine,
+            floor,
             id: sha256(&[source.as_bytes()]),
             memo: Memo::new(),
         })
@@ -110,6 +118,12 @@ impl Policy {
     #[must_use]
     pub fn id(&self) -> &[u8; 32] {
         &self.id
+    }
+
+    /// What it leaves to Holdfast's own comparison.
+    #[must_use]
+    pub const fn floor(&self) -> Floor {
+        self.floor
     }
 
     /// Appraises: compares verified claims with reference values under this
@@ -149,7 +163,10 @@ impl Policy {
                 let (in_force, ends) = references.map(|set| set.at(now)).unzip();
                 let in_force = in_force.as_deref();
                 let opinion = self.run(&input::text(facts, in_force));
-                (floor::verdict(opinion, facts, in_force), ends.flatten())
+                (
+                    floor::verdict(opinion, self.floor, facts, in_force),
+                    ends.flatten(),
+                )
             })
     }
 
@@ -187,7 +204,7 @@ impl fmt::Debug for Policy {
     }
 }
 
-fn prepare(source: &str) -> Result<Engine, PolicyError> {
+fn prepare(source: &str) -> Result<(Engine, Floor), PolicyError> {
     let fault = |error: &anyhow::Error| PolicyError::Source(one_line(&error.to_string()));
     let mut engine = Engine::new();
     engine.set_execution_timer_config(ExecutionTimerConfig {
@@ -211,13 +228,15 @@ fn prepare(source: &str) -> Result<Engine, PolicyError> {
     {
         return Err(PolicyError::NoResult);
     }
+    let mut floor = Floor::default();
     for module in engine.get_modules() {
         rego::check(module)?;
+        floor = rego::floor(module)?;
     }
     // Analyses and schedules every rule now, so that clones need not.
     engine.set_input(Value::new_object());
     let _ = engine.eval_rule(ENTRY_POINT.to_owned());
-    Ok(engine)
+    Ok((engine, floor))
 }
 
 fn failed(error: &anyhow::Error) -> PolicyFault {

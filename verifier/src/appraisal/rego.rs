@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::unstable::{Expr, Literal, Module, Query, Rule, RuleAssign, RuleBody, RuleHead};
 
-use super::PolicyError;
+use super::{Floor, PolicyError};
 
 /// Built-in functions that a policy may call: each gives the same answer
 /// whenever it is asked, and one no larger than its arguments call for.
@@ -109,6 +109,46 @@ pub(super) fn check(module: &Module) -> Result<(), PolicyError> {
         Some(name) => Err(PolicyError::Recursion(name)),
         None => Ok(()),
     }
+}
+
+/// The floor that a policy names, which must be a constant: one rule, whose
+/// value is one of the names as they stand. So it cannot depend on what a
+/// gateway sends.
+pub(super) fn floor(module: &Module) -> Result<Floor, PolicyError> {
+    let mut named = None;
+    for rule in &module.policy {
+        let (refr, value) = match rule.as_ref() {
+            Rule::Spec {
+                head: RuleHead::Compr { refr, assign, .. },
+                bodies,
+                ..
+            } if bodies.is_empty() => (refr, assign.as_ref().map(|assign| &assign.value)),
+            Rule::Spec {
+                head:
+                    RuleHead::Compr { refr, .. }
+                    | RuleHead::Set { refr, .. }
+                    | RuleHead::Func { refr, .. },
+                ..
+            }
+            | Rule::Default { refr, .. } => (refr, None),
+        };
+        let path = path(refr);
+        if path.split('.').next() != Some("floor") {
+            continue;
+        }
+        let name = match value.map(|value| value.as_ref()) {
+            Some(Expr::String { value, .. } | Expr::RawString { value, .. }) if path == "floor" => {
+                value.as_string().ok()
+            }
+            _ => None,
+        };
+        let floor = name.and_then(|name| Floor::from_name(name));
+        match (floor, named) {
+            (Some(floor), None) => named = Some(floor),
+            _ => return Err(PolicyError::Floor),
+        }
+    }
+    Ok(named.unwrap_or_default())
 }
 
 /// Name of the function that a rule defines, without its package.

@@ -53,6 +53,7 @@ fn facts() -> Facts {
         software_version: "0.1.0".into(),
         boot_log_sha256: Some([5; 32]),
         ima: None,
+        boot_log: None,
     }
 }
 

@@ -17,8 +17,8 @@ use crate::{
     time::UnixTime,
     verification::{
         AkPublic, BootLog, CertifiedNow, ChannelBinding, Evidence, IMA_PCR, ImaPlace,
-        KeyCertification, KeyProof, LdevidPublic, OnRecord, RecordedKeys, VerificationError,
-        VerifiedEvidence, verify_attestation, verify_renewal,
+        KeyCertification, KeyProof, KnownBootLog, LdevidPublic, OnRecord, RecordedKeys,
+        VerificationError, VerifiedEvidence, verify_attestation, verify_renewal,
     },
 };
 
@@ -69,6 +69,7 @@ impl EnrolledGateway {
                 previous_clock: record.clock,
                 known_boot_log: record.boot_log_sha256,
                 ima: None,
+                known_content: None,
             })
         };
         Ok(Self {
@@ -84,6 +85,14 @@ impl EnrolledGateway {
         let state = document.and_then(ImaState::parse);
         self.ima = state.filter(|state| state.is_of(files));
         self.keys.ima = self.ima.as_ref().map(|state| state.place().clone());
+        self
+    }
+
+    /// With the boot log on record at hand, for Evidence that names it by its
+    /// hash. Without, only one that was read lately is known.
+    #[must_use]
+    pub fn with_boot_log(mut self, known: Option<KnownBootLog>) -> Self {
+        self.keys.known_content = known;
         self
     }
 
@@ -249,12 +258,26 @@ impl Verifier {
         };
         match certification {
             None => {
-                let verified = verify_attestation(evidence, &gateway.keys, fresh, channel, now)?;
+                let verified = verify_attestation(
+                    evidence,
+                    &gateway.keys,
+                    fresh,
+                    channel,
+                    &self.boot_logs,
+                    now,
+                )?;
                 Ok(appraisal.finish(verified, Outcome::Unchanged))
             }
             Some(certification) => {
-                let verified =
-                    verify_renewal(evidence, &certification, &gateway.keys, fresh, channel, now)?;
+                let verified = verify_renewal(
+                    evidence,
+                    &certification,
+                    &gateway.keys,
+                    fresh,
+                    channel,
+                    &self.boot_logs,
+                    now,
+                )?;
                 Ok(appraisal.finish(verified, Outcome::Renewing))
             }
         }

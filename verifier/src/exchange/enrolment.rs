@@ -163,7 +163,15 @@ impl OpenedEnrolment {
         let endorsed = verifier.endorse(&chain, ek, now)?;
         let activated = PendingActivation::new(endorsed, ak).complete(answered)?;
         let ek_public = activated.ek().clone();
-        let evidence = verify_enrolment(evidence, &certification, ldevid, activated, channel, now)?;
+        let evidence = verify_enrolment(
+            evidence,
+            &certification,
+            ldevid,
+            activated,
+            channel,
+            &verifier.boot_logs,
+            now,
+        )?;
         let gateway = ActivatedGateway {
             id: *evidence.gateway_id(),
             class: evidence.class().clone(),

@@ -51,6 +51,11 @@ pub enum Kind {
     /// The IMA log does not go on from where we are: FAILED_PRECONDITION. The
     /// same with the whole log helps.
     ImaResync,
+    /// The boot log was named by a hash that we do not know: FAILED_PRECONDITION.
+    /// The same with the whole log helps.
+    BootLogUnknown,
+    /// The boot log cannot be read: INVALID_ARGUMENT.
+    BootLogMalformed,
     /// Our fault: INTERNAL.
     Internal,
 }
@@ -72,6 +77,8 @@ impl ExchangeError {
             // Evidence for another challenge (A01): a new one helps.
             Self::Verification(VerificationError::Nonce) => Kind::Stale,
             Self::Verification(VerificationError::ImaResync { .. }) => Kind::ImaResync,
+            Self::Verification(VerificationError::BootLogUnknown) => Kind::BootLogUnknown,
+            Self::Verification(VerificationError::BootLog(_)) => Kind::BootLogMalformed,
             Self::Verification(e) if e.is_malformed() => Kind::InvalidRequest,
             Self::Verification(_) => Kind::NotAuthentic,
             Self::Record(_) => Kind::Internal,

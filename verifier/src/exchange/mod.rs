@@ -37,11 +37,12 @@ use crate::{
     appraisal::Policy,
     endorsement::{AcceptedEks, Anchors, EkChain, EkPublic, EndorsedEk, EndorsementError},
     freshness::ChallengeSealer,
+    verification::BootLogs,
 };
 pub use crate::{
     freshness::{Admission, AdmissionBasis, Class, EnrolmentPurpose, TokenId},
     time::UnixTime,
-    verification::ChannelBinding,
+    verification::{ChannelBinding, KnownBootLog},
 };
 
 /// What a [`Verifier`] is made of.
@@ -65,6 +66,7 @@ pub struct Verifier {
     sealer: ChallengeSealer,
     policy: Policy,
     selection: PcrSelection,
+    boot_logs: BootLogs,
 }
 
 impl Verifier {
@@ -84,6 +86,7 @@ impl Verifier {
             sealer,
             policy,
             selection,
+            boot_logs: BootLogs::default(),
         }
     }
 
@@ -101,6 +104,13 @@ impl Verifier {
     #[must_use]
     pub fn selection(&self) -> &PcrSelection {
         &self.selection
+    }
+
+    /// A boot log that was read lately: the store need not be asked for it.
+    #[must_use]
+    pub fn boot_log(&self, sha256: &[u8; 32]) -> Option<KnownBootLog> {
+        let read = self.boot_logs.get(sha256, self.selection.hash)?;
+        Some(KnownBootLog::Read(read))
     }
 
     /// The appraisal policy in force.

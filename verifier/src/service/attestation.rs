@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     appraisal::ImaState,
-    exchange::{ChannelBinding, EnrolledGateway, Outcome, UnixTime},
+    exchange::{ChannelBinding, EnrolledGateway, KnownBootLog, Outcome, UnixTime},
     store::{
         Affirmed, Answer, CertificateRecord, Contraindicated, GatewayRecord, Recorded, Sha256,
         StoreError,
@@ -138,6 +138,7 @@ impl AttestationService {
         let files = shared.references.files(&class).await?;
         let ima = self.ima_state(&id).await?;
         let channel = ChannelBinding::new(connection.exporter);
+        let boot_log = self.known_boot_log(&caller.gateway, &message).await?;
 
         let worker = Arc::clone(shared);
         let (response, outcome) = shared
@@ -148,7 +149,8 @@ impl AttestationService {
                     gateway: record,
                 } = caller;
                 let gateway = EnrolledGateway::from_record(convert::record(record.clone())?)?
-                    .with_ima(ima.as_deref(), files.as_deref());
+                    .with_ima(ima.as_deref(), files.as_deref())
+                    .with_boot_log(boot_log);
                 let attestation = worker.verifier.attest(
                     &gateway,
                     &message,
@@ -203,6 +205,29 @@ impl AttestationService {
             return Ok(None);
         }
         Ok(store.ima_state(id).await?)
+    }
+
+    /// The boot log on record, where the evidence names it by its hash: as it
+    /// was read lately, or else from the store.
+    async fn known_boot_log(
+        &self,
+        record: &GatewayRecord,
+        message: &v1::AttestRequest,
+    ) -> Result<Option<KnownBootLog>, Refusal> {
+        let evidence = message.evidence.as_ref();
+        let sent = evidence.and_then(|evidence| evidence.boot_log.as_ref()?.log.as_ref());
+        let (Some(v1::boot_log::Log::Sha256(named)), Some(known)) = (sent, &record.boot_log_sha256)
+        else {
+            return Ok(None);
+        };
+        if named != known {
+            return Ok(None);
+        }
+        if let Some(read) = self.shared.verifier.boot_log(known) {
+            return Ok(Some(read));
+        }
+        let stored = self.shared.store.boot_log(known).await?;
+        Ok(stored.map(KnownBootLog::Stored))
     }
 
     async fn status(

@@ -168,6 +168,11 @@ const STALE: Told = Told {
     kind: "stale",
     text: "the challenge is expired, spent, or of another exchange; ask for a new one",
 };
+const BOOT_LOG_UNKNOWN: Told = Told {
+    code: Code::FailedPrecondition,
+    kind: "boot-log-unknown",
+    text: "the verifier does not have this boot log; send it whole",
+};
 const NOT_AUTHENTIC: Told = Told {
     code: Code::Unauthenticated,
     kind: "not-authentic",
@@ -210,6 +215,13 @@ fn told_of_exchange(kind: Kind) -> Told {
             text: "the IMA log does not go on from where the verifier is; send the same with the log \
                    from its first entry",
         },
+        Kind::BootLogUnknown => BOOT_LOG_UNKNOWN,
+        Kind::BootLogMalformed => Told {
+            code: Code::InvalidArgument,
+            kind: "boot-log-malformed",
+            text: "the boot log cannot be read; `holdfast-verifier inspect boot-log FILE` says where it breaks; \
+                   without a log (--boot-log with a file that does not exist) the PCRs alone are judged",
+        },
         Kind::NotAuthentic => NOT_AUTHENTIC,
         Kind::Internal => INTERNAL,
     }
@@ -239,11 +251,7 @@ fn told_of_store(error: &StoreError) -> Told {
             text: "another exchange of this gateway overtook this one; ask for a new challenge",
         },
         StoreError::CertificateRevoked { .. } => LDEVID_NOT_GOOD,
-        StoreError::BootLogUnknown => Told {
-            code: Code::FailedPrecondition,
-            kind: "boot-log-unknown",
-            text: "the verifier does not have this boot log; send it whole",
-        },
+        StoreError::BootLogUnknown => BOOT_LOG_UNKNOWN,
         StoreError::JoinTokenExists | StoreError::Corrupt { .. } => INTERNAL,
         StoreError::Database(_) | StoreError::Open(_) => UNAVAILABLE,
     }

@@ -274,6 +274,9 @@ pub enum VerificationError {
     /// A boot log was sent by hash that we do not hold: send it whole.
     #[error("the boot log was sent by hash, but the Verifier does not have it")]
     BootLogUnknown,
+    /// The boot log does not parse (A12).
+    #[error("the boot log cannot be read: {0}")]
+    BootLog(#[from] holdfast_proto::boot_log::BootLogError),
     /// Claims' iat is before the challenge or after now, beyond tolerance.
     #[error("claims were issued at {iat}, outside {earliest} to {latest}")]
     IssuedAt {
@@ -333,6 +336,7 @@ impl VerificationError {
                 | Self::ImaNotQuoted
                 | Self::ImaFormat
                 | Self::ImaLog(_)
+                | Self::BootLog(_)
         )
     }
 

@@ -198,8 +198,8 @@ impl PcrValues {
     }
 }
 
-/// A boot log whose digest the verified claims hold. What its events say is
-/// not proven until it is replayed into the quoted PCRs.
+/// A boot log as it came, whose digest the verified claims hold. What its
+/// events say is in [`super::ReplayedBootLog`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BootLog {
     /// The gateway keeps none.

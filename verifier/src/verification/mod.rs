@@ -5,6 +5,8 @@
 //! Whether the verified state is *good* is for appraisal.
 
 mod activation;
+mod boot_log;
+mod boot_log_cache;
 mod certify;
 mod claims;
 mod credential;
@@ -23,6 +25,8 @@ pub(crate) mod tests;
 mod verified;
 
 pub use activation::{ActivatedAk, PendingActivation};
+pub use boot_log::{PcrRelation, ReadBootLog, ReplayedBootLog};
+pub use boot_log_cache::{BootLogs, KnownBootLog};
 pub use certify::KeyCertification;
 pub use credential::{Credential, make_credential};
 pub use error::{KeyFault, SignatureFault, VerificationError};

@@ -9,6 +9,7 @@ use holdfast_proto::{
 
 use super::{
     activation::ActivatedAk,
+    boot_log_cache::{BootLogs, KnownBootLog},
     certify::KeyCertification,
     claims::{self, Expected},
     error::VerificationError,
@@ -46,6 +47,8 @@ pub struct RecordedKeys {
     pub known_boot_log: Option<[u8; 32]>,
     /// Where the replay of its IMA log stands.
     pub ima: Option<ImaPlace>,
+    /// That log, where the shell has it at hand.
+    pub known_content: Option<KnownBootLog>,
 }
 
 /// Enrolment or recovery: the AK was activated, the LDevID key is certified
@@ -59,6 +62,7 @@ pub fn verify_enrolment(
     ldevid: LdevidPublic,
     activated: ActivatedAk,
     channel: &ChannelBinding,
+    logs: &BootLogs,
     now: UnixTime,
 ) -> Result<VerifiedEvidence<CertifiedNow>, VerificationError> {
     let (endorsed, ak, answered) = activated.into_parts();
@@ -78,6 +82,7 @@ pub fn verify_enrolment(
         previous_clock: None,
         known_boot_log: None,
         ima: None,
+        known_content: None,
         challenge: &state.challenge,
         purpose: match state.purpose {
             EnrolmentPurpose::Enrol => Purpose::Enrol,
@@ -90,6 +95,7 @@ pub fn verify_enrolment(
         &ldevid,
         Some(certification),
         channel,
+        logs,
         now,
     )?;
     let key = certification.verify(&ak, &ak_qualified_name, ldevid, &state.challenge.nonce)?;
@@ -105,10 +111,11 @@ pub fn verify_attestation(
     record: &RecordedKeys,
     fresh: FreshChallenge<AttestationState>,
     channel: &ChannelBinding,
+    logs: &BootLogs,
     now: UnixTime,
 ) -> Result<VerifiedEvidence<OnRecord>, VerificationError> {
     let subject = record.subject(&fresh, Purpose::Attest)?;
-    let facts = verify(evidence, &subject, &record.ldevid, None, channel, now)?;
+    let facts = verify(evidence, &subject, &record.ldevid, None, channel, logs, now)?;
     Ok(VerifiedEvidence::new(
         OnRecord::new(record.ldevid.clone()),
         facts,
@@ -126,6 +133,7 @@ pub fn verify_renewal(
     record: &RecordedKeys,
     fresh: FreshChallenge<AttestationState>,
     channel: &ChannelBinding,
+    logs: &BootLogs,
     now: UnixTime,
 ) -> Result<VerifiedEvidence<CertifiedNow>, VerificationError> {
     let subject = record.subject(&fresh, Purpose::Renew)?;
@@ -135,6 +143,7 @@ pub fn verify_renewal(
         &record.ldevid,
         Some(certification),
         channel,
+        logs,
         now,
     )?;
     let key = certification.verify(
@@ -175,6 +184,7 @@ impl RecordedKeys {
             previous_clock: self.previous_clock,
             known_boot_log: self.known_boot_log.as_ref(),
             ima: self.ima.as_ref(),
+            known_content: self.known_content.as_ref(),
             challenge,
             purpose,
         })
@@ -190,11 +200,13 @@ struct Subject<'a> {
     previous_clock: Option<ClockInfo>,
     known_boot_log: Option<&'a [u8; 32]>,
     ima: Option<&'a ImaPlace>,
+    known_content: Option<&'a KnownBootLog>,
     challenge: &'a Challenge,
     purpose: Purpose,
 }
 
-/// Quote, claims, logs. The quote's extraData is checked before any signature:
+/// Quote, claims, logs, each only once the one before holds. The quote's
+/// extraData is checked before any signature:
 /// it ties all the rest, and a hash is cheap.
 fn verify(
     evidence: Evidence,
@@ -202,6 +214,7 @@ fn verify(
     ldevid: &LdevidPublic,
     certification: Option<&KeyCertification>,
     channel: &ChannelBinding,
+    logs: &BootLogs,
     now: UnixTime,
 ) -> Result<Facts, VerificationError> {
     let Evidence {
@@ -233,6 +246,7 @@ fn verify(
     };
     let claims = claims::open(claims, ldevid, &expected)?;
     let boot_log = claims::bind_log(boot_log, &claims, subject.known_boot_log)?;
+    let replayed = logs.replay(&boot_log, subject.known_content.cloned(), &quote.pcrs)?;
     // The dearest, and all else holds: it is of the gateway that it says.
     let ima = ima::replay(ima, subject.ima, &quote.pcrs, quote.clock.reset_count)?;
     Ok(Facts {
@@ -250,6 +264,7 @@ fn verify(
         claims,
         boot_log,
         ima,
+        replayed,
     })
 }
 

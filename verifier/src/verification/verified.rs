@@ -9,6 +9,7 @@ use holdfast_proto::{
 };
 
 use super::{
+    boot_log::ReplayedBootLog,
     evidence::{BootLog, PcrValues},
     ima::ImaEvidence,
     keys::{AkPublic, LdevidPublic},
@@ -117,6 +118,7 @@ pub(super) struct Facts {
     pub(super) claims: Claims,
     pub(super) boot_log: BootLog,
     pub(super) ima: ImaEvidence,
+    pub(super) replayed: Option<ReplayedBootLog>,
 }
 
 impl<K: KeyProof> VerifiedEvidence<K> {
@@ -215,7 +217,7 @@ impl<K: KeyProof> VerifiedEvidence<K> {
         &self.facts.claims
     }
 
-    /// The boot log, bound by the claims. Not yet replayed.
+    /// The boot log as it came, bound by the claims.
     #[must_use]
     pub fn boot_log(&self) -> &BootLog {
         &self.facts.boot_log
@@ -225,5 +227,12 @@ impl<K: KeyProof> VerifiedEvidence<K> {
     #[must_use]
     pub fn ima(&self) -> &ImaEvidence {
         &self.facts.ima
+    }
+
+    /// The boot log, replayed and held against the quoted PCRs; `None` where
+    /// the gateway keeps none.
+    #[must_use]
+    pub fn replayed_boot_log(&self) -> Option<&ReplayedBootLog> {
+        self.facts.replayed.as_ref()
     }
 }

@@ -130,6 +130,12 @@ impl<'a> Text<'a> {
         Self(bytes)
     }
 
+    /// Any bytes, to be shown as the texts of a log are.
+    #[must_use]
+    pub fn of(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     /// As UTF-8, if it is.
     #[must_use]
     pub fn as_str(self) -> Option<&'a str> {

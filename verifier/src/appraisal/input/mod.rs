@@ -2,6 +2,7 @@
 //! part says how it is known, one file for each branch. `docs/policy.md`
 //! describes it field by field.
 
+mod boot_log;
 mod claims;
 mod endorsement;
 mod gateway;
@@ -13,8 +14,8 @@ mod reference;
 use serde::Serialize;
 
 use self::{
-    claims::Claims, endorsement::Endorsement, gateway::Gateway, ima::Ima, key::Key, quote::Quote,
-    reference::Reference,
+    boot_log::BootLog, claims::Claims, endorsement::Endorsement, gateway::Gateway, ima::Ima,
+    key::Key, quote::Quote, reference::Reference,
 };
 use super::facts::Facts;
 use crate::reference_values::ReferenceValues;
@@ -32,6 +33,7 @@ struct Input<'a> {
     quote: Quote,
     claims: Claims<'a>,
     ima: Option<Ima<'a>>,
+    boot_log: Option<BootLog>,
     reference: Option<Reference>,
 }
 
@@ -46,6 +48,7 @@ impl<'a> Input<'a> {
             quote: Quote::of(facts),
             claims: Claims::of(facts),
             ima: Ima::of(facts),
+            boot_log: facts.boot_log.as_ref().map(BootLog::outline),
             reference: None,
         }
     }
@@ -54,6 +57,7 @@ impl<'a> Input<'a> {
 /// The text that the policy reads as `input`, keys in a fixed order.
 pub(super) fn text(facts: &Facts, references: Option<&ReferenceValues>) -> String {
     json(&Input {
+        boot_log: facts.boot_log.as_ref().map(BootLog::whole),
         reference: references.map(|set| Reference::of(facts, set)),
         ..Input::of(facts)
     })

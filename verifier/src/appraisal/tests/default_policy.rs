@@ -234,6 +234,7 @@ fn the_input_is_the_documented_tree() {
                 "known_by": "ldevid-signature", "software_name": "holdfast-attester", "software_version": "0.1.0",
                 "boot_log_sha256": "05".repeat(32),
             },
+            "boot_log": null,
             "reference": {
                 "known_by": "owner", "id": hex::encode(good_references().digest()),
                 "pcrs": {"4": ["04".repeat(32)]},

@@ -233,10 +233,15 @@ fn adv_a26_an_answer_of_another_shape_affirms_nothing() {
 
 #[test]
 fn every_mandatory_claim_must_be_made() {
-    for claim in super::super::MANDATORY {
-        let others: Vec<String> = super::super::MANDATORY
-            .into_iter()
-            .filter(|other| *other != claim)
+    for claim in super::super::Floor::ReferenceValues
+        .mandatory()
+        .iter()
+        .copied()
+    {
+        let others: Vec<String> = super::super::Floor::ReferenceValues
+            .mandatory()
+            .iter()
+            .filter(|other| **other != claim)
             .map(|other| format!("\"{}\": 2", other.name()))
             .collect();
         let partial = policy(&format!(

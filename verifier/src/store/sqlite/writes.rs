@@ -15,9 +15,11 @@ pub(super) async fn keep_boot_log(
     match log {
         None => Ok(None),
         Some(BootLogRef::Content { sha256, bytes }) => {
+            // A log that is there and comes whole all the same was damaged
+            // here, and is mended by this.
             sqlx::query(
                 "INSERT INTO boot_logs (sha256, content, added_at) VALUES (?, ?, ?) \
-                 ON CONFLICT (sha256) DO NOTHING",
+                 ON CONFLICT (sha256) DO UPDATE SET content = excluded.content",
             )
             .bind(sha256.as_slice())
             .bind(bytes.as_slice())

@@ -1,6 +1,7 @@
 //! Tests of verification. Whole exchanges, with one thing spoiled each, are in
 //! `exchange::tests`; here are the parts that stand alone.
 
+mod boot_log;
 pub(crate) mod corpus;
 mod credential;
 mod keys;

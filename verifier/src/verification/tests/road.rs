@@ -16,8 +16,8 @@ use crate::{
         EnrolmentPurpose, EnrolmentState,
     },
     verification::{
-        AkPublic, ChannelBinding, Evidence, KeyCertification, LdevidPublic, PendingActivation,
-        VerificationError, verify_enrolment,
+        AkPublic, BootLogs, ChannelBinding, Evidence, KeyCertification, LdevidPublic,
+        PendingActivation, VerificationError, verify_enrolment,
     },
 };
 
@@ -106,6 +106,7 @@ fn evidence_is_with_the_ldevid_key_that_was_challenged() {
             LdevidPublic::new(ldevid.clone()).unwrap(),
             activated,
             &ChannelBinding::new(EXPORTER),
+            &BootLogs::default(),
             NOW,
         )
     };

@@ -33,7 +33,9 @@ use crate::verification::kdf::{kdf_a, kdf_e};
 /// The exporter of the connection in every good run.
 pub(crate) const EXPORTER: [u8; 32] = [0xE5; 32];
 
-pub(crate) const BOOT_LOG: &[u8] = b"a boot log, as far as verification looks";
+/// A log of the older format with a single event: it has no digests of the
+/// quoted bank, so that it neither explains a PCR nor contradicts one.
+pub(crate) const BOOT_LOG: &[u8] = b"\x00\0\0\0\x04\0\0\0a digest of 20 bytes\x04\0\0\0\0\0\0\0";
 
 pub(crate) fn selection() -> PcrSelection {
     PcrSelection {

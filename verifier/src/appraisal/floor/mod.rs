@@ -2,29 +2,26 @@
 //!
 //! 1. A policy that malfunctions affirms nothing; what our own comparison
 //!    finds is said all the same.
-//! 2. A claim that a quoted PCR concerns is not affirmed unless that PCR has
-//!    reference values and equals one of them. A PCR that the owner does not
-//!    want compared is left out of the required selection, not waved through.
-//! 3. The status is affirming only where each of [`MANDATORY`] is.
+//! 2. A claim that a quoted PCR concerns is not affirmed unless that PCR is
+//!    accounted for, as the policy's [`Floor`] has it. A PCR that the owner does
+//!    not want compared is left out of the required selection, not waved
+//!    through.
+//! 3. The status is affirming only where each of [`Floor::mandatory`] is.
 //! 4. A claim that is not affirmed has a reason.
 //! 5. The status is derived here, as the worst of the vector, or less.
 
+mod compare;
+mod level;
+
 use holdfast_proto::result::{Claim, Tier, TrustVector};
 
+use self::compare::{Findings, findings};
+pub use self::level::Floor;
 use super::{
     facts::Facts,
     opinion::{Opinion, OpinionError, Reason},
-    pcr::{Meaning, meaning},
 };
 use crate::reference_values::ReferenceValues;
-
-/// Claims without which no status is affirming.
-pub const MANDATORY: [Claim; 4] = [
-    Claim::InstanceIdentity,
-    Claim::Hardware,
-    Claim::Executables,
-    Claim::Configuration,
-];
 
 /// Code of a policy that failed or was not complete. A policy cannot give it.
 pub(super) const POLICY_ERROR: &str = "policy-error";
@@ -32,6 +29,8 @@ pub(super) const POLICY_ERROR: &str = "policy-error";
 /// give it.
 pub(super) const CLAIM_NOT_MADE: &str = "claim-not-made";
 
+/// AR4SI: nothing is claimed.
+const NO_CLAIM: i8 = 0;
 /// AR4SI: the Verifier malfunctioned.
 const MALFUNCTION: i8 = -1;
 /// AR4SI executables: loaded, and not recognised.
@@ -60,26 +59,37 @@ impl Verdict {
 /// Puts the floor beneath an opinion.
 pub(super) fn verdict(
     opinion: Result<Opinion, PolicyFault>,
+    floor: Floor,
     facts: &Facts,
     references: Option<&ReferenceValues>,
 ) -> Verdict {
     let Opinion {
         mut vector,
         mut reasons,
-    } = opinion.unwrap_or_else(|fault| malfunction(&fault));
-    for finding in compare(facts, references) {
-        for claim in finding.claims.iter().copied() {
-            if Tier::of(vector.get(claim)) < Tier::Warning {
-                vector.set(claim, unrecognised(claim));
-            }
+    } = opinion.unwrap_or_else(|fault| malfunction(&fault, floor));
+    let Findings {
+        against,
+        unfounded,
+        told,
+    } = findings(floor, facts, references);
+    for claim in against.iter().flat_map(|finding| &finding.claims) {
+        if Tier::of(vector.get(*claim)) < Tier::Warning {
+            vector.set(*claim, unrecognised(*claim));
         }
+    }
+    for claim in unfounded {
+        if Tier::of(vector.get(claim)) == Tier::Affirming {
+            vector.set(claim, NO_CLAIM);
+        }
+    }
+    for finding in against.into_iter().chain(told) {
         // A policy that saw the same and said so in its own words is enough.
         if !reasons.iter().any(|given| says(given, &finding)) {
             reasons.push(finding);
         }
     }
     let mut ceiling = Tier::Affirming;
-    for claim in MANDATORY {
+    for claim in floor.mandatory().iter().copied() {
         if Tier::of(vector.get(claim)) != Tier::Affirming {
             ceiling = Tier::None;
             if vector.get(claim) == 0
@@ -118,14 +128,14 @@ pub(super) enum PolicyFault {
 }
 
 /// Stands in for the opinion that a policy did not give.
-fn malfunction(fault: &PolicyFault) -> Opinion {
+fn malfunction(fault: &PolicyFault, floor: Floor) -> Opinion {
     let mut vector = TrustVector::NONE;
-    for claim in MANDATORY {
-        vector.set(claim, MALFUNCTION);
+    for claim in floor.mandatory() {
+        vector.set(*claim, MALFUNCTION);
     }
     let reason = Reason {
         code: POLICY_ERROR.to_owned(),
-        claims: MANDATORY.to_vec(),
+        claims: floor.mandatory().to_vec(),
         detail: fault.to_string(),
         next_step:
             "Correct the appraisal policy (docs/policy.md) and restart the Verifier; no gateway is \
@@ -135,61 +145,6 @@ fn malfunction(fault: &PolicyFault) -> Opinion {
     Opinion {
         vector,
         reasons: vec![reason],
-    }
-}
-
-/// Our own comparison of quoted PCRs with reference values.
-fn compare(facts: &Facts, references: Option<&ReferenceValues>) -> Vec<Reason> {
-    let class = &facts.class;
-    let Some(references) = references else {
-        return vec![Reason {
-            code: "no-reference-values".to_owned(),
-            claims: vec![Claim::Executables, Claim::Configuration],
-            detail: format!("class {class:?} has no reference values to compare the quoted PCRs with"),
-            next_step: "Give the class its accepted PCR values with `holdfast-verifier reference import`, then \
-                        let the gateway try again."
-                .to_owned(),
-        }];
-    };
-    let compare_one = |(index, value): (&u32, &Vec<u8>)| {
-        let Meaning { measures, concerns } = meaning(*index);
-        let (code, detail, next_step) = match references.accepted(facts.bank, *index) {
-            None => (
-                "pcr-not-covered",
-                format!(
-                    "PCR {index} ({measures}): the reference values of class {class:?} say nothing of it"
-                ),
-                "Add this PCR to the class's reference values and import them, or take it out of `pcr_selection` \
-                 in config.toml.",
-            ),
-            Some(accepted) if accepted.contains(value) => return None,
-            Some(accepted) => (
-                "pcr-mismatch",
-                format!(
-                    "PCR {index} ({measures}): expected {}, got {}",
-                    expected(accepted),
-                    hex::encode(value)
-                ),
-                "If this change was meant, import new reference values for the class; if not, keep the gateway \
-                 out and find out what was started on it.",
-            ),
-        };
-        Some(Reason {
-            code: code.to_owned(),
-            claims: vec![concerns],
-            detail,
-            next_step: next_step.to_owned(),
-        })
-    };
-    facts.pcrs.iter().filter_map(compare_one).collect()
-}
-
-/// One value as it is; of several the first, and how many more there are.
-fn expected(accepted: &std::collections::BTreeSet<Vec<u8>>) -> String {
-    let first = accepted.first().map(hex::encode).unwrap_or_default();
-    match accepted.len() {
-        0 | 1 => first,
-        count => format!("{first} or one of {} others", count.saturating_sub(1)),
     }
 }
 
@@ -209,7 +164,7 @@ fn says(given: &Reason, finding: &Reason) -> bool {
             .claims
             .iter()
             .all(|claim| given.claims.contains(claim))
-        && (finding.code == "no-reference-values" || subject(given) == subject(finding))
+        && (compare::is_about_all(&finding.code) || subject(given) == subject(finding))
 }
 
 fn unrecognised(claim: Claim) -> i8 {
