@@ -26,7 +26,11 @@ report=() crashed=0
 for target in "${targets[@]}"; do
   say "fuzzing $target for $seconds s"
   crashes=0
-  cargo fuzz run --sanitizer none "$target" -- \
+  # What is found goes into the first folder; the others are read.
+  folders=("fuzz/corpus/$target")
+  mkdir -p "${folders[0]}"
+  [ ! -d "fuzz/seeds/$target" ] || folders+=("fuzz/seeds/$target")
+  cargo fuzz run --sanitizer none "$target" "${folders[@]}" -- \
     -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
     >"$log" 2>&1 </dev/null || { crashes=1 crashed=1; tail -n 40 "$log"; }
   executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -n 1)

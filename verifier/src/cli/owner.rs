@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Longest document that is signed: the largest that the admin calls take.
-const MAX_DOCUMENT_BYTES: u64 = 16 * 1024 * 1024;
+const MAX_DOCUMENT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// By which key, or by which statement that was signed elsewhere.
 #[derive(Debug, Clone, Args)]

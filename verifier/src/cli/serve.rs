@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
-use super::{DirArg, Failure, Outcome, input};
+use super::{DirArg, Failure, Outcome, input, owner::owner_key};
 use crate::{
     appraisal::Policy,
     config::{Config, Home, HomeError, LogConfig, LogFormat, files, home::file, policy_root_name},
@@ -27,8 +27,8 @@ use crate::{
     freshness::ChallengeSealer,
     identity::{FileSigner, Issuer, Profile, ResultKey},
     service::{
-        BundleFacts, Clock, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, LimitSettings, Limits, References,
-        Server, ServerSettings, Shared, TlsFiles, build_anchors, server_config,
+        AllowLists, BundleFacts, Clock, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, LimitSettings, Limits,
+        References, Server, ServerSettings, Shared, TlsFiles, build_anchors, server_config,
     },
     store::{Store, sqlite::SqliteStore},
 };
@@ -162,6 +162,7 @@ async fn shared(home: &Home, config: &Config, store: Arc<dyn Store>) -> Result<S
         issuer,
         result_key,
         references: References::new(Arc::clone(&store)),
+        allow_lists: AllowLists::new(Arc::clone(&store), owner_key(home)?),
         store,
         limits: Limits::new(LimitSettings {
             requests_per_minute_per_address: non_zero(limits.requests_per_minute_per_address)?,

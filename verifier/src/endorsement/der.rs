@@ -166,7 +166,7 @@ pub(super) fn unsigned(content: &[u8]) -> Result<&[u8], NotDer> {
 }
 
 /// Dotted decimal of an OBJECT IDENTIFIER's content.
-pub(super) fn dotted(content: &[u8]) -> String {
+pub(crate) fn dotted(content: &[u8]) -> String {
     let mut arcs: Vec<u64> = Vec::new();
     let mut arc = 0_u64;
     for byte in content {

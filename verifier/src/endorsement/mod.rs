@@ -18,6 +18,7 @@ pub(crate) mod tests;
 pub use accepted::AcceptedEks;
 pub use anchors::{Anchors, CertificateFacts, EndorsedEk};
 pub use chain::EkChain;
+pub(crate) use der::dotted;
 pub use ek::EkPublic;
 pub use error::{EndorsementError, Position, WeakAlg, WeakKey};
 pub use facts::TpmFacts;

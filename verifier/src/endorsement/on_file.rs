@@ -137,6 +137,12 @@ impl KeyMaterial {
         self.in_area(&EkTemplate::L1.public()).to_spki_der().ok()
     }
 
+    /// The uncompressed point 04 ‖ x ‖ y of an EC key (SEC 1 §2.3.3); none for
+    /// any other.
+    pub(crate) fn to_ec_point(&self) -> Option<Vec<u8>> {
+        self.in_area(&EkTemplate::L1.public()).to_ec_point().ok()
+    }
+
     /// SHA-1 of the key's bits, as most issuers make subject key identifiers
     /// (RFC 5280 §4.2.1.2, method 1): a name, no proof of anything. None where
     /// the key is malformed.

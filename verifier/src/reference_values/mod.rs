@@ -166,6 +166,19 @@ impl ReferenceValues {
         self.banks.get(&bank)?.get(&pcr)
     }
 
+    /// What either set accepts: values without an end stay so, and ends stay.
+    ///
+    /// # Errors
+    /// The rules of [`ReferenceValues::parse`].
+    pub fn united_with(&self, other: &Self) -> Result<Self, ReferenceValuesError> {
+        let (mut banks, mut windows) = (self.banks.clone(), self.windows.clone());
+        unite(&mut banks, &other.banks);
+        for (end, more) in &other.windows {
+            unite(windows.entry(*end).or_default(), more);
+        }
+        Self::parse(&json::canonical(&banks, &windows))
+    }
+
     /// The PCRs of one bank that the set speaks of, ascending.
     pub fn pcrs(&self, bank: HashAlg) -> impl Iterator<Item = (u32, &Accepted)> {
         self.banks

@@ -1,5 +1,6 @@
 //! The owner's calls, over the admin socket.
 
+mod allow_lists;
 mod bundle;
 mod endorsements;
 
@@ -9,7 +10,7 @@ use holdfast_proto::{
     binding::Ueid,
     grpc::v1::{self, admin_server::Admin},
 };
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
 pub use self::endorsements::build_anchors;
@@ -100,6 +101,22 @@ impl Admin for AdminService {
             })
         };
         answer(import.await)
+    }
+
+    async fn import_allow_list(
+        &self,
+        request: Request<Streaming<v1::ImportAllowListRequest>>,
+    ) -> Result<Response<v1::ImportAllowListResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.receive_allow_list(&by, request.into_inner()).await)
+    }
+
+    async fn list_allow_lists(
+        &self,
+        request: Request<v1::ListAllowListsRequest>,
+    ) -> Result<Response<v1::ListAllowListsResponse>, Status> {
+        actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.allow_list_versions(request.into_inner()).await)
     }
 
     async fn list_gateways(

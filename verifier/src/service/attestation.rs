@@ -103,7 +103,7 @@ impl AttestationService {
         let id = caller.gateway.id;
         shared.limits.gateway(&id, Step::AttestationChallenge)?;
         let class = convert::class(&caller.gateway.class)?;
-        let files = shared.references.files(&class).await?;
+        let files = shared.allow_lists.of(&class).await?;
         let ima = self.ima_state(&id).await?;
         // Sealing is symmetric and parsing two public areas is quick: no
         // public-key work, so not in the pool.
@@ -135,7 +135,7 @@ impl AttestationService {
         shared.limits.gateway(&id, Step::Attest)?;
         let class = convert::class(&caller.gateway.class)?;
         let references = shared.references.of(&class).await?;
-        let files = shared.references.files(&class).await?;
+        let files = shared.allow_lists.of(&class).await?;
         let ima = self.ima_state(&id).await?;
         let channel = ChannelBinding::new(connection.exporter);
         let boot_log = self.known_boot_log(&caller.gateway, &message).await?;

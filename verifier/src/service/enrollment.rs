@@ -146,7 +146,7 @@ impl EnrollmentService {
         shared.limits.gateway(&id, Step::Enrol)?;
         let class = opened.admission().class.clone();
         let references = shared.references.of(&class).await?;
-        let files = shared.references.files(&class).await?;
+        let files = shared.allow_lists.of(&class).await?;
 
         let worker = Arc::clone(shared);
         let (response, outcome) = shared

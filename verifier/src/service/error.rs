@@ -7,6 +7,7 @@ use tracing::{error, info};
 use crate::{
     exchange::{ExchangeError, Kind},
     identity::IdentityError,
+    owner::OwnerError,
     store::StoreError,
 };
 
@@ -45,6 +46,9 @@ pub enum Refusal {
     /// A field of an admin call is not usable; the owner is told why.
     #[error("{0}")]
     AdminInput(String),
+    /// What came is not the owner's word, or not its next one.
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
     /// The admin socket's caller is neither root nor the server's own user.
     #[error("admin caller with uid {0:?}")]
     NotOwner(Option<u32>),
@@ -79,6 +83,17 @@ impl Refusal {
             Self::UnknownLdevid(_) | Self::ExpiredLdevid(_) => LDEVID_NOT_GOOD,
             Self::JoinToken(_) => NOT_ADMITTED,
             Self::Invalid(_) | Self::AdminInput(_) => INVALID_REQUEST,
+            // Only in answers to admin calls: see `into_admin_status`.
+            Self::Owner(OwnerError::Rollback { .. } | OwnerError::Gap { .. }) => Told {
+                code: Code::FailedPrecondition,
+                kind: "not-next-version",
+                text: "the document is not the next version",
+            },
+            Self::Owner(_) => Told {
+                code: Code::PermissionDenied,
+                kind: "not-signed-by-owner",
+                text: "the document is not signed by the owner",
+            },
             Self::NotOwner(_) => Told {
                 code: Code::PermissionDenied,
                 kind: "not-owner",
@@ -245,7 +260,9 @@ fn told_of_store(error: &StoreError) -> Told {
             kind: "key-of-another",
             text: "a key in the request belongs to another gateway; make new keys on this TPM",
         },
-        StoreError::KeysChanged { .. } | StoreError::ClockFell { .. } => Told {
+        StoreError::KeysChanged { .. }
+        | StoreError::ClockFell { .. }
+        | StoreError::AllowListVersion { .. } => Told {
             code: Code::Aborted,
             kind: "overtaken",
             text: "another exchange of this gateway overtook this one; ask for a new challenge",

@@ -14,6 +14,7 @@ mod acceptor;
 mod addresses;
 mod admin;
 mod admin_socket;
+mod allow_lists;
 mod attestation;
 mod convert;
 mod enrollment;
@@ -41,6 +42,7 @@ use crate::{
 
 pub use admin::build_anchors;
 pub use admin_socket::SocketError;
+pub use allow_lists::AllowLists;
 pub use error::Refusal;
 pub use limits::{LimitSettings, Limits};
 pub use references::References;
@@ -105,6 +107,8 @@ pub struct Shared {
     pub store: Arc<dyn Store>,
     /// Reference values by class.
     pub references: References,
+    /// Allow lists by class.
+    pub allow_lists: AllowLists,
     /// What peers may cost.
     pub limits: Limits,
     /// The clock.

@@ -8,7 +8,7 @@ use tokio::sync::RwLock;
 use super::error::Refusal;
 use crate::{
     freshness::Class,
-    reference_values::{ReferenceValues, allow_list::AllowList},
+    reference_values::ReferenceValues,
     store::{ReferenceRecord, Store},
     time::UnixTime,
 };
@@ -47,12 +47,6 @@ impl References {
         };
         by_class.insert(class.clone(), values.clone());
         Ok(values)
-    }
-
-    /// The allow list of a class; `None` where the owner has imported none.
-    #[allow(clippy::unused_async, reason = "the store will be asked")]
-    pub(super) async fn files(&self, _class: &Class) -> Result<Option<Arc<AllowList>>, Refusal> {
-        Ok(None)
     }
 
     /// Checks, records and takes into use.

@@ -1,5 +1,6 @@
 //! A whole server on the loopback, with clients that do one thing wrong.
 
+mod allow_lists;
 mod client;
 mod connections;
 mod requests;
@@ -30,7 +31,8 @@ use crate::{
     endorsement::Anchors,
     exchange::Settings,
     freshness::ChallengeSealer,
-    identity::{CaSettings, FileSigner, Profile, ServerName, ca_init},
+    identity::{CaSettings, FileSigner, Profile, SecretKey, ServerName, ca_init},
+    owner::OwnerSigner,
     store::{NewCertificate, fixtures, sqlite::SqliteStore},
 };
 
@@ -122,6 +124,8 @@ impl TestServer {
             .await
             .unwrap();
         let store: Arc<dyn Store> = Arc::new(store);
+        let owner = SecretKey::generate(&rng).unwrap();
+        let owner = OwnerSigner::from_pkcs8(owner.expose_der(), &rng).unwrap();
         let number = |n| NonZeroU32::new(n).unwrap();
         let shared = Arc::new(Shared {
             verifier: Verifier::new(Settings {
@@ -142,6 +146,7 @@ impl TestServer {
             .unwrap(),
             result_key: ResultKey::from_pkcs8(ca.result_key.expose_der()).unwrap(),
             references: References::new(Arc::clone(&store)),
+            allow_lists: AllowLists::new(Arc::clone(&store), owner.public().clone()),
             store,
             limits: Limits::new(LimitSettings {
                 requests_per_minute_per_address: number(changes.requests_per_minute),

@@ -77,6 +77,14 @@ pub enum StoreError {
     /// The gateway says that a boot log was sent before, but it was not.
     #[error("boot log is not on record")]
     BootLogUnknown,
+    /// Another allow list was imported in between.
+    #[error("version {version} of the allow list does not follow version {last}")]
+    AllowListVersion {
+        /// The version to be recorded.
+        version: u64,
+        /// The newest on record.
+        last: u64,
+    },
     /// A row that no version of this program wrote.
     #[error("store holds an unreadable {column} in {table}")]
     Corrupt {

@@ -8,6 +8,7 @@
 //! answered survives `kill -9` and power loss, and what was not recorded was
 //! never answered.
 
+mod allow_lists;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -17,6 +18,7 @@ pub mod sqlite;
 use async_trait::async_trait;
 use holdfast_proto::binding::Ueid;
 
+pub use allow_lists::{AllowListRecord, AllowListVersion, NewAllowList};
 pub use error::{Blocked, OwnedKey, StoreError};
 pub use model::{
     Admittance, Affirmed, Anchor, Answer, AuditEntry, BootLogRef, CertificateRecord,
@@ -121,6 +123,28 @@ pub trait Store: Send + Sync + 'static {
         by: &str,
         now: Seconds,
     ) -> Result<ReferenceRecord, StoreError>;
+
+    /// The newest allow list of a class.
+    async fn allow_list(&self, class: &str) -> Result<Option<AllowListRecord>, StoreError>;
+
+    /// The newest `limit` versions of a class's allow list, or of all classes',
+    /// newest first within a class.
+    async fn allow_lists(
+        &self,
+        class: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<AllowListVersion>, StoreError>;
+
+    /// Makes `new` the newest allow list of its class.
+    ///
+    /// # Errors
+    /// [`StoreError::AllowListVersion`] for any version but the next one.
+    async fn import_allow_list(
+        &self,
+        new: NewAllowList,
+        by: &str,
+        now: Seconds,
+    ) -> Result<AllowListVersion, StoreError>;
 
     /// Suspends a gateway and revokes its certificates. Suspending for a
     /// graver cause than before changes the cause; a lesser one does not.

@@ -1,4 +1,5 @@
-//! `inspect` over the corpus of public projects, and over what is made here:
+//! `inspect`, and the import of CoRIMs, over the corpus of public projects, and
+//! over what is made here:
 //! every file is read, or judged, as its origin states, or is refused with a
 //! reason; where we disagree, a table says why. The corpus is
 //! `HOLDFAST_CORPUS`, or `shared/corpus` beside the project; where it is absent
@@ -10,7 +11,9 @@
 )]
 
 mod command;
+mod corim;
 mod corpus;
+mod diag;
 mod ek_certificates;
 mod logs;
 mod quotes;

@@ -126,6 +126,12 @@ impl AllowList {
         })
     }
 
+    /// Whether `document` begins as a list does.
+    #[must_use]
+    pub fn looks_like_one(document: &[u8]) -> bool {
+        document.starts_with(HEADER)
+    }
+
     /// Id of this list: SHA-256 of [`AllowList::document`].
     #[must_use]
     pub fn digest(&self) -> &[u8; 32] {

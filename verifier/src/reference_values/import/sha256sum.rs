@@ -35,7 +35,7 @@ pub enum ChecksumError {
     /// A relative name, and nothing says where it is.
     #[error(
         "line {0}: the name is relative; make the list with absolute names or from / \
-         (cd / && find usr -type f -exec sha256sum {{}} +), or say where it is with --prefix"
+         (cd / && find ./usr -type f -exec sha256sum {{}} +), or say where it is with --prefix"
     )]
     Relative(usize),
     /// The list that it goes into does not take it.

@@ -1,1 +1,3 @@
+mod corim;
+mod deb;
 mod sha256sum;

@@ -5,6 +5,7 @@
 //! returns after fsync of the WAL.
 
 mod admin;
+mod allow_lists;
 mod record;
 mod rows;
 #[cfg(test)]
@@ -21,9 +22,9 @@ use sqlx::{
 };
 
 use super::{
-    Affirmed, Anchor, AuditEntry, CertificateRecord, Contraindicated, Enrolled, GatewayPage,
-    GatewayRecord, Imported, JoinToken, Recorded, ReferenceRecord, Refused, Seconds, Sha256, Store,
-    StoreError, SuspensionKind,
+    Affirmed, AllowListRecord, AllowListVersion, Anchor, AuditEntry, CertificateRecord,
+    Contraindicated, Enrolled, GatewayPage, GatewayRecord, Imported, JoinToken, NewAllowList,
+    Recorded, ReferenceRecord, Refused, Seconds, Sha256, Store, StoreError, SuspensionKind,
 };
 
 /// Readers beside the writer. Reads are point look-ups of some tens of
@@ -209,6 +210,30 @@ impl Store for SqliteStore {
         let record = admin::import_reference_values(&mut tx, class, document, by, now).await?;
         tx.commit().await?;
         Ok(record)
+    }
+
+    async fn allow_list(&self, class: &str) -> Result<Option<AllowListRecord>, StoreError> {
+        allow_lists::newest(&mut *self.readers.acquire().await?, class).await
+    }
+
+    async fn allow_lists(
+        &self,
+        class: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<AllowListVersion>, StoreError> {
+        allow_lists::versions(&mut *self.readers.acquire().await?, class, limit).await
+    }
+
+    async fn import_allow_list(
+        &self,
+        new: NewAllowList,
+        by: &str,
+        now: Seconds,
+    ) -> Result<AllowListVersion, StoreError> {
+        let mut tx = self.begin().await?;
+        let version = allow_lists::import(&mut tx, new, by, now).await?;
+        tx.commit().await?;
+        Ok(version)
     }
 
     async fn suspend(
