@@ -1,7 +1,7 @@
 //! The Holdfast Verifier: appraises Evidence from gateways and grants LDevIDs.
 //!
 //! The core (`endorsement`, `freshness`, `verification`, `reference_values`,
-//! `appraisal`, `identity`, put together by `exchange`; `owner`) is pure and
+//! `appraisal`, `drift`, `identity`, put together by `exchange`; `owner`) is pure and
 //! synchronous: time, randomness and trust anchors are arguments. The shell
 //! (`store`, `service`, `cli`, `config`) keeps state, speaks gRPC and reads
 //! files.
@@ -10,6 +10,7 @@ pub mod appraisal;
 pub mod cli;
 pub mod config;
 mod digest;
+pub mod drift;
 pub mod endorsement;
 pub mod exchange;
 pub mod freshness;

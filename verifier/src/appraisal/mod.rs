@@ -44,6 +44,12 @@ use crate::{
     verification::{CertifiedNow, KeyProof, VerifiedEvidence},
 };
 
+/// What a PCR measures, in words.
+#[must_use]
+pub fn measures(pcr: u32) -> &'static str {
+    pcr::meaning(pcr).measures
+}
+
 /// What the Verifier concluded about one gateway from one piece of Evidence
 /// (RFC 9334 §8.4). Only [`Policy::appraise`] makes one. `K` says how the
 /// LDevID key is known; only [`CertifiedNow`] can be authorised.

@@ -1,4 +1,6 @@
-//! `gateway list|show|suspend|resume|revoke`.
+//! `gateway list|show|approve|suspend|resume|revoke`.
+
+mod approve;
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
@@ -19,6 +21,22 @@ pub(super) enum GatewayCommand {
     List(ListArgs),
     /// Show one, with the reasons of its last verdict.
     Show(OneArgs),
+    /// Accept exactly the drift that one was refused for, and let it come back
+    /// with `holdfast-attester recover`. Shows the drift first, and asks.
+    #[command(after_help = "\
+New values of the PCRs that differ become good for the whole class, as its next
+version; the suspension is lifted in the same step, or neither is done. Refused
+where the gateway was refused for anything but its PCRs, or where it or the
+class changed since it was shown.
+
+Examples:
+  The new values beside the old:
+    holdfast-verifier gateway approve --dir /var/lib/holdfast 01ab...
+  The old ones for another two weeks, while others are updated:
+    holdfast-verifier gateway approve --dir /var/lib/holdfast --window 14d 01ab...
+  The old ones no longer:
+    holdfast-verifier gateway approve --dir /var/lib/holdfast --replace 01ab...")]
+    Approve(approve::ApproveArgs),
     /// Stop trusting one for the time being; its LDevIDs are revoked.
     Suspend(ChangeArgs),
     /// Lift a suspension: the gateway comes back with `holdfast-attester recover`.
@@ -68,6 +86,7 @@ pub(super) async fn run(command: GatewayCommand) -> Outcome {
                 .map_err(|s| client::refused(&s))?;
             show(answer.into_inner().gateway, args.json)
         }
+        GatewayCommand::Approve(args) => approve::run(args).await,
         GatewayCommand::Suspend(ChangeArgs { one, reason }) => {
             let mut client = client::connect(&one.dir).await?;
             let request = SuspendGatewayRequest {
@@ -187,6 +206,9 @@ fn show(gateway: Option<Gateway>, json: JsonArg) -> Result<(), Failure> {
             output::inert(&reason.next_step)
         ));
     }
+    for line in &gateway.drift {
+        lines.push(format!("drift          {}", output::inert(line)));
+    }
     output::print(&lines.join("\n"))
 }
 
@@ -208,5 +230,6 @@ fn as_json(gateway: &Gateway) -> Value {
         "tpm_manufacturer": gateway.tpm_manufacturer,
         "tpm_model": gateway.tpm_model,
         "last_reasons": reasons,
+        "drift": gateway.drift,
     })
 }

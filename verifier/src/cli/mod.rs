@@ -9,8 +9,8 @@ mod gateway;
 mod init;
 mod inspect;
 mod output;
-#[allow(dead_code, reason = "its users land next")]
 mod owner;
+mod proposal;
 mod reference;
 mod serve;
 #[cfg(test)]

@@ -161,7 +161,7 @@ async fn shared(home: &Home, config: &Config, store: Arc<dyn Store>) -> Result<S
         verifier,
         issuer,
         result_key,
-        references: References::new(Arc::clone(&store)),
+        references: References::new(Arc::clone(&store), owner_key(home)?),
         allow_lists: AllowLists::new(Arc::clone(&store), owner_key(home)?),
         store,
         limits: Limits::new(LimitSettings {

@@ -84,7 +84,7 @@ pub(super) async fn run(command: TokenCommand) -> Outcome {
 }
 
 /// "90s", "30m", "1h", "2d".
-fn seconds(text: &str) -> Result<u32, String> {
+pub(super) fn seconds(text: &str) -> Result<u32, String> {
     let bad = || "write a number and s, m, h or d, e.g. 90s, 30m, 1h, 2d".to_owned();
     let unit = text.chars().last().ok_or_else(bad)?;
     let scale = match unit {

@@ -17,7 +17,7 @@ use crate::{
     time::UnixTime,
     verification::{
         AkPublic, BootLog, CertifiedNow, ChannelBinding, Evidence, IMA_PCR, ImaPlace,
-        KeyCertification, KeyProof, KnownBootLog, LdevidPublic, OnRecord, RecordedKeys,
+        KeyCertification, KeyProof, KnownBootLog, LdevidPublic, OnRecord, PcrValues, RecordedKeys,
         VerificationError, VerifiedEvidence, verify_attestation, verify_renewal,
     },
 };
@@ -168,6 +168,8 @@ pub struct Attestation {
     pub clock: ClockInfo,
     /// TPM firmware version at this quote.
     pub firmware_version: u64,
+    /// What was quoted.
+    pub pcrs: PcrValues,
     /// Boot log, bound to this quote.
     pub boot_log: BootLog,
     /// What is known of the IMA log now.
@@ -307,6 +309,7 @@ impl Appraisal<'_> {
             expires: self.expires,
             clock: *verified.clock(),
             firmware_version: verified.firmware_version(),
+            pcrs: verified.pcrs().clone(),
             boot_log: verified.boot_log().clone(),
             outcome: outcome(self.verifier.policy.appraise(
                 verified,

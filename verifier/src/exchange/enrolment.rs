@@ -15,8 +15,8 @@ use crate::{
     reference_values::{ReferenceValues, allow_list::AllowList},
     time::UnixTime,
     verification::{
-        BootLog, CertifiedNow, ChannelBinding, Evidence, KeyCertification, PendingActivation,
-        VerifiedEvidence, verify_enrolment,
+        BootLog, CertifiedNow, ChannelBinding, Evidence, KeyCertification, PcrValues,
+        PendingActivation, VerifiedEvidence, verify_enrolment,
     },
 };
 
@@ -188,6 +188,7 @@ impl OpenedEnrolment {
             tpm: evidence.tpm().clone(),
             clock: *evidence.clock(),
             firmware_version: evidence.firmware_version(),
+            pcrs: evidence.pcrs().clone(),
             boot_log: evidence.boot_log().clone(),
         };
         Ok(VerifiedEnrolment {
@@ -235,6 +236,8 @@ pub struct ActivatedGateway {
     pub clock: ClockInfo,
     /// TPM firmware version at the quote.
     pub firmware_version: u64,
+    /// What was quoted.
+    pub pcrs: PcrValues,
     /// Boot log, bound to the quote by the claims.
     pub boot_log: BootLog,
 }

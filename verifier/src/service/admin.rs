@@ -3,6 +3,7 @@
 mod allow_lists;
 mod bundle;
 mod endorsements;
+mod references;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -85,22 +86,39 @@ impl Admin for AdminService {
         request: Request<v1::ImportReferenceValuesRequest>,
     ) -> Result<Response<v1::ImportReferenceValuesResponse>, Status> {
         let by = actor(&request).map_err(Refusal::into_admin_status)?;
-        let request = request.into_inner();
-        let import = async {
-            let class = class(&request.class)?;
-            let now = self.shared.clock.now();
-            let record = self
-                .shared
-                .references
-                .import(&class, &request.document, &by, now)
-                .await?;
-            Ok(v1::ImportReferenceValuesResponse {
-                class: record.class,
-                version: record.version,
-                digest: hex::encode(record.sha256),
-            })
-        };
-        answer(import.await)
+        answer(self.import_references(&by, request.into_inner()).await)
+    }
+
+    async fn list_reference_values(
+        &self,
+        request: Request<v1::ListReferenceValuesRequest>,
+    ) -> Result<Response<v1::ListReferenceValuesResponse>, Status> {
+        actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.list_references(request.into_inner()).await)
+    }
+
+    async fn propose_reference_values(
+        &self,
+        request: Request<v1::ProposeReferenceValuesRequest>,
+    ) -> Result<Response<v1::ProposeReferenceValuesResponse>, Status> {
+        actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.propose_references(request.into_inner()).await)
+    }
+
+    async fn diff_gateway(
+        &self,
+        request: Request<v1::DiffGatewayRequest>,
+    ) -> Result<Response<v1::DiffGatewayResponse>, Status> {
+        actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.diff(request.into_inner()).await)
+    }
+
+    async fn approve_gateway(
+        &self,
+        request: Request<v1::ApproveGatewayRequest>,
+    ) -> Result<Response<v1::ApproveGatewayResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.approve(&by, request.into_inner()).await)
     }
 
     async fn import_allow_list(
@@ -162,8 +180,13 @@ impl Admin for AdminService {
                 .gateway(&id)
                 .await?
                 .ok_or(crate::store::StoreError::UnknownGateway { id })?;
+            let quote = self.shared.store.last_quote(&id).await?;
+            let drift = quote.map(|quote| quote.drift).unwrap_or_default();
             Ok(v1::GetGatewayResponse {
-                gateway: Some(convert::gateway(record)),
+                gateway: Some(v1::Gateway {
+                    drift,
+                    ..convert::gateway(record)
+                }),
             })
         };
         answer(get.await)

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use super::{
-    Shared, acceptor::ConnectionInfo, convert, enrollment::connection, error::Refusal,
+    Shared, acceptor::ConnectionInfo, convert, drift, enrollment::connection, error::Refusal,
     limits::Step, verdict,
 };
 use crate::{
@@ -139,6 +139,7 @@ impl AttestationService {
         let ima = self.ima_state(&id).await?;
         let channel = ChannelBinding::new(connection.exporter);
         let boot_log = self.known_boot_log(&caller.gateway, &message).await?;
+        let affirmed_log = caller.gateway.boot_log_sha256;
 
         let worker = Arc::clone(shared);
         let (response, outcome) = shared
@@ -179,13 +180,22 @@ impl AttestationService {
                     .await?,
                 true,
             ),
-            Conclusion::Contraindicated(against) => (
-                shared
-                    .store
-                    .record_contraindication(against, now.seconds())
-                    .await?,
-                false,
-            ),
+            Conclusion::Contraindicated(mut against) => {
+                let subject = drift::Subject {
+                    class: &class,
+                    quoted: against.quote.clone(),
+                    log: against.boot_log.clone(),
+                    affirmed_log,
+                };
+                against.drift = drift::words(shared, &id, subject, &against.reasons, now).await;
+                (
+                    shared
+                        .store
+                        .record_contraindication(*against, now.seconds())
+                        .await?,
+                    false,
+                )
+            }
         };
         match recorded {
             Recorded::Now => {
@@ -248,7 +258,7 @@ impl AttestationService {
 /// What is to be recorded.
 enum Conclusion {
     Affirmed(Box<Affirmed>),
-    Contraindicated(Contraindicated),
+    Contraindicated(Box<Contraindicated>),
 }
 
 /// What a conclusion needs beside the appraised attestation.
@@ -314,20 +324,24 @@ impl Context<'_> {
                 ldevid_name: record.keys.ldevid_name,
                 clock: attestation.clock,
                 firmware_version: attestation.firmware_version,
+                quote: convert::quote(&attestation.pcrs),
                 boot_log: convert::boot_log(&attestation.boot_log),
                 ima: attestation.ima.as_ref().map(ImaState::to_document),
                 certificate: ldevid.as_ref().map(convert::certificate).transpose()?,
                 reasons,
             }))
         } else {
-            Conclusion::Contraindicated(Contraindicated {
+            Conclusion::Contraindicated(Box::new(Contraindicated {
                 answer,
                 id: record.id,
                 ak_name: record.keys.ak_name,
                 ldevid_name: record.keys.ldevid_name,
                 against_gateway,
+                quote: convert::quote(&attestation.pcrs),
+                boot_log: convert::boot_log(&attestation.boot_log),
+                drift: Vec::new(),
                 reasons,
-            })
+            }))
         };
         Ok((response, conclusion))
     }

@@ -5,13 +5,14 @@ use prost::Message;
 
 use super::error::Refusal;
 use crate::{
+    drift::Drift,
     exchange::{self, ActivatedGateway, Class},
     identity::Ldevid,
     store::{
-        BootLogRef, CertificateRecord, GatewayKeys, GatewayRecord, NewCertificate, Sha256,
-        TpmRecord,
+        BootLogRef, CertificateRecord, GatewayKeys, GatewayRecord, LastQuote, NewCertificate,
+        QuotedPcrs, Sha256, TpmRecord,
     },
-    verification::BootLog,
+    verification::{BootLog, PcrValues},
 };
 
 pub(super) fn sha256(bytes: &[u8]) -> Sha256 {
@@ -101,6 +102,17 @@ pub(super) fn boot_log(log: &BootLog) -> Option<BootLogRef> {
     }
 }
 
+/// What was quoted, as the store keeps it.
+pub(super) fn quote(pcrs: &PcrValues) -> QuotedPcrs {
+    QuotedPcrs {
+        bank: pcrs.bank(),
+        values: pcrs
+            .iter()
+            .map(|(index, value)| (index, value.to_vec()))
+            .collect(),
+    }
+}
+
 /// What the core needs of a record, to parse it again.
 pub(super) fn record(record: GatewayRecord) -> Result<exchange::GatewayRecord, Refusal> {
     Ok(exchange::GatewayRecord {
@@ -113,6 +125,45 @@ pub(super) fn record(record: GatewayRecord) -> Result<exchange::GatewayRecord, R
         clock: Some(record.tpm.clock),
         boot_log_sha256: record.boot_log_sha256,
     })
+}
+
+/// Drift as the owner sees it.
+pub(super) fn drift(
+    id: &Ueid,
+    class: &Class,
+    quote: &LastQuote,
+    drift: Drift,
+    compared_with: String,
+) -> v1::Drift {
+    v1::Drift {
+        gateway_id: id.to_string(),
+        class: class.as_str().to_owned(),
+        affirmed: quote.affirming,
+        quoted_at: quote.at,
+        compared_with,
+        changes: drift
+            .changes
+            .into_iter()
+            .map(|change| v1::DriftChange {
+                text: change.text,
+                pcrs: change.pcrs.into_iter().collect(),
+                proven: change.proven,
+            })
+            .collect(),
+        untold: u32::try_from(drift.untold).unwrap_or(u32::MAX),
+        pcrs: drift
+            .pcrs
+            .into_iter()
+            .map(|pcr| v1::DriftPcr {
+                bank: quote.quoted.bank.name().to_owned(),
+                index: pcr.index,
+                measures: pcr.measures.to_owned(),
+                accepted: pcr.accepted.iter().map(hex::encode).collect(),
+                quoted: hex::encode(pcr.quoted),
+                silent: pcr.silent.map(|why| why.to_string()).unwrap_or_default(),
+            })
+            .collect(),
+    }
 }
 
 /// A gateway as the owner sees it.
@@ -146,5 +197,6 @@ pub(super) fn gateway(record: GatewayRecord) -> v1::Gateway {
                 next_step: r.next_step,
             })
             .collect(),
+        drift: Vec::new(),
     }
 }

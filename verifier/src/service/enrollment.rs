@@ -20,7 +20,9 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
-use super::{Shared, acceptor::ConnectionInfo, convert, error::Refusal, limits::Step, verdict};
+use super::{
+    Shared, acceptor::ConnectionInfo, convert, drift, error::Refusal, limits::Step, verdict,
+};
 use crate::{
     appraisal::ImaState,
     exchange::{
@@ -170,10 +172,13 @@ impl EnrollmentService {
                     .await?,
                 true,
             ),
-            Outcome::Refused(refused) => (
-                shared.store.record_refusal(refused, now.seconds()).await?,
-                false,
-            ),
+            Outcome::Refused(mut refused) => {
+                refused.drift = self.drift_of(&refused, now).await?;
+                (
+                    shared.store.record_refusal(*refused, now.seconds()).await?,
+                    false,
+                )
+            }
         };
         match recorded {
             Recorded::Now => {
@@ -183,6 +188,22 @@ impl EnrollmentService {
             // The same request, at the same time, was quicker.
             Recorded::Before(bytes) => decode(&bytes),
         }
+    }
+
+    /// Words for the owner, of a gateway on record; none of a stranger.
+    async fn drift_of(&self, refused: &Refused, now: UnixTime) -> Result<Vec<String>, Refusal> {
+        let shared = &self.shared;
+        let on_record = shared.store.gateway(&refused.id).await?;
+        let Some(gateway) = on_record.filter(|gateway| gateway.class == refused.class) else {
+            return Ok(Vec::new());
+        };
+        let subject = drift::Subject {
+            class: &convert::class(&refused.class)?,
+            quoted: refused.quote.clone(),
+            log: refused.boot_log.clone(),
+            affirmed_log: gateway.boot_log_sha256,
+        };
+        Ok(drift::words(shared, &refused.id, subject, &refused.reasons, now).await)
     }
 
     async fn admit_by_token(
@@ -272,7 +293,7 @@ impl EnrollmentService {
 /// What is to be recorded.
 enum Outcome {
     Granted(Box<Enrolled>),
-    Refused(Refused),
+    Refused(Box<Refused>),
 }
 
 /// From an appraised enrolment to what is answered and what is recorded. Runs
@@ -317,6 +338,7 @@ fn conclude(
                 class: gateway.class.as_str().to_owned(),
                 keys: convert::keys(&gateway),
                 tpm: convert::tpm(&gateway),
+                quote: convert::quote(&gateway.pcrs),
                 boot_log: convert::boot_log(&gateway.boot_log),
                 ima: ima.as_ref().map(ImaState::to_document),
                 certificate: convert::certificate(&ldevid)?,
@@ -335,9 +357,12 @@ fn conclude(
                 id: gateway.id,
                 class: gateway.class.as_str().to_owned(),
                 against_gateway,
+                quote: convert::quote(&gateway.pcrs),
+                boot_log: convert::boot_log(&gateway.boot_log),
+                drift: Vec::new(),
                 reasons,
             };
-            Ok((response, Outcome::Refused(refused)))
+            Ok((response, Outcome::Refused(Box::new(refused))))
         }
     }
 }

@@ -84,11 +84,7 @@ impl Refusal {
             Self::JoinToken(_) => NOT_ADMITTED,
             Self::Invalid(_) | Self::AdminInput(_) => INVALID_REQUEST,
             // Only in answers to admin calls: see `into_admin_status`.
-            Self::Owner(OwnerError::Rollback { .. } | OwnerError::Gap { .. }) => Told {
-                code: Code::FailedPrecondition,
-                kind: "not-next-version",
-                text: "the document is not the next version",
-            },
+            Self::Owner(OwnerError::Rollback { .. } | OwnerError::Gap { .. }) => NOT_NEXT,
             Self::Owner(_) => Told {
                 code: Code::PermissionDenied,
                 kind: "not-signed-by-owner",
@@ -203,6 +199,11 @@ const LDEVID_NOT_GOOD: Told = Told {
     kind: "ldevid-not-good",
     text: "the LDevID is unknown, expired or revoked; recover or enrol again",
 };
+const NOT_NEXT: Told = Told {
+    code: Code::FailedPrecondition,
+    kind: "not-next-version",
+    text: "the document is not the next version",
+};
 const UNAVAILABLE: Told = Told {
     code: Code::Unavailable,
     kind: "unavailable",
@@ -269,6 +270,14 @@ fn told_of_store(error: &StoreError) -> Told {
         },
         StoreError::CertificateRevoked { .. } => LDEVID_NOT_GOOD,
         StoreError::BootLogUnknown => BOOT_LOG_UNKNOWN,
+        StoreError::ReferenceVersion { .. } => NOT_NEXT,
+        StoreError::NotForEvidence { .. }
+        | StoreError::NotApprovable { .. }
+        | StoreError::QuoteChanged { .. } => Told {
+            code: Code::FailedPrecondition,
+            kind: "not-approvable",
+            text: "the gateway's state is not the one to be approved",
+        },
         StoreError::JoinTokenExists | StoreError::Corrupt { .. } => INTERNAL,
         StoreError::Database(_) | StoreError::Open(_) => UNAVAILABLE,
     }

@@ -17,6 +17,7 @@ mod admin_socket;
 mod allow_lists;
 mod attestation;
 mod convert;
+mod drift;
 mod enrollment;
 mod error;
 mod gate;

@@ -32,7 +32,7 @@ use crate::{
     exchange::Settings,
     freshness::ChallengeSealer,
     identity::{CaSettings, FileSigner, Profile, SecretKey, ServerName, ca_init},
-    owner::OwnerSigner,
+    owner::{Kind, OwnerSigner},
     store::{NewCertificate, fixtures, sqlite::SqliteStore},
 };
 
@@ -80,6 +80,7 @@ struct TestServer {
     server_ca: Vec<u8>,
     clients: TestCa,
     shared: Arc<Shared>,
+    owner: OwnerSigner,
     dir: TempDir,
     stop: Option<oneshot::Sender<()>>,
     ended: JoinHandle<Result<(), ServeError>>,
@@ -145,7 +146,7 @@ impl TestServer {
             )
             .unwrap(),
             result_key: ResultKey::from_pkcs8(ca.result_key.expose_der()).unwrap(),
-            references: References::new(Arc::clone(&store)),
+            references: References::new(Arc::clone(&store), owner.public().clone()),
             allow_lists: AllowLists::new(Arc::clone(&store), owner.public().clone()),
             store,
             limits: Limits::new(LimitSettings {
@@ -196,10 +197,25 @@ impl TestServer {
             server_ca,
             clients,
             shared,
+            owner,
             dir,
             stop: Some(stop),
             ended,
         }
+    }
+
+    /// The owner's word on a document of reference values.
+    fn state(&self, class: &str, version: u64, document: &str) -> Vec<u8> {
+        let document = document.as_bytes();
+        self.owner
+            .state(
+                Kind::ReferenceValues,
+                class,
+                version,
+                document,
+                &self.shared.rng,
+            )
+            .unwrap()
     }
 
     /// Records gateway `n` with `identity` as its LDevID.

@@ -85,6 +85,48 @@ pub enum StoreError {
         /// The newest on record.
         last: u64,
     },
+    /// The statement's version is not the next one.
+    #[error(
+        "reference values of class {class} are at version {newest}, the statement is for version \
+         {stated}: look at what is in use (reference list), and sign version {}",
+        newest.saturating_add(1)
+    )]
+    ReferenceVersion {
+        /// Whose reference values.
+        class: String,
+        /// What the statement says.
+        stated: u64,
+        /// What is in use; 0 for none.
+        newest: u64,
+    },
+    /// Approval of a gateway that is not suspended for its evidence.
+    #[error(
+        "gateway {id} is not suspended for its evidence: there is no drift to approve (gateway \
+         show has its state; gateway resume lifts a suspension by the operator)"
+    )]
+    NotForEvidence {
+        /// Which gateway.
+        id: Ueid,
+    },
+    /// The gateway was refused for more than its reference values.
+    #[error(
+        "gateway {id} was refused for more than its reference values ({codes}): new values do not \
+         answer that; see gateway show"
+    )]
+    NotApprovable {
+        /// Which gateway.
+        id: Ueid,
+        /// The other reasons.
+        codes: String,
+    },
+    /// The last quote is not the one that was looked at.
+    #[error(
+        "gateway {id} has quoted something else since, or nothing yet: look again (reference diff)"
+    )]
+    QuoteChanged {
+        /// Which gateway.
+        id: Ueid,
+    },
     /// A row that no version of this program wrote.
     #[error("store holds an unreadable {column} in {table}")]
     Corrupt {

@@ -2,7 +2,7 @@
 
 use holdfast_proto::{
     binding::Ueid,
-    tpm::{ClockInfo, Name},
+    tpm::{ClockInfo, HashAlg, Name},
 };
 
 use super::*;
@@ -47,6 +47,26 @@ pub(crate) fn certificate(n: u8) -> NewCertificate {
     }
 }
 
+/// A quote that differs for each `n`.
+pub(crate) fn quote(n: u8) -> QuotedPcrs {
+    QuotedPcrs {
+        bank: HashAlg::Sha256,
+        values: [(0, vec![0; 32]), (4, vec![n; 32])].into(),
+    }
+}
+
+/// Version `version` of the values of class `default`; the store does not look
+/// into documents or statements.
+pub(crate) fn reference_values(version: u64, document: &str) -> NewReferenceValues {
+    NewReferenceValues {
+        class: "default".to_owned(),
+        version,
+        document: document.to_owned(),
+        statement: vec![1, 2, 3],
+        captured: None,
+    }
+}
+
 pub(crate) fn clock(reset_count: u32, clock: u64) -> ClockInfo {
     ClockInfo {
         clock,
@@ -88,6 +108,7 @@ pub(crate) fn enrolled(n: u8) -> Enrolled {
             firmware_version: u64::MAX,
         },
         ima: None,
+        quote: quote(n),
         boot_log: Some(BootLogRef::Content {
             sha256: [n; 32],
             bytes: vec![n; 10],
@@ -116,6 +137,7 @@ pub(crate) fn affirmed(n: u8, request: u8) -> Affirmed {
         clock: clock(1, 2000),
         firmware_version: 7,
         ima: None,
+        quote: quote(n),
         boot_log: Some(BootLogRef::Known([n; 32])),
         certificate: None,
         reasons: Vec::new(),
@@ -129,6 +151,12 @@ pub(crate) fn contraindicated(n: u8, request: u8) -> Contraindicated {
         ak_name: name(n),
         ldevid_name: name(n + 100),
         against_gateway: true,
+        quote: quote(n + 50),
+        boot_log: Some(BootLogRef::Content {
+            sha256: [n + 50; 32],
+            bytes: vec![n + 50; 10],
+        }),
+        drift: vec!["kernel changed".to_owned()],
         reasons: vec![reason("pcr-mismatch")],
     }
 }
@@ -139,6 +167,12 @@ pub(crate) fn refused(n: u8, request: u8) -> Refused {
         id: id(n),
         class: "default".to_owned(),
         against_gateway: true,
+        quote: quote(n + 50),
+        boot_log: Some(BootLogRef::Content {
+            sha256: [n + 50; 32],
+            bytes: vec![n + 50; 10],
+        }),
+        drift: vec!["kernel changed".to_owned()],
         reasons: vec![reason("pcr-mismatch")],
     }
 }

@@ -13,6 +13,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod model;
+mod references;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -23,8 +24,12 @@ pub use error::{Blocked, OwnedKey, StoreError};
 pub use model::{
     Admittance, Affirmed, Anchor, Answer, AuditEntry, BootLogRef, CertificateRecord,
     Contraindicated, Enrolled, GatewayKeys, GatewayPage, GatewayRecord, Imported, JoinToken,
-    Lifecycle, NewCertificate, Reason, Recorded, ReferenceRecord, Refused, Seconds, Sha256,
-    SuspensionKind, TpmRecord,
+    Lifecycle, NewCertificate, Reason, Recorded, Refused, Seconds, Sha256, SuspensionKind,
+    TpmRecord,
+};
+pub use references::{
+    APPROVABLE, Approval, Captured, Golden, LastQuote, NewReferenceValues, QuotedPcrs,
+    ReferenceRecord, ReferenceVersion,
 };
 
 /// What the shell asks of a database. Object-safe; shared as `Arc<dyn Store>`.
@@ -114,12 +119,23 @@ pub trait Store: Send + Sync + 'static {
     /// The newest reference values of a class.
     async fn reference_values(&self, class: &str) -> Result<Option<ReferenceRecord>, StoreError>;
 
-    /// Makes `document` the newest reference values of `class`. The same
-    /// document again keeps its version.
+    /// All versions of the reference values of a class, or of every class,
+    /// newest first.
+    async fn reference_versions(
+        &self,
+        class: Option<&str>,
+    ) -> Result<Vec<ReferenceVersion>, StoreError>;
+
+    /// Makes `new` the newest reference values of its class, if its version is
+    /// the next one. The newest version again, to the byte, is no change.
+    ///
+    /// # Errors
+    /// [`StoreError::ReferenceVersion`] for any other version;
+    /// [`StoreError::QuoteChanged`] where the quote that they were captured
+    /// from is not the gateway's last any more.
     async fn import_reference_values(
         &self,
-        class: &str,
-        document: &str,
+        new: NewReferenceValues,
         by: &str,
         now: Seconds,
     ) -> Result<ReferenceRecord, StoreError>;
@@ -145,6 +161,22 @@ pub trait Store: Send + Sync + 'static {
         by: &str,
         now: Seconds,
     ) -> Result<AllowListVersion, StoreError>;
+
+    /// What a gateway on record quoted last, affirmed or not.
+    async fn last_quote(&self, id: &Ueid) -> Result<Option<LastQuote>, StoreError>;
+
+    /// Records the reference values that accept a drift, and lifts the
+    /// suspension that it brought about. All or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::NotForEvidence`], [`StoreError::QuoteChanged`],
+    /// [`StoreError::NotApprovable`], [`StoreError::ReferenceVersion`].
+    async fn approve(
+        &self,
+        approval: Approval,
+        by: &str,
+        now: Seconds,
+    ) -> Result<(ReferenceRecord, GatewayRecord), StoreError>;
 
     /// Suspends a gateway and revokes its certificates. Suspending for a
     /// graver cause than before changes the cause; a lesser one does not.

@@ -9,7 +9,10 @@ use holdfast_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::error::{Blocked, StoreError};
+use super::{
+    error::{Blocked, StoreError},
+    references::QuotedPcrs,
+};
 use crate::endorsement::TpmFacts;
 
 /// Seconds since the Unix epoch.
@@ -324,6 +327,8 @@ pub struct Enrolled {
     pub keys: GatewayKeys,
     /// Its TPM.
     pub tpm: TpmRecord,
+    /// What it quoted.
+    pub quote: QuotedPcrs,
     /// Its boot log.
     pub boot_log: Option<BootLogRef>,
     /// What is known of its IMA log; takes the place of what was.
@@ -347,6 +352,12 @@ pub struct Refused {
     /// Verifier's own policy that failed: nothing is granted then, but nothing
     /// is taken away either.
     pub against_gateway: bool,
+    /// What it quoted.
+    pub quote: QuotedPcrs,
+    /// Its boot log. Kept only of a gateway that is on record.
+    pub boot_log: Option<BootLogRef>,
+    /// How that differs from what is good, in words.
+    pub drift: Vec<String>,
     /// Reasons of the verdict.
     pub reasons: Vec<Reason>,
 }
@@ -368,6 +379,8 @@ pub struct Affirmed {
     pub clock: ClockInfo,
     /// TPM firmware version at that quote.
     pub firmware_version: u64,
+    /// What it quoted.
+    pub quote: QuotedPcrs,
     /// Its boot log.
     pub boot_log: Option<BootLogRef>,
     /// What is known of its IMA log; takes the place of what was.
@@ -393,6 +406,12 @@ pub struct Contraindicated {
     /// Verifier's own policy that failed: nothing is granted then, but nothing
     /// is taken away either.
     pub against_gateway: bool,
+    /// What it quoted.
+    pub quote: QuotedPcrs,
+    /// Its boot log. Kept only of a gateway that is on record.
+    pub boot_log: Option<BootLogRef>,
+    /// How that differs from what is good, in words.
+    pub drift: Vec<String>,
     /// Reasons of the verdict.
     pub reasons: Vec<Reason>,
 }
@@ -405,19 +424,6 @@ pub enum Recorded {
     Now,
     /// The same request had been recorded already: answer with these bytes.
     Before(Vec<u8>),
-}
-
-/// Reference values of a class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReferenceRecord {
-    /// Class.
-    pub class: String,
-    /// 1, 2, …
-    pub version: u64,
-    /// SHA-256 of `document`.
-    pub sha256: Sha256,
-    /// The JSON as imported.
-    pub document: String,
 }
 
 /// Who did what, when.

@@ -5,11 +5,10 @@ use std::{path::PathBuf, time::SystemTime};
 
 use anyhow::anyhow;
 use clap::Args;
-use holdfast_proto::grpc::v1::ImportReferenceValuesRequest;
 use serde_json::{Value, json};
 
 use super::{
-    allow_list,
+    allow_list, send,
     source::{self, Document, Format, How},
 };
 use crate::{
@@ -99,19 +98,14 @@ pub(super) async fn run(args: ImportArgs) -> Outcome {
     let mut client = client::connect(&dir).await?;
     let (mut done, said) = match &read.document {
         Document::ReferenceValues(text) => {
-            let request = ImportReferenceValuesRequest {
-                class: args.class.clone(),
-                document: text.clone(),
+            let document = send::Document {
+                class: &args.class,
+                text,
+                version: send::version(&mut client, &args.class, text).await?,
+                captured: None,
             };
-            let done = client
-                .import_reference_values(request)
-                .await
-                .map_err(|s| client::refused(&s))?
-                .into_inner();
-            let said = format!(
-                "reference values of class {} are now version {} (SHA-256 {})",
-                done.class, done.version, done.digest
-            );
+            let done = send::import(&mut client, &dir, &args.sign, &document).await?;
+            let said = send::said(&done);
             let done = json!({
                 "class": done.class,
                 "version": done.version,

@@ -2,6 +2,9 @@
 
 mod allow_list;
 mod import;
+mod learn;
+mod list;
+mod send;
 mod source;
 
 use clap::Subcommand;
@@ -44,11 +47,41 @@ pub(super) enum ReferenceCommand {
 Example:
   holdfast-verifier reference allow-lists --dir /var/lib/holdfast --class edge")]
     AllowLists(allow_list::AllowListsArgs),
+    /// Learn from a gateway that is known to be good: what it quoted last
+    /// becomes what its class accepts. Shows the change first, and asks.
+    #[command(after_help = "\
+Examples:
+  First values of a class, from one gateway (enrolled in a class of its own, or
+  refused in this one):
+    holdfast-verifier reference learn --dir /var/lib/holdfast --class edge --replace 01ab...
+  Before a rollout: what the staging gateway runs is good, what is there now
+  stays good for two weeks:
+    holdfast-verifier reference learn --dir /var/lib/holdfast --class edge --replace --until 14d 01ab...
+  Key kept elsewhere:
+    holdfast-verifier reference learn --dir /var/lib/holdfast --add --output new.json 01ab...")]
+    Learn(learn::LearnArgs),
+    /// List the versions of reference values, newest first.
+    #[command(after_help = "\
+Example:
+  holdfast-verifier reference list --dir /var/lib/holdfast --class edge")]
+    List(list::ListArgs),
+    /// Tell in words in what a gateway's last boot differs from what its class
+    /// accepts.
+    #[command(after_help = "\
+Each change is marked: proven (digests that replay to the signed quote cover the
+words) or claimed (something changed, and what it is called is the log's word).
+
+Example:
+  holdfast-verifier reference diff --dir /var/lib/holdfast 01ab...")]
+    Diff(list::DiffArgs),
 }
 
 pub(super) async fn run(command: ReferenceCommand) -> Outcome {
     match command {
         ReferenceCommand::Import(args) => import::run(*args).await,
         ReferenceCommand::AllowLists(args) => allow_list::list(args).await,
+        ReferenceCommand::Learn(args) => learn::run(args).await,
+        ReferenceCommand::List(args) => list::list(args).await,
+        ReferenceCommand::Diff(args) => list::diff(args).await,
     }
 }

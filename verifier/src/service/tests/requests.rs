@@ -183,6 +183,8 @@ async fn reference_values_are_checked_before_they_are_recorded() {
     let import = |document: &str| v1::ImportReferenceValuesRequest {
         class: "default".to_owned(),
         document: document.to_owned(),
+        statement: server.state("default", 1, document),
+        ..Default::default()
     };
     let status = admin
         .import_reference_values(import("{}"))
@@ -204,6 +206,184 @@ async fn reference_values_are_checked_before_they_are_recorded() {
         server.shared.references.of(&class).await.unwrap().is_some(),
         "in use at once"
     );
+}
+
+#[tokio::test]
+async fn adv_a26_reference_values_are_the_owners_or_nobodys() {
+    let server = TestServer::start().await;
+    let mut admin = server.admin().await;
+    let document = |byte: &str| {
+        let value = byte.repeat(32);
+        format!("{{\"pcrs\":{{\"sha256\":{{\"0\":[\"{value}\"]}}}}}}")
+    };
+    let (one, two) = (document("ab"), document("cd"));
+    let import = |document: &str, statement: Vec<u8>| v1::ImportReferenceValuesRequest {
+        class: "default".to_owned(),
+        document: document.to_owned(),
+        statement,
+        ..Default::default()
+    };
+    let class = crate::exchange::Class::parse("default").unwrap();
+    let stranger = KeyPair::generate().unwrap();
+    let rng = &server.shared.rng;
+    let stranger = OwnerSigner::from_pkcs8(stranger.serialized_der(), rng).unwrap();
+    let kind = Kind::ReferenceValues;
+    for statement in [
+        vec![],
+        vec![0xd2],
+        stranger
+            .state(kind, "default", 1, one.as_bytes(), rng)
+            .unwrap(),
+        server.state("other", 1, &one),
+        server.state("default", 1, &two),
+        server
+            .owner
+            .state(Kind::AllowList, "default", 1, one.as_bytes(), rng)
+            .unwrap(),
+    ] {
+        let status = admin
+            .import_reference_values(import(&one, statement))
+            .await
+            .unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+        assert!(server.shared.references.of(&class).await.unwrap().is_none());
+    }
+    let signed =
+        |version, document: &str| import(document, server.state("default", version, document));
+    for (version, document, code) in [
+        (2, &one, Code::FailedPrecondition),
+        (1, &one, Code::Ok),
+        (1, &one, Code::Ok),
+        (1, &two, Code::FailedPrecondition),
+        (2, &two, Code::Ok),
+        (1, &one, Code::FailedPrecondition),
+    ] {
+        let done = admin
+            .import_reference_values(signed(version, document))
+            .await;
+        let got = done.map_or_else(|status| status.code(), |_| Code::Ok);
+        assert_eq!(got, code, "version {version}");
+    }
+    let list = admin
+        .list_reference_values(v1::ListReferenceValuesRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let listed: Vec<_> = list
+        .versions
+        .iter()
+        .map(|v| (v.version, v.in_force))
+        .collect();
+    assert_eq!(listed, [(2, true), (1, false)]);
+
+    // Who can write the store is not the owner: a record of another's, and one
+    // of the owner's under another version.
+    for (version, statement) in [
+        (
+            3,
+            stranger
+                .state(kind, "default", 3, one.as_bytes(), rng)
+                .unwrap(),
+        ),
+        (4, server.state("default", 1, &one)),
+    ] {
+        let new = crate::store::NewReferenceValues {
+            class: "default".to_owned(),
+            version,
+            document: one.clone(),
+            statement,
+            captured: None,
+        };
+        let store = &server.shared.store;
+        store.import_reference_values(new, "x", 0).await.unwrap();
+        let owner = server.owner.public().clone();
+        let read_again = References::new(Arc::clone(store), owner);
+        assert!(
+            read_again.of(&class).await.unwrap().is_none(),
+            "version {version}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_proposal_and_an_approval_are_about_a_gateway_that_quoted() {
+    let server = TestServer::start().await;
+    let mut admin = server.admin().await;
+    server.record(1, &server.clients.issue()).await;
+    let id = fixtures::id(1).to_string();
+    let change = v1::propose_reference_values_request::Change::Replace;
+    let propose = |gateway_id: &str, drift_only| v1::ProposeReferenceValuesRequest {
+        gateway_id: gateway_id.to_owned(),
+        class: "learned".to_owned(),
+        change: change.into(),
+        until: 0,
+        drift_only,
+    };
+    let proposal = admin
+        .propose_reference_values(propose(&id, false))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((proposal.base_version, proposal.same), (0, false));
+    assert_eq!(proposal.drift.unwrap().pcrs.len(), 2);
+    let mut learn = v1::ImportReferenceValuesRequest {
+        class: "learned".to_owned(),
+        statement: server.state("learned", 1, &proposal.document),
+        document: proposal.document,
+        captured_gateway_id: id.clone(),
+        captured_quote_sha256: vec![0; 32],
+    };
+    let status = admin
+        .import_reference_values(learn.clone())
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "another quote");
+    learn.captured_quote_sha256 = proposal.quote_sha256;
+    admin.import_reference_values(learn).await.unwrap();
+    let again = admin
+        .propose_reference_values(propose(&id, false))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(again.same && again.base_version == 1);
+
+    let status = admin
+        .propose_reference_values(propose(&id, true))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "not suspended");
+    let stranger = fixtures::id(9).to_string();
+    let status = admin
+        .propose_reference_values(propose(&stranger, false))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+
+    // An approval of a document that does not accept what was quoted.
+    let store = &server.shared.store;
+    let against = fixtures::contraindicated(1, 2);
+    let quote = against.quote.sha256().to_vec();
+    let _ = store
+        .record_contraindication(against, fixtures::NOW)
+        .await
+        .unwrap();
+    let document = format!(
+        "{{\"pcrs\":{{\"sha256\":{{\"0\":[\"{}\"]}}}}}}",
+        "ab".repeat(32)
+    );
+    let status = admin
+        .approve_gateway(v1::ApproveGatewayRequest {
+            gateway_id: id.clone(),
+            statement: server.state("default", 1, &document),
+            document,
+            quote_sha256: quote,
+            reason: String::new(),
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    let record = store.gateway(&fixtures::id(1)).await.unwrap().unwrap();
+    assert_eq!(record.lifecycle.name(), "suspended");
 }
 
 #[tokio::test]

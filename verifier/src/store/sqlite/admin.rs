@@ -1,13 +1,13 @@
-//! What the owner changes: anchors, join tokens, reference values, the state
-//! of gateways; and the audit log.
+//! What the owner changes: anchors, join tokens, the state of gateways; and the
+//! audit log.
 
 use holdfast_proto::binding::Ueid;
 use sqlx::{Row, SqliteConnection};
 
 use super::rows;
 use crate::store::{
-    Anchor, AuditEntry, Blocked, GatewayRecord, Imported, JoinToken, Lifecycle, ReferenceRecord,
-    Seconds, Sha256, StoreError, SuspensionKind,
+    Anchor, AuditEntry, Blocked, GatewayRecord, Imported, JoinToken, Lifecycle, Seconds,
+    StoreError, SuspensionKind,
 };
 
 /// Answers stay this much longer than their challenge could be used, in case
@@ -154,76 +154,6 @@ pub(super) async fn create_join_token(
     audit(conn, entry).await
 }
 
-pub(super) async fn reference_values(
-    conn: &mut SqliteConnection,
-    class: &str,
-) -> Result<Option<ReferenceRecord>, StoreError> {
-    let row = sqlx::query(
-        "SELECT v.version, v.sha256, d.content FROM reference_values v \
-         JOIN reference_documents d ON d.sha256 = v.sha256 \
-         WHERE v.class = ? ORDER BY v.version DESC LIMIT 1",
-    )
-    .bind(class)
-    .fetch_optional(conn)
-    .await?;
-    row.map(|row| {
-        Ok(ReferenceRecord {
-            class: class.to_owned(),
-            version: u64::try_from(row.try_get::<i64, _>("version")?)
-                .map_err(|_| rows::corrupt("reference_values", "version"))?,
-            sha256: rows::sha256(&row, "reference_values", "sha256")?,
-            document: row.try_get("content")?,
-        })
-    })
-    .transpose()
-}
-
-pub(super) async fn import_reference_values(
-    conn: &mut SqliteConnection,
-    class: &str,
-    document: &str,
-    by: &str,
-    now: Seconds,
-) -> Result<ReferenceRecord, StoreError> {
-    let sha256: Sha256 = sha256_of(document.as_bytes());
-    let newest = reference_values(conn, class).await?;
-    if let Some(newest) = newest.as_ref().filter(|n| n.sha256 == sha256) {
-        return Ok(newest.clone());
-    }
-    let version = newest.map_or(1, |n| n.version + 1);
-    sqlx::query(
-        "INSERT INTO reference_documents (sha256, content) VALUES (?, ?) \
-         ON CONFLICT (sha256) DO NOTHING",
-    )
-    .bind(sha256.as_slice())
-    .bind(document)
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query(
-        "INSERT INTO reference_values (class, version, sha256, imported_at) VALUES (?, ?, ?, ?)",
-    )
-    .bind(class)
-    .bind(version.cast_signed())
-    .bind(sha256.as_slice())
-    .bind(now)
-    .execute(&mut *conn)
-    .await?;
-    let entry = AuditWrite {
-        at: now,
-        actor: by,
-        action: "reference-imported",
-        subject: class,
-        detail: &format!("version {version}, SHA-256 {}", hex::encode(sha256)),
-    };
-    audit(conn, entry).await?;
-    Ok(ReferenceRecord {
-        class: class.to_owned(),
-        version,
-        sha256,
-        document: document.to_owned(),
-    })
-}
-
 pub(super) async fn suspend(
     conn: &mut SqliteConnection,
     id: &Ueid,
@@ -326,10 +256,16 @@ pub(super) async fn sweep(conn: &mut SqliteConnection, now: Seconds) -> Result<u
         .execute(&mut *conn)
         .await?;
     // A gateway may send another log of 1 MiB with every attestation: only the
-    // last one of each is kept, or one gateway could fill the disk (A21).
+    // last one of each is kept, and the last that it was affirmed with, or one
+    // gateway could fill the disk (A21). Golden logs are as many as the owner
+    // makes.
     let logs = sqlx::query(
         "DELETE FROM boot_logs WHERE NOT EXISTS \
-         (SELECT 1 FROM gateways WHERE gateways.boot_log_sha256 = boot_logs.sha256)",
+         (SELECT 1 FROM gateways WHERE gateways.boot_log_sha256 = boot_logs.sha256) \
+         AND NOT EXISTS \
+         (SELECT 1 FROM last_quotes WHERE last_quotes.boot_log_sha256 = boot_logs.sha256) \
+         AND NOT EXISTS \
+         (SELECT 1 FROM reference_values WHERE golden_boot_log = boot_logs.sha256)",
     )
     .execute(&mut *conn)
     .await?;
@@ -366,9 +302,4 @@ async fn set_state(
         .execute(conn)
         .await?;
     Ok(())
-}
-
-fn sha256_of(bytes: &[u8]) -> Sha256 {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(bytes).into()
 }

@@ -7,6 +7,7 @@
 mod admin;
 mod allow_lists;
 mod record;
+mod references;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -22,9 +23,10 @@ use sqlx::{
 };
 
 use super::{
-    Affirmed, AllowListRecord, AllowListVersion, Anchor, AuditEntry, CertificateRecord,
-    Contraindicated, Enrolled, GatewayPage, GatewayRecord, Imported, JoinToken, NewAllowList,
-    Recorded, ReferenceRecord, Refused, Seconds, Sha256, Store, StoreError, SuspensionKind,
+    Affirmed, AllowListRecord, AllowListVersion, Anchor, Approval, AuditEntry, CertificateRecord,
+    Contraindicated, Enrolled, GatewayPage, GatewayRecord, Imported, JoinToken, LastQuote,
+    NewAllowList, NewReferenceValues, Recorded, ReferenceRecord, ReferenceVersion, Refused,
+    Seconds, Sha256, Store, StoreError, SuspensionKind,
 };
 
 /// Readers beside the writer. Reads are point look-ups of some tens of
@@ -196,18 +198,24 @@ impl Store for SqliteStore {
     }
 
     async fn reference_values(&self, class: &str) -> Result<Option<ReferenceRecord>, StoreError> {
-        admin::reference_values(&mut *self.readers.acquire().await?, class).await
+        references::newest(&mut *self.readers.acquire().await?, class).await
+    }
+
+    async fn reference_versions(
+        &self,
+        class: Option<&str>,
+    ) -> Result<Vec<ReferenceVersion>, StoreError> {
+        references::versions(&mut *self.readers.acquire().await?, class).await
     }
 
     async fn import_reference_values(
         &self,
-        class: &str,
-        document: &str,
+        new: NewReferenceValues,
         by: &str,
         now: Seconds,
     ) -> Result<ReferenceRecord, StoreError> {
         let mut tx = self.begin().await?;
-        let record = admin::import_reference_values(&mut tx, class, document, by, now).await?;
+        let record = references::import(&mut tx, &new, by, now).await?;
         tx.commit().await?;
         Ok(record)
     }
@@ -234,6 +242,23 @@ impl Store for SqliteStore {
         let version = allow_lists::import(&mut tx, new, by, now).await?;
         tx.commit().await?;
         Ok(version)
+    }
+
+    async fn last_quote(&self, id: &Ueid) -> Result<Option<LastQuote>, StoreError> {
+        references::last_quote(&mut *self.readers.acquire().await?, id).await
+    }
+
+    async fn approve(
+        &self,
+        approval: Approval,
+        by: &str,
+        now: Seconds,
+    ) -> Result<(ReferenceRecord, GatewayRecord), StoreError> {
+        let mut tx = self.begin().await?;
+        let record = references::approve(&mut tx, &approval, by, now).await?;
+        let gateway = rows::known_gateway(&mut tx, &approval.id).await?;
+        tx.commit().await?;
+        Ok((record, gateway))
     }
 
     async fn suspend(

@@ -9,15 +9,16 @@ use sqlx::{Row, SqliteConnection};
 
 use super::{
     admin::{AuditWrite, audit, revoke_certificates, set_suspended},
+    references::write_last_quote,
     rows,
     writes::{
-        keep_boot_log, summary, write_answer, write_certificate, write_gateway, write_ima_state,
-        write_reasons,
+        keep_boot_log, keep_refused_boot_log, summary, write_answer, write_certificate,
+        write_gateway, write_ima_state, write_reasons,
     },
 };
 use crate::store::{
-    Admittance, Affirmed, Answer, Blocked, Contraindicated, Enrolled, GatewayRecord, Lifecycle,
-    OwnedKey, Recorded, Refused, Seconds, Sha256, StoreError, SuspensionKind,
+    Admittance, Affirmed, Answer, Blocked, Contraindicated, Enrolled, GatewayRecord, LastQuote,
+    Lifecycle, OwnedKey, Recorded, Refused, Seconds, Sha256, StoreError, SuspensionKind,
 };
 
 /// Actor of what a gateway brings about by itself.
@@ -87,6 +88,15 @@ pub(super) async fn enrolment(
     revoke_certificates(conn, &enrolled.id, "superseded", now).await?;
     write_gateway(conn, &enrolled, boot_log, now).await?;
     write_ima_state(conn, &enrolled.id, enrolled.ima.as_deref(), now).await?;
+    let quote = LastQuote {
+        class: enrolled.class.clone(),
+        quoted: enrolled.quote.clone(),
+        boot_log_sha256: boot_log,
+        drift: Vec::new(),
+        at: now,
+        affirming: true,
+    };
+    write_last_quote(conn, &enrolled.id, &quote).await?;
     write_certificate(conn, &enrolled.id, &enrolled.certificate, now).await?;
     write_answer(conn, &enrolled.answer, &enrolled.id, true).await?;
     audit(
@@ -134,6 +144,17 @@ pub(super) async fn refusal(
         let reason = summary(&refused.reasons);
         set_suspended(conn, &gateway, SuspensionKind::Evidence, &reason).await?;
         write_reasons(conn, &refused.id, &refused.reasons).await?;
+        // In here, beside the reasons: a log that anybody with a join token
+        // may send is kept of those alone who are on record, one each.
+        let quote = LastQuote {
+            class: refused.class.clone(),
+            quoted: refused.quote.clone(),
+            boot_log_sha256: keep_refused_boot_log(conn, refused.boot_log.as_ref(), now).await?,
+            drift: refused.drift.clone(),
+            at: now,
+            affirming: false,
+        };
+        write_last_quote(conn, &refused.id, &quote).await?;
         revoke_certificates(conn, &refused.id, "evidence", now).await?;
     }
     audit(
@@ -186,6 +207,15 @@ pub(super) async fn affirmation(
     .await?;
     write_ima_state(conn, &affirmed.id, affirmed.ima.as_deref(), now).await?;
     write_reasons(conn, &affirmed.id, &affirmed.reasons).await?;
+    let quote = LastQuote {
+        class: gateway.class,
+        quoted: affirmed.quote,
+        boot_log_sha256: boot_log,
+        drift: Vec::new(),
+        at: now,
+        affirming: true,
+    };
+    write_last_quote(conn, &affirmed.id, &quote).await?;
     if let Some(certificate) = &affirmed.certificate {
         write_certificate(conn, &affirmed.id, certificate, now).await?;
         audit(
@@ -232,6 +262,16 @@ pub(super) async fn contraindication(
         revoke_certificates(conn, &id, "evidence", now).await?;
     }
     write_reasons(conn, &id, &contraindicated.reasons).await?;
+    let quote = LastQuote {
+        class: gateway.class,
+        quoted: contraindicated.quote,
+        boot_log_sha256: keep_refused_boot_log(conn, contraindicated.boot_log.as_ref(), now)
+            .await?,
+        drift: contraindicated.drift,
+        at: now,
+        affirming: false,
+    };
+    write_last_quote(conn, &id, &quote).await?;
     write_answer(conn, &contraindicated.answer, &id, false).await?;
     audit(
         conn,

@@ -1,6 +1,8 @@
 //! Each check of the recording transactions fails one test here, and only
 //! that check.
 
+mod references;
+
 use tempfile::TempDir;
 
 use super::*;
@@ -681,23 +683,6 @@ async fn gateways_come_in_pages() {
     );
     let rest = f.store.gateways(first.next.as_ref(), 3).await.unwrap();
     assert_eq!((ids(&rest), rest.next), (vec![id(4), id(5)], None));
-}
-
-#[tokio::test]
-async fn reference_values_get_versions_and_are_kept_once() {
-    let f = Fixture::new(1).await;
-    assert_eq!(f.store.reference_values("default").await.unwrap(), None);
-    let import = |document| {
-        f.store
-            .import_reference_values("default", document, "uid:0", NOW)
-    };
-    assert_eq!(import("{}").await.unwrap().version, 1);
-    assert_eq!(import("{}").await.unwrap().version, 1, "the same again");
-    assert_eq!(import("{ }").await.unwrap().version, 2);
-    assert_eq!(import("{}").await.unwrap().version, 3, "back to the first");
-    let newest = f.store.reference_values("default").await.unwrap().unwrap();
-    assert_eq!((newest.version, newest.document.as_str()), (3, "{}"));
-    assert_eq!(f.store.reference_values("other").await.unwrap(), None);
 }
 
 #[tokio::test]

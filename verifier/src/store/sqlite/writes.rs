@@ -40,6 +40,19 @@ pub(super) async fn keep_boot_log(
     }
 }
 
+/// As [`keep_boot_log`], of a gateway on record that is refused: where the log
+/// that it refers to is not there, the refusal stands without it.
+pub(super) async fn keep_refused_boot_log(
+    conn: &mut SqliteConnection,
+    log: Option<&BootLogRef>,
+    now: Seconds,
+) -> Result<Option<Sha256>, StoreError> {
+    match keep_boot_log(conn, log, now).await {
+        Err(StoreError::BootLogUnknown) => Ok(None),
+        kept => kept,
+    }
+}
+
 pub(super) async fn write_gateway(
     conn: &mut SqliteConnection,
     enrolled: &Enrolled,
@@ -179,7 +192,7 @@ pub(super) async fn write_reasons(
     Ok(())
 }
 
-fn json(value: &(impl serde::Serialize + ?Sized)) -> String {
+pub(super) fn json(value: &(impl serde::Serialize + ?Sized)) -> String {
     serde_json::to_string(value).expect("strings under fixed names serialise")
 }
 
