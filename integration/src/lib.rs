@@ -28,6 +28,7 @@ pub mod deployment;
 pub mod gateway;
 pub mod ima;
 pub mod oracle;
+pub mod owner;
 pub mod programs;
 pub mod refusal;
 pub mod scene;

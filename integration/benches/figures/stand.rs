@@ -79,7 +79,7 @@ impl Stand {
                 now,
             )?
             .verify(&verifier, &channel, now)?
-            .appraise(&verifier, Some(&references), None, now);
+            .appraise(Some(&references), None, now);
         let known = enrolled.gateway;
         let boot_log = known.boot_log.sha256().copied();
         let ak = AkPublic::new(Public::parse(&known.ak_public)?)?;

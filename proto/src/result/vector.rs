@@ -128,7 +128,9 @@ impl Tier {
         Self::ALL.into_iter().find(|tier| tier.code() == code)
     }
 
-    pub(super) fn from_name(name: &str) -> Option<Self> {
+    /// The inverse of [`Tier::name`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|tier| tier.name() == name)
     }
 

@@ -10,10 +10,12 @@
 //! VerifiedEvidence ─Policy::appraise─► AttestationResult ─authorise─► IssuanceGrant
 //! ```
 
+mod example;
 mod facts;
 mod floor;
 mod ima;
 mod input;
+mod library;
 mod memo;
 mod opinion;
 mod pcr;
@@ -21,6 +23,7 @@ mod policy;
 mod rego;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::{fmt, sync::Arc};
 
@@ -31,10 +34,13 @@ use holdfast_proto::{
 
 use self::floor::Verdict;
 pub use self::{
+    example::{Example, ExampleError, MAX_EXAMPLES},
     floor::Floor,
     ima::{ImaState, MAX_NAMED, MAX_SIGNATURES},
+    library::{DEFAULT_POLICY, LIBRARY, Shipped},
     opinion::{MAX_REASONS, Reason},
-    policy::{DEFAULT_POLICY, MAX_SOURCE_BYTES, Policy, PolicyError, TIME_LIMIT},
+    policy::{MAX_SOURCE_BYTES, Policy, PolicyError, TIME_LIMIT},
+    trial::{Trial, nothing_known},
 };
 #[cfg(doc)]
 use crate::reference_values::ReferenceValues;

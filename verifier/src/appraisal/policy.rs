@@ -26,9 +26,6 @@ use crate::{
     verification::{KeyProof, VerifiedEvidence},
 };
 
-/// The policy that `init` writes into a new directory.
-pub const DEFAULT_POLICY: &str = include_str!("../../policies/default.rego");
-
 /// Longest source taken.
 pub const MAX_SOURCE_BYTES: usize = 64 * 1024;
 /// Longest run of a policy: some thirty times what the default one takes in a
@@ -106,12 +103,12 @@ impl Policy {
         })
     }
 
-    /// [`DEFAULT_POLICY`], compiled.
+    /// [`DEFAULT_POLICY`](super::DEFAULT_POLICY), compiled.
     ///
     /// # Errors
     /// None: the tests of this crate compile it.
     pub fn standard() -> Result<Self, PolicyError> {
-        Self::compile(DEFAULT_POLICY)
+        Self::compile(super::DEFAULT_POLICY)
     }
 
     /// Id of the policy: SHA-256 of its source.
@@ -175,7 +172,7 @@ impl Policy {
         self.memo.len()
     }
 
-    fn run(&self, input: &str) -> Result<Opinion, PolicyFault> {
+    pub(super) fn run(&self, input: &str) -> Result<Opinion, PolicyFault> {
         // A panic inside the interpreter is a fault of the policy like any
         // other; the clone that it happened in is dropped.
         let answer = catch_unwind(AssertUnwindSafe(|| self.evaluate(input)))
@@ -205,7 +202,7 @@ impl fmt::Debug for Policy {
 }
 
 fn prepare(source: &str) -> Result<(Engine, Floor), PolicyError> {
-    let fault = |error: &anyhow::Error| PolicyError::Source(one_line(&error.to_string()));
+    let fault = |error: &anyhow::Error| PolicyError::Source(explain(&error.to_string()));
     let mut engine = Engine::new();
     engine.set_execution_timer_config(ExecutionTimerConfig {
         limit: TIME_LIMIT,
@@ -245,6 +242,24 @@ fn failed(error: &anyhow::Error) -> PolicyFault {
             PolicyFault::TimeLimit(TIME_LIMIT.as_millis())
         }
         _ => PolicyFault::Failed(one_line(&error.to_string())),
+    }
+}
+
+/// What the compiler has to say, as "line 3, column 7: …": it writes
+/// `--> policy.rego:3:7`, an excerpt, and `error: …` at the end.
+fn explain(text: &str) -> String {
+    let place = text.split_once("policy.rego:").map(|(_, rest)| {
+        let mut numbers = rest.split(|c: char| !c.is_ascii_digit());
+        (
+            numbers.next().unwrap_or_default(),
+            numbers.next().unwrap_or_default(),
+        )
+    });
+    match (place, text.rsplit_once("error: ")) {
+        (Some((line, column)), Some((_, message))) if !line.is_empty() && !column.is_empty() => {
+            format!("line {line}, column {column}: {}", one_line(message))
+        }
+        _ => one_line(text),
     }
 }
 

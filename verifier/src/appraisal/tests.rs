@@ -4,6 +4,7 @@
 mod default_policy;
 mod hostile;
 mod ima;
+mod library;
 mod memory;
 mod opinions;
 

@@ -19,6 +19,7 @@ use crate::{
     identity::{
         CaSettings, CaSigner as _, FileSigner, Initial, SecretKey, ServerName, ca_init, pem,
     },
+    owner::{EVERY_CLASS, Kind, OwnerSigner},
     service::Clock,
 };
 
@@ -131,6 +132,9 @@ fn write_all(
 
     home.write_new(file::CONFIG, sample(config).as_bytes(), PUBLIC)?;
     home.write_new(file::POLICY, DEFAULT_POLICY.as_bytes(), PUBLIC)?;
+    let owner = OwnerSigner::from_pkcs8(policy_root.expose_der(), rng)?;
+    let statement = owner.state(Kind::Policy, EVERY_CLASS, 1, DEFAULT_POLICY.as_bytes(), rng)?;
+    home.write_new(file::POLICY_STATEMENT, &statement, PUBLIC)?;
     home.write_new(
         file::ROOT_CA,
         initial.root.certificate_pem().as_bytes(),

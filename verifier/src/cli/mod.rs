@@ -10,6 +10,7 @@ mod init;
 mod inspect;
 mod output;
 mod owner;
+mod policy;
 mod proposal;
 mod reference;
 mod serve;
@@ -57,11 +58,12 @@ Examples:
   holdfast-verifier serve --dir /var/lib/holdfast
   holdfast-verifier endorsement import --dir /var/lib/holdfast vendor-roots/
   holdfast-verifier reference import --dir /var/lib/holdfast golden.json
+  holdfast-verifier policy apply --dir /var/lib/holdfast policy.rego
   holdfast-verifier token create --dir /var/lib/holdfast --output gateway.bundle
   holdfast-verifier gateway list --dir /var/lib/holdfast
   holdfast-verifier inspect boot-log /sys/kernel/security/tpm0/binary_bios_measurements
 
-All commands but init, serve, inspect and owner talk to the running server over DIR/admin.sock.
+All commands but init, serve, inspect, owner and policy check|test talk to the running server over DIR/admin.sock.
 Exit codes: 0 done, 1 refused with the reason, 2 bad input or usage.
 Settings: flags, then HOLDFAST_* variables, then DIR/config.toml.";
 
@@ -89,6 +91,9 @@ enum Command {
     /// Reference values: which measurements a class of gateways may have.
     #[command(subcommand)]
     Reference(reference::ReferenceCommand),
+    /// The appraisal policy: what a gateway must show to be affirmed.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// The owner's key, which signs what decides appraisals.
     #[command(subcommand)]
     Owner(owner::OwnerCommand),
@@ -138,6 +143,7 @@ pub fn main() -> ExitCode {
             Command::Token(command) => token::run(command).await,
             Command::Endorsement(command) => endorsement::run(command).await,
             Command::Reference(command) => reference::run(command).await,
+            Command::Policy(command) => policy::run(command).await,
             Command::Owner(command) => owner::run(command),
             Command::Gateway(command) => gateway::run(command).await,
             Command::Inspect(command) => inspect::run(command),

@@ -23,12 +23,14 @@ use super::{DirArg, Failure, Outcome, input, owner::owner_key};
 use crate::{
     appraisal::Policy,
     config::{Config, Home, HomeError, LogConfig, LogFormat, files, home::file, policy_root_name},
+    digest::sha256,
     exchange::{Settings, Verifier},
     freshness::ChallengeSealer,
     identity::{FileSigner, Issuer, Profile, ResultKey},
     service::{
         AllowLists, BundleFacts, Clock, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, LimitSettings, Limits,
-        References, Server, ServerSettings, Shared, TlsFiles, build_anchors, server_config,
+        Policies, References, Server, ServerSettings, Shared, TlsFiles, build_anchors,
+        server_config,
     },
     store::{Store, sqlite::SqliteStore},
 };
@@ -118,10 +120,11 @@ async fn shared(home: &Home, config: &Config, store: Arc<dyn Store>) -> Result<S
     if anchors.is_empty() {
         warn!("no TPM vendor is trusted yet: run holdfast-verifier endorsement import");
     }
-    let policy = Policy::compile(&home.read_trusted(file::POLICY)?)
-        .with_context(|| home.path(file::POLICY).display().to_string())?;
+    let policies = Policies::new(Arc::clone(&store), owner_key(home)?);
+    let (version, policy) = policy(home, &policies).await?;
     info!(
         policy = hex::encode(policy.id()),
+        version,
         anchors = anchors.len(),
         "policy and anchors read"
     );
@@ -162,6 +165,7 @@ async fn shared(home: &Home, config: &Config, store: Arc<dyn Store>) -> Result<S
         issuer,
         result_key,
         references: References::new(Arc::clone(&store), owner_key(home)?),
+        policies,
         allow_lists: AllowLists::new(Arc::clone(&store), owner_key(home)?),
         store,
         limits: Limits::new(LimitSettings {
@@ -177,6 +181,52 @@ async fn shared(home: &Home, config: &Config, store: Arc<dyn Store>) -> Result<S
             policy_root: policy_root(home)?,
         },
     })
+}
+
+/// The policy in force, from the store. A verifier that has none yet begins
+/// with `policy.rego`, as `init` wrote and signed it.
+async fn policy(home: &Home, policies: &Policies) -> Result<(u64, Policy), Failure> {
+    let loaded = policies.load().await.with_context(|| {
+        let store = home.path(file::STORE).display().to_string();
+        format!("{store}: the policy in force is not used")
+    })?;
+    let Some((version, policy)) = loaded else {
+        return first_policy(home, policies).await;
+    };
+    match home.read_trusted(file::POLICY) {
+        Ok(text) if sha256(&[text.as_bytes()]) == *policy.id() => {}
+        Ok(_) => warn!(
+            version,
+            "policy.rego is not the policy in force: see `policy show`, and `policy apply` for a change"
+        ),
+        // It has done its service.
+        Err(HomeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok((version, policy))
+}
+
+async fn first_policy(home: &Home, policies: &Policies) -> Result<(u64, Policy), Failure> {
+    let source = home.read_trusted(file::POLICY)?;
+    let statement = match home.read_trusted_bytes(file::POLICY_STATEMENT) {
+        Ok(statement) => statement,
+        Err(HomeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let begun = policies
+        .begin(&source, &statement, Clock::system().now())
+        .await;
+    let (path, signed) = (
+        home.path(file::POLICY).display().to_string(),
+        home.path(file::POLICY_STATEMENT).display().to_string(),
+    );
+    Ok(begun.with_context(|| {
+        format!(
+            "{path} cannot be the first policy. Look at it, then sign it with the owner's key: \
+             rm -f {signed} && holdfast-verifier owner sign --owner-key policy-root.key.pem \
+             --kind policy --version 1 --output {signed} {path}"
+        )
+    })?)
 }
 
 fn non_zero(number: u32) -> Result<NonZeroU32, Failure> {

@@ -153,14 +153,30 @@ pub(super) fn owned(path: &Path, meta: &fs::Metadata) -> Result<(), HomeError> {
 }
 
 pub(super) fn read_text(path: &Path, file: File, meta: &fs::Metadata) -> Result<String, HomeError> {
+    let mut text = String::new();
+    capped(path, file, meta)?
+        .read_to_string(&mut text)
+        .map_err(at(path))?;
+    Ok(text)
+}
+
+pub(super) fn read_bytes(
+    path: &Path,
+    file: File,
+    meta: &fs::Metadata,
+) -> Result<Vec<u8>, HomeError> {
+    let mut bytes = Vec::new();
+    capped(path, file, meta)?
+        .read_to_end(&mut bytes)
+        .map_err(at(path))?;
+    Ok(bytes)
+}
+
+fn capped(path: &Path, file: File, meta: &fs::Metadata) -> Result<io::Take<File>, HomeError> {
     if meta.len() > FILE_MAX {
         return Err(HomeError::TooLarge {
             path: path.to_owned(),
         });
     }
-    let mut text = String::new();
-    file.take(FILE_MAX)
-        .read_to_string(&mut text)
-        .map_err(at(path))?;
-    Ok(text)
+    Ok(file.take(FILE_MAX))
 }

@@ -16,7 +16,7 @@ use nix::libc;
 use zeroize::Zeroizing;
 
 use super::files::{
-    at, open_plain, owned, private, read_secret, read_text, sync_parent, write_new,
+    at, open_plain, owned, private, read_bytes, read_secret, read_text, sync_parent, write_new,
 };
 
 /// Files in the directory. One name each, in one place.
@@ -50,8 +50,11 @@ pub mod file {
     pub const POLICY_ROOT_KEY: &str = "policy-root.key.pem";
     /// Its public half: the owner, as serving knows it; its Name is in bundles.
     pub const POLICY_ROOT_PUBLIC: &str = "policy-root.pub.pem";
-    /// Appraisal policy.
+    /// The appraisal policy that a new verifier begins with. Once it has begun,
+    /// the store has the policy in force.
     pub const POLICY: &str = "policy.rego";
+    /// The owner's statement for it.
+    pub const POLICY_STATEMENT: &str = "policy.statement";
     /// The store.
     pub const STORE: &str = "holdfast.db";
     /// Admin socket, while serving.
@@ -203,6 +206,20 @@ impl Home {
     /// # Errors
     /// [`HomeError`] names the file and what to do.
     pub fn read_trusted(&self, name: &str) -> Result<String, HomeError> {
+        let (path, file, meta) = self.open_trusted(name)?;
+        read_text(&path, file, &meta)
+    }
+
+    /// As [`Home::read_trusted`], for what is no text.
+    ///
+    /// # Errors
+    /// [`HomeError`] names the file and what to do.
+    pub fn read_trusted_bytes(&self, name: &str) -> Result<Vec<u8>, HomeError> {
+        let (path, file, meta) = self.open_trusted(name)?;
+        read_bytes(&path, file, &meta)
+    }
+
+    fn open_trusted(&self, name: &str) -> Result<(PathBuf, File, fs::Metadata), HomeError> {
         let path = self.path(name);
         let (file, meta) = open_plain(&path)?;
         if meta.mode() & 0o022 != 0 {
@@ -213,7 +230,7 @@ impl Home {
             });
         }
         owned(&path, &meta)?;
-        read_text(&path, file, &meta)
+        Ok((path, file, meta))
     }
 
     /// Looks at modes and owners of every secret there is, so that a loose one

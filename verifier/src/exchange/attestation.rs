@@ -10,7 +10,7 @@ use ring::rand::SecureRandom;
 
 use super::{ExchangeError, Verifier, challenge::wire_selection};
 use crate::{
-    appraisal::{AttestationResult, ImaState},
+    appraisal::{AttestationResult, ImaState, Policy},
     endorsement::TpmFacts,
     freshness::{AttestationState, Challenge, Class, TokenId, random_32},
     reference_values::{ReferenceValues, allow_list::AllowList},
@@ -205,7 +205,7 @@ impl Verifier {
                 ldevid: gateway.keys.ldevid.name().clone(),
                 nonce,
                 selection: self.selection,
-                policy_id: *self.policy.id(),
+                policy_id: *self.policy().id(),
                 issued: now,
                 expires: self.sealer.expiry(now),
             },
@@ -245,12 +245,14 @@ impl Verifier {
             .map(KeyCertification::parse)
             .transpose()?;
         let fresh = self.sealer.open_attestation(&request.token, now)?;
-        if fresh.challenge().policy_id != *self.policy.id() {
+        // One policy from here to the verdict, whatever is applied meanwhile.
+        let policy = self.policy();
+        if fresh.challenge().policy_id != *policy.id() {
             return Err(ExchangeError::PolicyChanged);
         }
         let (token_id, expires) = (fresh.token_id(), fresh.challenge().expires);
         let appraisal = Appraisal {
-            verifier: self,
+            policy: &policy,
             gateway,
             references,
             files,
@@ -288,7 +290,7 @@ impl Verifier {
 
 /// What an appraisal needs beside the evidence.
 struct Appraisal<'a> {
-    verifier: &'a Verifier,
+    policy: &'a Policy,
     gateway: &'a EnrolledGateway,
     references: Option<&'a ReferenceValues>,
     files: Option<&'a AllowList>,
@@ -311,7 +313,7 @@ impl Appraisal<'_> {
             firmware_version: verified.firmware_version(),
             pcrs: verified.pcrs().clone(),
             boot_log: verified.boot_log().clone(),
-            outcome: outcome(self.verifier.policy.appraise(
+            outcome: outcome(self.policy.appraise(
                 verified,
                 self.references,
                 ima.as_ref(),

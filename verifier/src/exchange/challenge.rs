@@ -183,7 +183,7 @@ impl Verifier {
                 ldevid: ldevid.name().clone(),
                 nonce,
                 selection: self.selection,
-                policy_id: *self.policy.id(),
+                policy_id: *self.policy().id(),
                 issued: now,
                 expires: self.sealer.expiry(now),
             },

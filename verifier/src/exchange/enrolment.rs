@@ -1,5 +1,7 @@
 //! Step 2 of enrolment and recovery: the answer, verified and appraised.
 
+use std::sync::Arc;
+
 use holdfast_proto::{
     grpc::v1,
     tpm::{ClockInfo, Name},
@@ -9,7 +11,7 @@ use super::{ExchangeError, Verifier, challenge::Keys};
 #[cfg(doc)]
 use crate::endorsement::EkChain;
 use crate::{
-    appraisal::{AttestationResult, ImaState},
+    appraisal::{AttestationResult, ImaState, Policy},
     endorsement::TpmFacts,
     freshness::{Admission, AnsweredChallenge, Class, EnrolmentPurpose, TokenId},
     reference_values::{ReferenceValues, allow_list::AllowList},
@@ -33,7 +35,9 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<OpenedEnrolment, ExchangeError> {
         let fresh = self.sealer.open_enrolment(&candidate.token, purpose, now)?;
-        if fresh.challenge().policy_id != *self.policy.id() {
+        // One policy from here to the verdict, whatever is applied meanwhile.
+        let policy = self.policy();
+        if fresh.challenge().policy_id != *policy.id() {
             return Err(ExchangeError::PolicyChanged);
         }
         let Keys {
@@ -51,6 +55,7 @@ impl Verifier {
             evidence: candidate.evidence,
             answered,
             admission,
+            policy,
         })
     }
 }
@@ -105,6 +110,7 @@ pub struct OpenedEnrolment {
     evidence: Evidence,
     answered: AnsweredChallenge,
     admission: Admission,
+    policy: Arc<Policy>,
 }
 
 impl OpenedEnrolment {
@@ -150,6 +156,7 @@ impl OpenedEnrolment {
             evidence,
             answered,
             admission,
+            policy,
         } = self;
         let Keys {
             ek,
@@ -197,6 +204,7 @@ impl OpenedEnrolment {
             token_id,
             expires,
             admission,
+            policy,
         })
     }
 }
@@ -249,6 +257,7 @@ pub struct VerifiedEnrolment {
     token_id: TokenId,
     expires: UnixTime,
     admission: Admission,
+    policy: Arc<Policy>,
 }
 
 impl VerifiedEnrolment {
@@ -264,17 +273,16 @@ impl VerifiedEnrolment {
         &self.gateway.class
     }
 
-    /// Step 3: compares with reference values under the policy. A negative
-    /// result is a value.
+    /// Step 3: compares with reference values under the policy that the
+    /// challenge was made under. A negative result is a value.
     pub fn appraise(
         self,
-        verifier: &Verifier,
         references: Option<&ReferenceValues>,
         files: Option<&AllowList>,
         now: UnixTime,
     ) -> Enrolment {
         let ima = ImaState::of(self.evidence.ima(), None, files);
-        let policy = &verifier.policy;
+        let policy = &self.policy;
         Enrolment {
             gateway: self.gateway,
             result: policy.appraise(self.evidence, references, ima.as_ref(), now),

@@ -64,7 +64,7 @@ pub struct Verifier {
     anchors: RwLock<Arc<Anchors>>,
     accepted_eks: AcceptedEks,
     sealer: ChallengeSealer,
-    policy: Policy,
+    policy: RwLock<Arc<Policy>>,
     selection: PcrSelection,
     boot_logs: BootLogs,
 }
@@ -84,7 +84,7 @@ impl Verifier {
             anchors: RwLock::new(Arc::new(anchors)),
             accepted_eks,
             sealer,
-            policy,
+            policy: RwLock::new(Arc::new(policy)),
             selection,
             boot_logs: BootLogs::default(),
         }
@@ -98,6 +98,18 @@ impl Verifier {
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         *slot = Arc::new(anchors);
+    }
+
+    /// Takes a newly applied policy into use, from one request to the next.
+    /// An exchange is appraised under the policy that was in force when its
+    /// answer came in, and only if its challenge was made under the same one:
+    /// challenges of before are refused as stale, and asked for again.
+    pub fn replace_policy(&self, policy: Policy) {
+        let mut slot = self
+            .policy
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        *slot = Arc::new(policy);
     }
 
     /// The PCRs that every quote must cover.
@@ -115,8 +127,14 @@ impl Verifier {
 
     /// The appraisal policy in force.
     #[must_use]
-    pub fn policy(&self) -> &Policy {
-        &self.policy
+    pub fn policy(&self) -> Arc<Policy> {
+        // As for `anchors`.
+        Arc::clone(
+            &self
+                .policy
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
 
     /// In both steps of enrolment: of an accepted kind, then by whom certified.

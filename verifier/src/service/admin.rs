@@ -3,6 +3,7 @@
 mod allow_lists;
 mod bundle;
 mod endorsements;
+mod policies;
 mod references;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -135,6 +136,30 @@ impl Admin for AdminService {
     ) -> Result<Response<v1::ListAllowListsResponse>, Status> {
         actor(&request).map_err(Refusal::into_admin_status)?;
         answer(self.allow_list_versions(request.into_inner()).await)
+    }
+
+    async fn apply_policy(
+        &self,
+        request: Request<v1::ApplyPolicyRequest>,
+    ) -> Result<Response<v1::ApplyPolicyResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(Self::apply_policy(self, &by, request.into_inner()).await)
+    }
+
+    async fn get_policy(
+        &self,
+        request: Request<v1::GetPolicyRequest>,
+    ) -> Result<Response<v1::GetPolicyResponse>, Status> {
+        actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(Self::get_policy(self, request.into_inner()).await)
+    }
+
+    async fn list_policies(
+        &self,
+        request: Request<v1::ListPoliciesRequest>,
+    ) -> Result<Response<v1::ListPoliciesResponse>, Status> {
+        actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(Self::list_policies(self).await)
     }
 
     async fn list_gateways(

@@ -155,7 +155,6 @@ impl EnrollmentService {
             .limits
             .crypto(move || {
                 let enrolment = opened.verify(&worker.verifier, &channel, now)?.appraise(
-                    &worker.verifier,
                     references.as_deref(),
                     files.as_deref(),
                     now,

@@ -263,7 +263,8 @@ fn told_of_store(error: &StoreError) -> Told {
         },
         StoreError::KeysChanged { .. }
         | StoreError::ClockFell { .. }
-        | StoreError::AllowListVersion { .. } => Told {
+        | StoreError::AllowListVersion { .. }
+        | StoreError::PolicyVersion { .. } => Told {
             code: Code::Aborted,
             kind: "overtaken",
             text: "another exchange of this gateway overtook this one; ask for a new challenge",

@@ -22,6 +22,7 @@ mod enrollment;
 mod error;
 mod gate;
 mod limits;
+mod policies;
 mod references;
 mod server;
 #[cfg(test)]
@@ -46,6 +47,7 @@ pub use admin_socket::SocketError;
 pub use allow_lists::AllowLists;
 pub use error::Refusal;
 pub use limits::{LimitSettings, Limits};
+pub use policies::{Policies, PolicyLoadError};
 pub use references::References;
 pub use server::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, Listening, ServeError, Server, ServerSettings};
 pub use tls::{TlsError, TlsFiles, server_config};
@@ -106,6 +108,8 @@ pub struct Shared {
     pub result_key: ResultKey,
     /// What is remembered.
     pub store: Arc<dyn Store>,
+    /// The appraisal policy on record; the one in use is the verifier's.
+    pub policies: Policies,
     /// Reference values by class.
     pub references: References,
     /// Allow lists by class.

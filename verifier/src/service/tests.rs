@@ -147,6 +147,7 @@ impl TestServer {
             .unwrap(),
             result_key: ResultKey::from_pkcs8(ca.result_key.expose_der()).unwrap(),
             references: References::new(Arc::clone(&store), owner.public().clone()),
+            policies: Policies::new(Arc::clone(&store), owner.public().clone()),
             allow_lists: AllowLists::new(Arc::clone(&store), owner.public().clone()),
             store,
             limits: Limits::new(LimitSettings {

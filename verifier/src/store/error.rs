@@ -127,6 +127,14 @@ pub enum StoreError {
         /// Which gateway.
         id: Ueid,
     },
+    /// Another policy was applied in between.
+    #[error("version {version} of the policy does not follow version {last}")]
+    PolicyVersion {
+        /// The version to be recorded.
+        version: u64,
+        /// The newest on record.
+        last: u64,
+    },
     /// A row that no version of this program wrote.
     #[error("store holds an unreadable {column} in {table}")]
     Corrupt {

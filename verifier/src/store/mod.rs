@@ -13,6 +13,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod model;
+mod policies;
 mod references;
 pub mod sqlite;
 
@@ -27,6 +28,7 @@ pub use model::{
     Lifecycle, NewCertificate, Reason, Recorded, Refused, Seconds, Sha256, SuspensionKind,
     TpmRecord,
 };
+pub use policies::{NewPolicy, PolicyRecord, PolicyVersion};
 pub use references::{
     APPROVABLE, Approval, Captured, Golden, LastQuote, NewReferenceValues, QuotedPcrs,
     ReferenceRecord, ReferenceVersion,
@@ -177,6 +179,23 @@ pub trait Store: Send + Sync + 'static {
         by: &str,
         now: Seconds,
     ) -> Result<(ReferenceRecord, GatewayRecord), StoreError>;
+
+    /// One version of the appraisal policy, or the newest.
+    async fn policy(&self, version: Option<u64>) -> Result<Option<PolicyRecord>, StoreError>;
+
+    /// The newest `limit` versions of the appraisal policy, newest first.
+    async fn policies(&self, limit: u32) -> Result<Vec<PolicyVersion>, StoreError>;
+
+    /// Makes `new` the newest appraisal policy.
+    ///
+    /// # Errors
+    /// [`StoreError::PolicyVersion`] for any version but the next one.
+    async fn apply_policy(
+        &self,
+        new: NewPolicy,
+        by: &str,
+        now: Seconds,
+    ) -> Result<PolicyRecord, StoreError>;
 
     /// Suspends a gateway and revokes its certificates. Suspending for a
     /// graver cause than before changes the cause; a lesser one does not.

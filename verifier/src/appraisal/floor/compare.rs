@@ -22,7 +22,7 @@ const LAST_FIRMWARE_PCR: u32 = 7;
 
 /// What the comparison found.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub(in crate::appraisal) struct Findings {
     /// Against the claims that each names.
     pub(super) against: Vec<Reason>,
     /// Claims that nothing was compared for, so that none can be affirmed.

@@ -15,7 +15,8 @@ mod level;
 
 use holdfast_proto::result::{Claim, Tier, TrustVector};
 
-use self::compare::{Findings, findings};
+pub(super) use self::compare::Findings;
+use self::compare::findings;
 pub use self::level::Floor;
 use super::{
     facts::Facts,
@@ -63,6 +64,15 @@ pub(super) fn verdict(
     facts: &Facts,
     references: Option<&ReferenceValues>,
 ) -> Verdict {
+    conclude(opinion, floor, findings(floor, facts, references))
+}
+
+/// All of the floor but our own comparison, whose findings come in.
+pub(super) fn conclude(
+    opinion: Result<Opinion, PolicyFault>,
+    floor: Floor,
+    findings: Findings,
+) -> Verdict {
     let Opinion {
         mut vector,
         mut reasons,
@@ -71,7 +81,7 @@ pub(super) fn verdict(
         against,
         unfounded,
         told,
-    } = findings(floor, facts, references);
+    } = findings;
     for claim in against.iter().flat_map(|finding| &finding.claims) {
         if Tier::of(vector.get(*claim)) < Tier::Warning {
             vector.set(*claim, unrecognised(*claim));
@@ -138,8 +148,8 @@ fn malfunction(fault: &PolicyFault, floor: Floor) -> Opinion {
         claims: floor.mandatory().to_vec(),
         detail: fault.to_string(),
         next_step:
-            "Correct the appraisal policy (docs/policy.md) and restart the Verifier; no gateway is \
-                    affirmed until then."
+            "Correct the appraisal policy (docs/policy.md) and apply it (holdfast-verifier policy \
+             apply); no gateway is affirmed until then."
                 .to_owned(),
     };
     Opinion {
@@ -182,9 +192,9 @@ fn not_made(claim: Claim) -> Reason {
             "the policy says nothing of {}, without which no gateway is affirmed",
             claim.name()
         ),
-        next_step:
-            "Let the policy give a value for this claim (docs/policy.md) and restart the Verifier."
-                .to_owned(),
+        next_step: "Let the policy give a value for this claim (docs/policy.md), and apply it \
+                    (holdfast-verifier policy apply)."
+            .to_owned(),
     }
 }
 
@@ -194,8 +204,8 @@ fn unexplained_by_policy(claims: Vec<Claim>) -> Reason {
         code: POLICY_ERROR.to_owned(),
         detail: format!("the policy gives no reason for its value of {}", names.join(", ")),
         claims,
-        next_step: "Let the policy give a reason for every claim that it does not affirm (docs/policy.md) and \
-                    restart the Verifier."
+        next_step: "Let the policy give a reason for every claim that it does not affirm (docs/policy.md), and \
+                    apply it (holdfast-verifier policy apply)."
             .to_owned(),
     }
 }

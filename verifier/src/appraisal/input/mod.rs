@@ -21,7 +21,7 @@ use super::facts::Facts;
 use crate::reference_values::ReferenceValues;
 
 /// Version of the input tree; it changes when a field changes its meaning.
-const FORMAT: &str = "holdfast-appraisal-input-1";
+pub(super) const FORMAT: &str = "holdfast-appraisal-input-1";
 
 #[derive(Serialize)]
 struct Input<'a> {

@@ -90,7 +90,7 @@ fn without_reference_values_nothing_is_affirmed() {
     let enrolment = opened
         .verify(&world.verifier, &channel, NOW)
         .unwrap()
-        .appraise(&world.verifier, None, None, NOW);
+        .appraise(None, None, NOW);
     assert!(!enrolment.result.is_affirming());
     assert!(enrolment.result.authorise().is_err());
 }

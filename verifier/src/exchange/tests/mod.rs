@@ -107,7 +107,7 @@ impl World {
             .verifier
             .open(EnrolCandidate::parse(request)?, purpose, later)?;
         let verified = opened.verify(&self.verifier, &ChannelBinding::new(EXPORTER), later)?;
-        Ok(verified.appraise(&self.verifier, Some(&self.references), None, later))
+        Ok(verified.appraise(Some(&self.references), None, later))
     }
 
     /// The whole of enrolment, with the Evidence spoiled by `spoil` and then

@@ -6,6 +6,7 @@
 
 mod admin;
 mod allow_lists;
+mod policies;
 mod record;
 mod references;
 mod rows;
@@ -25,8 +26,8 @@ use sqlx::{
 use super::{
     Affirmed, AllowListRecord, AllowListVersion, Anchor, Approval, AuditEntry, CertificateRecord,
     Contraindicated, Enrolled, GatewayPage, GatewayRecord, Imported, JoinToken, LastQuote,
-    NewAllowList, NewReferenceValues, Recorded, ReferenceRecord, ReferenceVersion, Refused,
-    Seconds, Sha256, Store, StoreError, SuspensionKind,
+    NewAllowList, NewPolicy, NewReferenceValues, PolicyRecord, PolicyVersion, Recorded,
+    ReferenceRecord, ReferenceVersion, Refused, Seconds, Sha256, Store, StoreError, SuspensionKind,
 };
 
 /// Readers beside the writer. Reads are point look-ups of some tens of
@@ -259,6 +260,26 @@ impl Store for SqliteStore {
         let gateway = rows::known_gateway(&mut tx, &approval.id).await?;
         tx.commit().await?;
         Ok((record, gateway))
+    }
+
+    async fn policy(&self, version: Option<u64>) -> Result<Option<PolicyRecord>, StoreError> {
+        policies::policy(&mut *self.readers.acquire().await?, version).await
+    }
+
+    async fn policies(&self, limit: u32) -> Result<Vec<PolicyVersion>, StoreError> {
+        policies::policies(&mut *self.readers.acquire().await?, limit).await
+    }
+
+    async fn apply_policy(
+        &self,
+        new: NewPolicy,
+        by: &str,
+        now: Seconds,
+    ) -> Result<PolicyRecord, StoreError> {
+        let mut tx = self.begin().await?;
+        let record = policies::apply_policy(&mut tx, new, by, now).await?;
+        tx.commit().await?;
+        Ok(record)
     }
 
     async fn suspend(
