@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use holdfast_integration::programs::program;
 use holdfast_integration::{Deployment, Gateway, Scene, TokenOptions, oracle};
 use holdfast_tpm_sim::BootImage;
 
@@ -148,6 +149,84 @@ fn an_update_is_refused_in_words_and_approved() -> Result<()> {
     scene
         .gateway
         .with_sim(|sim| sim.reboot_with(&updated().boot()))?;
+    recover(&mut scene.gateway)?;
+    attest(&mut scene.gateway)
+}
+
+/// The owner's key is not where the verifier is: what is proposed is written to
+/// a file, signed elsewhere, and handed in.
+#[test]
+fn an_approval_is_signed_where_the_key_is() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let id = enrol(&mut scene.gateway, &scene.deployment, "default")?;
+    let key = scene.deployment.scratch().join("kept-elsewhere.pem");
+    std::fs::rename(scene.deployment.dir().join("policy-root.key.pem"), &key)?;
+    scene.deployment.crash_and_restart()?;
+    scene
+        .gateway
+        .with_sim(|sim| sim.reboot_with(&updated().boot()))?;
+    refused(&mut scene.gateway)?;
+
+    let keyless = ["gateway", "approve", &id, "--yes"];
+    let keyless = scene.deployment.try_run(&keyless)?;
+    let said = String::from_utf8_lossy(&keyless.stderr).into_owned();
+    ensure!(keyless.status.code() == Some(1), "approved without a key");
+    ensure!(
+        said.contains("--owner-key") && said.contains("owner sign"),
+        "{said}"
+    );
+
+    let document = scene.deployment.scratch().join("proposed.json");
+    let statement = scene.deployment.scratch().join("statement");
+    let (document, statement) = (text(&document)?, text(&statement)?);
+    let proposed = ["gateway", "approve", &id, "--output", document];
+    let proposed = scene.deployment.run(&proposed)?;
+    ensure!(
+        proposed.contains(FIRMWARE) && proposed.contains("owner sign"),
+        "{proposed}"
+    );
+    ensure!(
+        state(&scene, &id)? == "suspended",
+        "a proposal changed something"
+    );
+    let program = program("holdfast-verifier")?;
+    let sign = |version: &str, out: &str| {
+        let arguments = [
+            "owner",
+            "sign",
+            "--owner-key",
+            text(&key)?,
+            "--kind",
+            "reference-values",
+            "--subject",
+            "default",
+            "--version",
+            version,
+            "--output",
+            out,
+            document,
+        ];
+        oracle::run(text(&program)?, arguments)
+    };
+    let approve = |statement: &str| {
+        let arguments = ["gateway", "approve", &id, "--yes", "--statement", statement];
+        scene.deployment.try_run(&arguments)
+    };
+    let replayed = scene.deployment.scratch().join("replayed");
+    sign("1", text(&replayed)?)?;
+    let rollback = approve(text(&replayed)?)?;
+    ensure!(
+        rollback.status.code() == Some(1),
+        "an old version was taken"
+    );
+    ensure!(state(&scene, &id)? == "suspended");
+    sign("2", statement)?;
+    let done = approve(statement)?;
+    ensure!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
     recover(&mut scene.gateway)?;
     attest(&mut scene.gateway)
 }

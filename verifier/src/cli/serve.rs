@@ -85,6 +85,8 @@ pub(super) async fn run(args: &ServeArgs) -> Outcome {
         .with_context(|| path.display().to_string())?;
     let store: Arc<dyn Store> = Arc::new(store);
     let shared = Arc::new(shared(&home, &config, Arc::clone(&store)).await?);
+    let classes = shared.references.load().await?;
+    info!(?classes, "reference values in force");
     let tls = server_config(&TlsFiles {
         server: &home.read_trusted(file::SERVER)?,
         server_key: &home.read_secret(file::SERVER_KEY)?,

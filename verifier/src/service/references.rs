@@ -45,6 +45,25 @@ impl References {
         }
     }
 
+    /// Reads those of every class, so that what is not used is told when
+    /// serving begins and not when the first gateway is refused. Returns the
+    /// classes that have values in force.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn load(&self) -> Result<Vec<String>, Refusal> {
+        let mut in_force = Vec::new();
+        let mut classes = self.store.reference_versions(None).await?;
+        classes.dedup_by(|a, b| a.class == b.class);
+        for version in classes {
+            let class = super::convert::class(&version.class)?;
+            if self.of(&class).await?.is_some() {
+                in_force.push(version.class);
+            }
+        }
+        Ok(in_force)
+    }
+
     /// Those of a class; `None` where the owner has imported none.
     pub(super) async fn of(&self, class: &Class) -> Result<Option<Arc<ReferenceValues>>, Refusal> {
         if let Some(known) = self.by_class.read().await.get(class) {

@@ -13,7 +13,9 @@ use crate::{
         error::Refusal,
         references::Signed,
     },
-    store::{BootLogRef, Captured, GatewayRecord, LastQuote, Sha256, StoreError},
+    store::{
+        Blocked, BootLogRef, Captured, GatewayRecord, LastQuote, Lifecycle, Sha256, StoreError,
+    },
     time::UnixTime,
     verification::IMA_PCR,
 };
@@ -105,6 +107,10 @@ impl AdminService {
         let shared = &self.shared;
         let now = shared.clock.now();
         let (gateway, quote) = self.quoted(&gateway_id(&request.gateway_id)?).await?;
+        if gateway.lifecycle == Lifecycle::Revoked {
+            let (id, blocked) = (gateway.id, Blocked::Revoked);
+            return Err(StoreError::Blocked { id, blocked }.into());
+        }
         if request.drift_only {
             gateway.may_be_approved()?;
         }

@@ -384,6 +384,18 @@ async fn a_proposal_and_an_approval_are_about_a_gateway_that_quoted() {
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     let record = store.gateway(&fixtures::id(1)).await.unwrap().unwrap();
     assert_eq!(record.lifecycle.name(), "suspended");
+
+    // Nothing is learned from one that is never to be trusted again.
+    let revoked = fixtures::id(1);
+    let _ = store
+        .revoke(&revoked, "", "x", fixtures::NOW)
+        .await
+        .unwrap();
+    let status = admin
+        .propose_reference_values(propose(&id, false))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
 }
 
 #[tokio::test]
