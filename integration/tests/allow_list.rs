@@ -146,6 +146,42 @@ fn a_corim_without_pcrs_is_refused_and_told() -> Result<()> {
     Ok(())
 }
 
+/// A CoRIM with PCRs, made for the fuzz targets (fuzz/seeds): what it says of
+/// them is what the class accepts, beside what it accepted before.
+#[test]
+fn the_pcrs_of_a_corim_become_reference_values() -> Result<()> {
+    let verifier = Deployment::start()?;
+    let corim = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds/corim/full");
+    let golden = verifier.scratch().join("golden.json");
+    let before = format!(r#"{{"pcrs":{{"sha256":{{"0":["{}"]}}}}}}"#, "ab".repeat(32));
+    fs::write(&golden, before)?;
+    let import = [
+        "reference",
+        "import",
+        "--unsigned",
+        "--add-to",
+        text(&golden)?,
+        corim,
+    ];
+    let shown = verifier.run_json(&[&import[..], &["--dry-run"]].concat())?;
+    let document: Value = serde_json::from_str(shown["document"].as_str().context("document")?)?;
+    let [one, seven, eight] = [("01", 32), ("07", 48), ("08", 64)].map(|(b, n)| b.repeat(n));
+    ensure!(document["pcrs"]["sha256"]["0"] == serde_json::json!([one, "ab".repeat(32)]));
+    ensure!(document["pcrs"]["sha256"]["4"] == serde_json::json!([one]));
+    ensure!(document["pcrs"]["sha384"]["0"] == serde_json::json!([seven]));
+    ensure!(document["pcrs"]["sha512"]["7"] == serde_json::json!([eight]));
+    let not_used = shown["sources"][0]["not_used"]
+        .as_array()
+        .context("not_used")?;
+    ensure!(not_used.len() >= 5, "{not_used:?}");
+    let done = verifier.run_json(&import)?;
+    ensure!(
+        done["version"] == 1 && done["digest"] == shown["digest"],
+        "{done}"
+    );
+    Ok(())
+}
+
 fn lists(verifier: &Deployment) -> Result<Vec<Value>> {
     let listed = verifier.run_json(&["reference", "allow-lists"])?;
     Ok(listed["allow_lists"].as_array().context("no list")?.clone())

@@ -177,12 +177,10 @@ fn from_corim(path: &Path, how: &How<'_>) -> Result<Read, Failure> {
         .map_err(input)?;
     let told = tell(&corim);
     let environments = corim.environments().with_context(name).map_err(input)?;
-    let chosen = choose(environments, how.environment).with_context(|| {
-        let told = told.join("\n");
-        format!("{}\n{told}", name())
-    });
+    // With what it says, to choose by.
+    let chosen = choose(environments, how.environment)
+        .map_err(|error| input(anyhow!("{}: {error}\n{}", name(), told.join("\n"))))?;
     let values = chosen
-        .map_err(input)?
         .reference_values()
         .with_context(name)
         .map_err(input)?;
