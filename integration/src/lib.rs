@@ -8,6 +8,7 @@
 //! - [`Attacks`]: many attacks on one good run.
 //! - [`refusal`]: what an attack must meet: the right code and kind, nothing
 //!   granted, nothing lost, and a good run that still succeeds.
+//! - [`story`]: the attester's program, as an operator runs it.
 //! - [`ima`]: a scene whose gateway measures files.
 //! - [`oracle`]: OpenSSL, tpm2-tools and Python, as second opinions.
 //!
@@ -33,6 +34,7 @@ pub mod programs;
 pub mod refusal;
 pub mod scene;
 mod skip;
+pub mod story;
 
 pub use attacks::Attacks;
 pub use deployment::{Deployment, TokenOptions};

@@ -30,7 +30,10 @@ fn memory_is_bounded_by_the_log() {
     let grown = peak_growth(|| {
         let replay = Replay::from_boot(Extend::Native, BANK);
         let answer = replay.until(ImaLog::new(&ima), 10, quoted.get(10).unwrap(), |_| ());
-        assert!(matches!(answer.unwrap(), Match::Reached { at_end: true, .. }));
+        assert!(matches!(
+            answer.unwrap(),
+            Match::Reached { at_end: true, .. }
+        ));
     });
     println!("IMA log: {} bytes, peak grew by {grown}", ima.len());
     assert!(grown <= 1 << 20, "{grown}: entries are not kept");
