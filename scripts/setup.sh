@@ -28,6 +28,7 @@ interop=(
   "python3-grpcio:an independent gRPC client"
   "python3-protobuf:an independent Protocol Buffers runtime"
   "protobuf-compiler:makes the Python messages from our .proto files"
+  "ima-evm-utils:a second reader of IMA logs, and signer of files (evmctl)"
   "gnutls-bin:a second X.509 implementation (certtool)"
 )
 if [ "${1:-}" = --interop ]; then

@@ -262,14 +262,15 @@ impl Deployment {
             .map(drop)
     }
 
-    /// Makes `source` the appraisal policy.
+    /// `policy apply`: makes `source` the appraisal policy.
     ///
     /// # Errors
-    /// Where `serve` does not take it.
-    pub fn replace_policy(&mut self, source: &str) -> Result<()> {
-        self.kill_9()?;
-        std::fs::write(self.dir().join("policy.rego"), source)?;
-        self.serve()
+    /// As [`run`](Self::run).
+    pub fn apply_policy(&self, source: &str) -> Result<()> {
+        let file = self.folder.path().join("policy.rego");
+        std::fs::write(&file, source)?;
+        self.run(&["policy", "apply", file.to_str().context("path")?])
+            .map(drop)
     }
 
     /// `token create`: the path of the bundle file.

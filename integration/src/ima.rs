@@ -37,7 +37,7 @@ pub fn scene() -> Result<Scene> {
             configuration.replace(default, wanted)
         },
     )?;
-    scene.deployment.replace_policy(POLICY)?;
+    scene.deployment.apply_policy(POLICY)?;
     allow(&scene, &LISTED)?;
     run(&mut scene, &LISTED[..2])?;
     Ok(scene)

@@ -4,7 +4,7 @@
 # log, every file in that log must be on the class's allow list (or signed by
 # one of its keys), and nothing may have slipped by the kernel.
 #
-# To use it: copy it to `policy.rego`, add 10 to `pcr_selection`, import an
+# To use it: `policy apply` it, add 10 to `pcr_selection`, import an
 # allow list for the class (docs/operators-guide.md, "Files: IMA").
 package holdfast.appraisal
 

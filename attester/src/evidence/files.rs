@@ -20,7 +20,8 @@ pub struct EvidenceFileError {
 
 /// Writes the evidence into a directory, made where it does not exist.
 /// `challenge` is the Verifier's nonce; `nonce.hex` is what the quote holds.
-/// `boot_log` is the whole log, also where only its digest travels.
+/// `boot_log` is the whole log, also where only its digest travels; of the IMA
+/// log there is what is sent, which may be its end only.
 ///
 /// # Errors
 /// [`EvidenceFileError`] names the file.
@@ -63,6 +64,9 @@ pub fn write_files(
     ];
     if let Some(log) = boot_log {
         files.push(("boot.log", log.to_vec()));
+    }
+    if let Some(log) = &evidence.ima_log {
+        files.push(("ima.log", log.content.to_vec()));
     }
     for (name, content) in files {
         let path = dir.join(name);

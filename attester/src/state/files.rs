@@ -10,8 +10,9 @@ use nix::fcntl::OFlag;
 
 use super::StateError;
 
-/// A boot log of up to 1 MiB in hex, and the keys: what `pending.json` can hold.
-pub(super) const MAX_STATE_FILE: u64 = 4 * 1024 * 1024;
+/// A boot log of up to 1 MiB and an IMA log of up to 4 MiB in hex, and the keys:
+/// what `pending.json` can hold.
+pub(super) const MAX_STATE_FILE: u64 = 12 * 1024 * 1024;
 
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;

@@ -66,6 +66,29 @@ fn fresh() -> (tempfile::TempDir, PathBuf) {
     (parent, path)
 }
 
+/// The largest request that an enrolment makes is found again after a crash.
+#[test]
+fn a_pending_request_may_hold_both_logs() {
+    use crate::evidence::{MAX_BOOT_LOG, MAX_IMA_LOG_AT_ENROLMENT};
+    use holdfast_proto::grpc::v1;
+
+    let (_parent, path) = fresh();
+    let state = StateDir::open(&path).unwrap();
+    let mut pending = pending(1);
+    pending.request.evidence = Some(v1::Evidence {
+        boot_log: Some(v1::BootLog {
+            log: Some(v1::boot_log::Log::Content(vec![7; MAX_BOOT_LOG])),
+        }),
+        ima_log: Some(v1::ImaLog {
+            offset: 0,
+            content: vec![7; MAX_IMA_LOG_AT_ENROLMENT].into(),
+        }),
+        ..v1::Evidence::default()
+    });
+    state.set_pending(&pending).unwrap();
+    assert!(state.pending().unwrap() == Some(pending));
+}
+
 #[test]
 fn what_is_written_comes_back() {
     let (_parent, path) = fresh();

@@ -74,9 +74,7 @@ fn facts_with(ima: Option<ImaState>) -> Facts {
 
 fn verdict(ima: Option<ImaState>) -> Verdict {
     let policy = Policy::compile(IMA_POLICY).unwrap();
-    let quoted = SELECTION.into_iter().chain([10]);
-    let all = quoted.map(|index| (index, vec![value(index)])).collect();
-    judge(&policy, &facts_with(ima), Some(&references(&all)))
+    judge(&policy, &facts_with(ima), Some(&good_references()))
 }
 
 fn refused(records: &[Vec<u8>]) -> (Vec<String>, String) {
@@ -143,6 +141,37 @@ fn no_log_and_an_empty_log_are_missing() {
     assert_eq!(codes_of(Some(unknown)), "ima-boot-aggregate");
     let padded = edit("\"sha1_padded\":false", "\"sha1_padded\":true");
     assert_eq!(codes_of(Some(padded)), "ima-weak-bank");
+}
+
+/// The floor beneath: PCR 10 counts where its log leads to it, and only in a
+/// policy that goes by logs.
+#[test]
+fn the_floor_takes_a_replayed_log_for_pcr_10() {
+    let affirm_all = |floor: &str| {
+        let source = format!(
+            r#"package holdfast.appraisal
+            import rego.v1
+            floor := "{floor}"
+            result := {{"vector": {{"instance-identity": 2, "hardware": 2, "executables": 2,
+              "configuration": 2}}, "reasons": []}}"#
+        );
+        Policy::compile(&source).unwrap()
+    };
+    let ima = || Some(state(&good_log(), Some(&list())));
+    let status = |floor, facts: &Facts| {
+        let verdict = judge(&affirm_all(floor), facts, Some(&good_references()));
+        (verdict.status, codes(&verdict).join(" "))
+    };
+    let good = (Tier::Affirming, String::new());
+    assert_eq!(status("boot-log", &facts_with(ima())), good);
+    let (tier, codes) = status("boot-log", &facts_with(None));
+    assert_eq!((tier, codes.as_str()), (Tier::Warning, "boot-log-missing"));
+    let (tier, codes) = status("reference-values", &facts_with(ima()));
+    assert_eq!((tier, codes.as_str()), (Tier::Warning, "pcr-not-covered"));
+    // It speaks for no other PCR.
+    let mut other = facts_with(ima());
+    other.pcrs.insert(4, vec![0xBA; 32]);
+    assert_eq!(status("boot-log", &other).0, Tier::Warning);
 }
 
 /// Without a list every file is unknown: no list is not a list of everything.
@@ -323,4 +352,68 @@ fn what_is_known_adds_up_and_survives_the_store() {
         builder.add(b"/x", HashAlg::Sha256, &[1; 32]).unwrap();
     });
     assert!(!state.is_of(Some(&longer)));
+}
+
+/// What `evmctl ima_sign` of ima-evm-utils made, by RSA and ECDSA, is valid
+/// here; keys as OpenSSL certificates.
+#[test]
+fn signatures_by_evmctl_are_valid() {
+    let run = |folder: &std::path::Path, program: &str, args: &[&str]| {
+        let mut command = std::process::Command::new(program);
+        let output = command.args(args).current_dir(folder).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    if !run(folder.path(), "evmctl", &["--version"]) {
+        println!("skipped: evmctl is missing; apt-get install ima-evm-utils");
+        return;
+    }
+    let rsa = ["RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
+    let ec = ["EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    for (algorithm, hash) in [
+        (rsa, "sha256"),
+        (rsa, "sha512"),
+        (ec, "sha256"),
+        (ec, "sha384"),
+    ] {
+        let run = |program, args: &[&str]| {
+            assert!(run(folder.path(), program, args), "{program} {args:?}");
+        };
+        let make = ["genpkey", "-out", "key", "-algorithm"];
+        run("openssl", &[make.as_slice(), &algorithm].concat());
+        let certify = ["req", "-x509", "-new", "-subj", "/CN=ima", "-key", "key"];
+        run(
+            "openssl",
+            &[certify.as_slice(), &["-out", "certificate"]].concat(),
+        );
+        std::fs::write(folder.path().join("file"), b"content").unwrap();
+        let hash_option = format!("--hashalgo={hash}");
+        let sign = [
+            "ima_sign",
+            "--sigfile",
+            "--key=key",
+            "--keyid-from-cert=certificate",
+        ];
+        run(
+            "evmctl",
+            &[sign.as_slice(), &[&hash_option, "file"]].concat(),
+        );
+
+        let signature = std::fs::read(folder.path().join("file.sig")).unwrap();
+        let certificate = std::fs::read(folder.path().join("certificate")).unwrap();
+        let list = built(|builder| builder.add_key(ImaKey::read(&certificate).unwrap()));
+        let valid = |content: &[u8]| {
+            let digest = HashAlg::from_name(hash).unwrap().digest(&[content]);
+            let digest = [hash.as_bytes(), b":\0", digest.as_bytes()].concat();
+            let fields: [&[u8]; 3] = [&digest, &name("/opt/x"), &signature];
+            let findings = state(&[record(10, "ima-sig", &fields, false)], Some(&list)).findings;
+            (
+                findings.signed.valid,
+                findings.signed.invalid,
+                findings.unknown.count,
+            )
+        };
+        assert_eq!(valid(b"content"), (1, 0, 0), "{algorithm:?} {hash}");
+        assert_eq!(valid(b"other"), (0, 1, 1), "{algorithm:?} {hash}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Each check of the recording transactions fails one test here, and only
 //! that check.
 
+mod ima;
 mod references;
 
 use tempfile::TempDir;
