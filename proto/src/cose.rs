@@ -177,8 +177,26 @@ pub(crate) fn sign<E>(
     payload: Vec<u8>,
     sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
 ) -> Result<Vec<u8>, E> {
+    sign_as(alg.registered(), kid, payload, sign)
+}
+
+/// As [`sign`], under ES256: for readers that do not know its successor.
+pub(crate) fn sign_es256<E>(
+    kid: &[u8],
+    payload: Vec<u8>,
+    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+) -> Result<Vec<u8>, E> {
+    sign_as(iana::Algorithm::ES256, kid, payload, sign)
+}
+
+fn sign_as<E>(
+    alg: iana::Algorithm,
+    kid: &[u8],
+    payload: Vec<u8>,
+    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+) -> Result<Vec<u8>, E> {
     let header = HeaderBuilder::new()
-        .algorithm(alg.registered())
+        .algorithm(alg)
         .key_id(kid.to_vec())
         .build();
     let sign1 = CoseSign1Builder::new()

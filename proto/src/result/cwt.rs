@@ -39,7 +39,8 @@ pub(super) fn sign<E>(
     key_id: &[u8],
     sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
 ) -> Result<Vec<u8>, E> {
-    cose::sign(CoseAlg::Esp256, key_id, cbor::encode(&payload(ear)), sign)
+    let payload = cbor::encode(&payload(ear, PROFILE, list(&ear.appraisal.policy_ids)));
+    cose::sign(CoseAlg::Esp256, key_id, payload, sign)
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<SignedEar, EarError> {
@@ -49,7 +50,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<SignedEar, EarError> {
     }
     let ear = read(cbor::decode("EAR", &sign1.payload)?)?.check()?;
     // Whatever `read` left over is found out here.
-    cbor::same("EAR", &cbor::encode(&payload(&ear)), &sign1.payload)?;
+    let policies = list(&ear.appraisal.policy_ids);
+    let encoded = cbor::encode(&payload(&ear, PROFILE, policies));
+    cbor::same("EAR", &encoded, &sign1.payload)?;
     Ok(SignedEar {
         key_id: sign1.kid,
         to_be_signed: sign1.to_be_signed,
@@ -58,11 +61,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<SignedEar, EarError> {
     })
 }
 
-fn payload(ear: &Ear) -> Value {
-    let list = |texts: &[String]| -> Value {
-        let texts = texts.iter().map(|text| text.as_str().into());
-        texts.collect::<Vec<Value>>().into()
-    };
+fn list(texts: &[String]) -> Value {
+    let texts = texts.iter().map(|text| text.as_str().into());
+    texts.collect::<Vec<Value>>().into()
+}
+
+/// The claims set; `profile` and what is said of the policies differ between
+/// the forms.
+pub(super) fn payload(ear: &Ear, profile: &str, policies: Value) -> Value {
     let appraisal = &ear.appraisal;
     let made = appraisal.vector.made();
     let vector = made.map(|(claim, value)| (claim.key().into(), value.into()));
@@ -70,7 +76,7 @@ fn payload(ear: &Ear) -> Value {
         (UEID, appraisal.ueid.as_slice().into()),
         (STATUS, appraisal.status().code().into()),
         (VECTOR, cbor::map(vector)),
-        (POLICY_IDS, list(&appraisal.policy_ids)),
+        (POLICY_IDS, policies),
         (REASON_CODES, list(&appraisal.reason_codes)),
     ];
     let reference = appraisal.reference_id;
@@ -84,7 +90,7 @@ fn payload(ear: &Ear) -> Value {
         (EXP, ear.expires.into()),
         (IAT, ear.issued_at.into()),
         (NONCE, ear.nonce.as_slice().into()),
-        (EAT_PROFILE, PROFILE.into()),
+        (EAT_PROFILE, profile.into()),
         (SUBMODS, Value::Map(vec![(SUBMODULE.into(), gateway)])),
         (VERIFIER_ID, cbor::map(verifier)),
     ])

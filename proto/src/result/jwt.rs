@@ -90,12 +90,21 @@ pub(super) fn sign<E>(
     key_id: &[u8],
     sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
 ) -> Result<String, E> {
+    sign_payload(&payload(ear), key_id, sign)
+}
+
+/// Any claims set, under our header.
+pub(super) fn sign_payload<E>(
+    payload: &impl Serialize,
+    key_id: &[u8],
+    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+) -> Result<String, E> {
     let header = Header {
         alg: ALG.to_owned(),
         typ: TYP.to_owned(),
         kid: hex::encode(key_id),
     };
-    let input = format!("{}.{}", encode(&header), encode(&payload(ear)));
+    let input = format!("{}.{}", encode(&header), encode(payload));
     let signature = sign(input.as_bytes())?;
     Ok(format!("{input}.{}", BASE64.encode(signature)))
 }

@@ -9,6 +9,7 @@
 
 mod claims;
 mod cwt;
+mod dotted;
 mod jwt;
 mod signed;
 #[cfg(test)]
@@ -16,11 +17,22 @@ mod tests;
 mod vector;
 
 pub use claims::{Appraisal, Ear, VerifierId};
+pub use dotted::DOTTED_PROFILE;
 pub use signed::{EarError, OpenError, SignedEar};
 pub use vector::{Claim, Tier, TrustVector};
 
 /// `eat_profile` of an EAR: it names the draft's revision.
 pub const PROFILE: &str = "tag:ietf.org,2026:rats/ear#04";
+
+/// How an EAR is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// As draft-ietf-rats-ear-04 has it.
+    #[default]
+    Draft04,
+    /// The older names with dots, for relying parties that know no other.
+    Dotted,
+}
 
 /// Name of the only submodule: the gateway as a whole.
 pub const SUBMODULE: &str = "gateway";

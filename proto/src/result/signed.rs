@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Ear, MAX_EAR_BYTES, SIGNATURE_BYTES, cwt, jwt};
+use super::{Ear, Form, MAX_EAR_BYTES, SIGNATURE_BYTES, cwt, dotted, jwt};
 use crate::cbor::CborError;
 use crate::cose::Sign1Error;
 
@@ -132,6 +132,38 @@ impl Ear {
         sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
     ) -> Result<String, E> {
         jwt::sign(self, key_id, sign)
+    }
+
+    /// A JWT in the form that is asked for.
+    ///
+    /// # Errors
+    /// As [`Ear::sign_jwt`].
+    pub fn sign_jwt_as<E>(
+        &self,
+        form: Form,
+        key_id: &[u8],
+        sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+    ) -> Result<String, E> {
+        match form {
+            Form::Draft04 => jwt::sign(self, key_id, sign),
+            Form::Dotted => dotted::sign_jwt(self, key_id, sign),
+        }
+    }
+
+    /// A CWT in the form that is asked for.
+    ///
+    /// # Errors
+    /// As [`Ear::sign_cwt`].
+    pub fn sign_cwt_as<E>(
+        &self,
+        form: Form,
+        key_id: &[u8],
+        sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+    ) -> Result<Vec<u8>, E> {
+        match form {
+            Form::Draft04 => cwt::sign(self, key_id, sign),
+            Form::Dotted => dotted::sign_cwt(self, key_id, sign),
+        }
     }
 
     /// A CWT: COSE_Sign1 (tag 18) in deterministic CBOR, with `key_id` in its

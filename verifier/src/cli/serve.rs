@@ -166,6 +166,7 @@ async fn shared(home: &Home, config: &Config, store: Arc<dyn Store>) -> Result<S
         verifier,
         issuer,
         result_key,
+        ear_form: config.ear_form.into(),
         references: References::new(Arc::clone(&store), owner_key(home)?),
         policies,
         allow_lists: AllowLists::new(Arc::clone(&store), owner_key(home)?),

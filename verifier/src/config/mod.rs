@@ -17,6 +17,7 @@ use figment::{
     Figment,
     providers::{Env, Format as _, Toml},
 };
+use holdfast_proto::result::Form;
 use holdfast_proto::tpm::{HashAlg, PcrSelection, PcrSet, templates::EkTemplate};
 use serde::Deserialize;
 
@@ -68,6 +69,8 @@ pub struct Config {
     pub accepted_eks: Vec<String>,
     /// How long a challenge may be answered, in seconds.
     pub challenge_seconds: u32,
+    /// How attestation results are written.
+    pub ear_form: EarForm,
     /// LDevIDs.
     pub ldevid: LdevidConfig,
     /// What peers may cost.
@@ -110,6 +113,37 @@ pub struct LimitsConfig {
     pub drain_seconds: u32,
 }
 
+/// How attestation results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EarForm {
+    /// draft-ietf-rats-ear-04.
+    #[serde(rename = "draft-04")]
+    Draft04,
+    /// The older names with dots.
+    Dotted,
+}
+
+impl EarForm {
+    /// As in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Draft04 => "draft-04",
+            Self::Dotted => "dotted",
+        }
+    }
+}
+
+impl From<EarForm> for Form {
+    fn from(form: EarForm) -> Self {
+        match form {
+            EarForm::Draft04 => Self::Draft04,
+            EarForm::Dotted => Self::Dotted,
+        }
+    }
+}
+
 /// Logging.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -138,6 +172,7 @@ impl Default for Config {
             pcr_selection: DEFAULT_PCRS.to_vec(),
             accepted_eks: vec![AcceptedEks::DEFAULT.label().to_owned()],
             challenge_seconds: 300,
+            ear_form: EarForm::Draft04,
             ldevid: LdevidConfig::default(),
             limits: LimitsConfig::default(),
             log: LogConfig::default(),
@@ -356,12 +391,13 @@ impl Config {
 }
 
 /// Tables and top-level keys that a variable may set.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
     "listen",
     "server_names",
     "pcr_selection",
     "accepted_eks",
     "challenge_seconds",
+    "ear_form",
     "ldevid",
     "limits",
     "log",

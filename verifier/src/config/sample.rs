@@ -12,6 +12,7 @@ pub fn sample(config: &Config) -> String {
         pcr_selection,
         accepted_eks,
         challenge_seconds,
+        ear_form,
         ldevid,
         limits,
         log,
@@ -21,6 +22,7 @@ pub fn sample(config: &Config) -> String {
         .map(|n| toml::Value::from(n.as_str()).to_string())
         .collect();
     let names = names.join(", ");
+    let ear_form = ear_form.name();
     let trust_domain = toml::Value::from(ldevid.spiffe_trust_domain.as_str()).to_string();
     let filter = toml::Value::from(log.filter.as_str()).to_string();
     let format = match log.format {
@@ -50,6 +52,11 @@ accepted_eks = {accepted_eks:?}
 
 # How long a challenge may be answered, in seconds (10 to 3600).
 challenge_seconds = {challenge_seconds}
+
+# How attestation results (EAR) are written: "draft-04" as in
+# draft-ietf-rats-ear-04, or "dotted" with the older names (ear.status, ...) for
+# relying parties that know no other.
+ear_form = "{ear_form}"
 
 [ldevid]
 # Lifetime of an LDevID, in seconds (60 to 604800). A gateway that stops

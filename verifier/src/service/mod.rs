@@ -32,7 +32,7 @@ mod verdict;
 
 use std::sync::Arc;
 
-use holdfast_proto::tpm::Name;
+use holdfast_proto::{result::Form, tpm::Name};
 use ring::rand::SystemRandom;
 
 use crate::{
@@ -106,6 +106,8 @@ pub struct Shared {
     pub issuer: Issuer,
     /// Signs attestation results.
     pub result_key: ResultKey,
+    /// How they are written.
+    pub ear_form: Form,
     /// What is remembered.
     pub store: Arc<dyn Store>,
     /// The appraisal policy on record; the one in use is the verifier's.

@@ -145,6 +145,7 @@ impl TestServer {
                 Profile::standard(),
             )
             .unwrap(),
+            ear_form: Form::default(),
             result_key: ResultKey::from_pkcs8(ca.result_key.expose_der()).unwrap(),
             references: References::new(Arc::clone(&store), owner.public().clone()),
             policies: Policies::new(Arc::clone(&store), owner.public().clone()),

@@ -27,7 +27,7 @@ pub(super) fn verdict<K>(
     let key = &shared.result_key;
     let failed = |e| Refusal::Internal(format!("result key: {e}"));
     let ear_jwt = if jwt || !result.is_affirming() {
-        ear.sign_jwt(key.id(), |message| key.sign(message))
+        ear.sign_jwt_as(shared.ear_form, key.id(), |message| key.sign(message))
             .map_err(failed)?
     } else {
         String::new()
@@ -35,7 +35,7 @@ pub(super) fn verdict<K>(
     Ok(v1::Verdict {
         ear_jwt,
         ear_cwt: ear
-            .sign_cwt(key.id(), |message| key.sign(message))
+            .sign_cwt_as(shared.ear_form, key.id(), |message| key.sign(message))
             .map_err(failed)?,
         affirming: result.is_affirming(),
         reasons: result
