@@ -87,6 +87,8 @@ pub(super) async fn run(args: &ServeArgs) -> Outcome {
     let shared = Arc::new(shared(&home, &config, Arc::clone(&store)).await?);
     let classes = shared.references.load().await?;
     info!(?classes, "reference values in force");
+    let classes = shared.allow_lists.load().await?;
+    info!(?classes, "allow lists in use");
     let tls = server_config(&TlsFiles {
         server: &home.read_trusted(file::SERVER)?,
         server_key: &home.read_secret(file::SERVER_KEY)?,

@@ -4,8 +4,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use tokio::sync::{Mutex, RwLock};
+use tracing::error;
 
-use super::error::Refusal;
+use super::{convert, error::Refusal};
 use crate::{
     freshness::Class,
     owner::{Kind, OwnerKey, Stated, Succession},
@@ -34,6 +35,27 @@ impl AllowLists {
             by_class: RwLock::default(),
             importing: Mutex::default(),
         }
+    }
+
+    /// Reads that of every class, so that what cannot be used is told when
+    /// serving begins: requests of gateways of its class are refused until the
+    /// owner imports another. Returns the classes that have one in use.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn load(&self) -> Result<Vec<String>, Refusal> {
+        let mut in_use = Vec::new();
+        let mut classes = self.store.allow_lists(None, u32::MAX).await?;
+        classes.dedup_by(|a, b| a.class == b.class);
+        for version in classes {
+            match self.of(&convert::class(&version.class)?).await {
+                Ok(Some(_)) => in_use.push(version.class),
+                Ok(None) => {}
+                Err(Refusal::Internal(why)) => error!(why, "not used"),
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(in_use)
     }
 
     /// That of a class; `None` where the owner has imported none.

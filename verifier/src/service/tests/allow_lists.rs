@@ -111,6 +111,7 @@ async fn the_newest_is_in_use_at_once_and_after_a_restart() {
         let other = Class::parse("other").unwrap();
         assert!(lists.of(&other).await.unwrap().is_none());
     }
+    assert_eq!(f.restarted().load().await.unwrap(), ["edge"]);
     let versions = f.store.allow_lists(None, 10).await.unwrap();
     let told: Vec<(u64, u32)> = versions.iter().map(|v| (v.version, v.entries)).collect();
     assert_eq!(told, [(2, 1), (1, 1)]);
@@ -176,6 +177,8 @@ async fn adv_a26_what_was_changed_in_the_store_is_not_used() {
         f.tamper(sql).await;
         let refused = f.restarted().of(&class()).await.unwrap_err();
         assert!(matches!(refused, Refusal::Internal(_)), "{sql}: {refused}");
+        let in_use = f.restarted().load().await.unwrap();
+        assert!(in_use.is_empty(), "{sql}: {in_use:?}");
     }
 }
 
