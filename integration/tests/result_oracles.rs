@@ -25,8 +25,11 @@ struct Emitted {
 /// One of a gateway that is affirmed, and one of the same gateway after its
 /// reference values were replaced by others.
 async fn emitted(form: &str) -> Result<[Emitted; 2]> {
-    let line = format!("ear_form = \"{form}\"\n");
-    let scene = Scene::with(|_| {}, |configuration| line + &configuration)?;
+    let wanted = format!("ear_form = \"{form}\"");
+    let scene = Scene::with(
+        |_| {},
+        |configuration| configuration.replace("ear_form = \"draft-04\"", &wanted),
+    )?;
     let deployment = &scene.deployment;
     let key = std::fs::read_to_string(deployment.dir().join("result.pub.pem"))?;
     let policy = deployment.run_json(&["policy", "list"])?[0]["policy_id"]
