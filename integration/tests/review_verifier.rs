@@ -6,6 +6,8 @@ use holdfast_attester::enrolment::KeyChoice;
 use holdfast_integration::scene::{granted, ready_to_enrol};
 use holdfast_integration::{Refusal, Scene, TokenOptions};
 use holdfast_proto::grpc::v1;
+use holdfast_tpm_sim::BootImage;
+use holdfast_tpm_sim::boot_log::{Event, event_type};
 
 fn refused<T: std::fmt::Debug>(answer: Result<T, tonic::Status>, expected: Refusal) -> Result<()> {
     match answer {
@@ -128,8 +130,20 @@ async fn what_no_good_message_needs_is_not_decoded() -> Result<()> {
         Ok(answer) => bail!("answered: {answer:?}"),
     }
     ready.request = good;
+    // Padded to the limit by events that inform and are not extended.
+    let mut longest = BootImage::golden().boot();
+    let padded = |len| Event {
+        data: vec![0; len],
+        ..Event::of_data(0, event_type::EV_NO_ACTION, Vec::new())
+    };
+    let head = padded(0).encode().len();
+    let missing = (1 << 20) - longest.encode().len() - 8 * head;
+    longest.events.push(padded(missing / 8 + missing % 8));
+    longest.events.extend((1..8).map(|_| padded(missing / 8)));
+    let longest = longest.encode();
+    ensure!(longest.len() == 1 << 20);
     let platform = holdfast_attester::evidence::Platform {
-        boot_log: Some(vec![0; 1 << 20]),
+        boot_log: Some(longest),
         ima_log: None,
         ..ready.platform.clone()
     };
