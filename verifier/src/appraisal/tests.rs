@@ -1,7 +1,9 @@
 //! The default policy and the floor, from a good state with one thing
 //! changed; hostile policies (A26); the memo.
 
+mod boot_log;
 mod default_policy;
+mod floors;
 mod hostile;
 mod ima;
 mod library;

@@ -1,0 +1,301 @@
+# Affirms a gateway that booted with Secure Boot, by what its boot log proves:
+# no reference values are needed, and an update that is signed by the same
+# authorities is affirmed as well. Input and output: docs/policy.md.
+#
+# Holdfast's own floor holds beneath it: each quoted PCR equals a reference
+# value or is explained by the boot log. A PCR that the operating system goes on
+# extending (10 without an IMA log, mostly 11 and 15) does neither: leave it out
+# of `pcr_selection`.
+package holdfast.appraisal
+
+import rego.v1
+
+floor := "boot-log"
+
+# ---- to be edited by the owner
+
+# SHA-256 of the certificates (DER), or of the images, that may let an image
+# run. Empty: whatever the firmware and shim took. `inspect boot-log` lists them.
+accepted_authorities := []
+
+# SHA-256 of accepted values of the variables. Empty: any.
+accepted_databases := {"PK": [], "KEK": [], "db": []}
+
+# Entries that dbx must have at least.
+least_dbx_entries := 1
+
+# SHA-256 (of the quoted bank) of measurements of PCR 8 and 12 that are known and
+# are no text.
+accepted_unread := []
+
+# Words that no command line may have: by these a kernel gives a shell, or its
+# guards up. `-` is written as `_`, for the kernel takes one for the other.
+forbidden_words := [
+	"single", "emergency", "rescue", "s", "S", "1", "_b", "_s", "break", "rd.break", "rd.shell",
+	"systemd.debug_shell", "rd.systemd.debug_shell", "selinux=0", "enforcing=0", "apparmor=0",
+	"security=none", "lockdown=none", "nosmep", "nosmap", "nokaslr", "mitigations=off",
+]
+
+forbidden_beginnings := [
+	"init=", "rdinit=", "break=", "rd.break=", "rd.shell=", "systemd.unit=", "rd.systemd.unit=",
+	"systemd.run", "rd.systemd.run", "systemd.mask=", "rd.systemd.mask=", "systemd.wants=",
+	"rd.systemd.wants=", "systemd.debug_shell=", "rd.systemd.debug_shell=", "systemd.debug_shell_tty",
+	"SYSTEMD_SULOGIN_FORCE", "systemd.setenv=", "rd.systemd.setenv=", "ima_appraise=", "lsm=",
+	"module.sig_enforce=0", "debug_shell",
+]
+
+# ---- the policy
+
+result := {"vector": vector, "reasons": reasons}
+
+vector := {
+	"instance-identity": instance_identity,
+	"hardware": hardware,
+	"executables": executables,
+	"configuration": configuration,
+}
+
+judged := [reason |
+	some found in [
+		secure_boot_off, unproven_policy, shim_off, unknown_authorities, unknown_databases, short_dbx,
+		weak_actions, open_ends, hidden_texts, dangerous_words,
+	]
+	some reason in found
+]
+
+default instance_identity := 97
+
+instance_identity := 2 if {
+	input.ak.known_by == "credential-activation"
+	input.ldevid.known_by == "tpm2-certify"
+}
+
+default hardware := 97
+
+hardware := 2 if input.endorsement.known_by == "ek-certificate"
+
+# 33 is "unrecognised", -33 the same for a configuration (private value).
+default executables := 33
+
+executables := 3 if {
+	log
+	count(against("executables")) == 0
+}
+
+default configuration := -33
+
+configuration := 2 if {
+	log
+	count(against("configuration")) == 0
+}
+
+# Without a log there is nothing to judge; the floor says `boot-log-missing`.
+log := input.boot_log if input.boot_log != null
+
+against(claim) := [reason | some reason in judged; claim in reason.claims]
+
+# The first of each kind: a result takes 64 reasons.
+reasons := array.concat(
+	array.concat(array.slice(against("executables"), 0, 30), array.slice(other, 0, 30)),
+	strangers,
+)
+
+other := [reason | some reason in judged; not "executables" in reason.claims]
+
+strangers := [reason |
+	some claim in ["instance-identity", "hardware"]
+	vector[claim] == 97
+	reason := {
+		"code": "not-recognised",
+		"claims": [claim],
+		"detail": sprintf("%s is not established by a means that this policy knows", [claim]),
+		"next_step": "Enrol the gateway anew; if that fails, import the endorsement of its TPM's maker.",
+	}
+]
+
+# ---- Secure Boot (PCR 7)
+
+secure_boot_off := [reason |
+	not secure_boot_on
+	reason := {
+		"code": "secure-boot-off",
+		"claims": ["configuration", "executables"],
+		"detail": secure_boot_state,
+		"next_step": "Switch Secure Boot on in the firmware setup; if it is on, add PCR 7 to `pcr_selection` and see whether the boot log explains it.",
+	}
+]
+
+secure_boot_on if {
+	log.secure_boot.enabled == true
+	log.secure_boot.known_by == "proven"
+}
+
+default secure_boot_state := "the boot log does not say whether Secure Boot is on"
+
+secure_boot_state := "Secure Boot is off" if log.secure_boot.enabled == false
+
+secure_boot_state := "the boot log claims that Secure Boot is on, and PCR 7 does not prove it" if {
+	log.secure_boot.enabled == true
+	log.secure_boot.known_by != "proven"
+}
+
+# No digest covers the type of an event: who changes the log can call an
+# authority something else, and it is gone from the list of authorities. So
+# each event of PCR 7 must prove what it says.
+unproven_policy := [reason |
+	some event in log.events
+	event.pcr == 7
+	event.known_by != "proven"
+	reason := {
+		"code": "secure-boot-unproven",
+		"claims": ["configuration", "executables"],
+		"detail": sprintf("event %d of PCR 7 (%s) does not prove what it says", [event.event, event.claimed_type]),
+		"next_step": "Look at the log with `holdfast-verifier inspect boot-log`: an event of another kind than firmware measures there, or a log that was changed.",
+	}
+]
+
+# shim was told not to check signatures (mokutil --disable-validation).
+shim_off := [reason |
+	some authority in log.secure_boot.authorities
+	authority.variable == "MokSBState"
+	reason := {
+		"code": "shim-validation-off",
+		"claims": ["configuration", "executables"],
+		"detail": "shim was told not to check signatures",
+		"next_step": "Run `mokutil --enable-validation` on the gateway and restart it.",
+	}
+]
+
+unknown_authorities := [reason |
+	count(accepted_authorities) > 0
+	some authority in log.secure_boot.authorities
+	authority.kind != "other"
+	not authority.sha256 in accepted_authorities
+	reason := {
+		"code": "authority-not-accepted",
+		"claims": ["executables"],
+		"detail": sprintf("an image was let run by %s %s (%s), which this policy does not list", [authority.kind, authority.sha256, named(authority)]),
+		"next_step": "If images that it signs may run, add it to `accepted_authorities` in the policy; if not, forbid it in dbx.",
+	}
+]
+
+named(authority) := substring(authority.subject, 0, 200) if authority.subject != null
+
+named(authority) := authority.variable if authority.subject == null
+
+unknown_databases := [reason |
+	some name, accepted in accepted_databases
+	count(accepted) > 0
+	not database_accepted(name, accepted)
+	reason := {
+		"code": "secure-boot-keys-changed",
+		"claims": ["configuration"],
+		"detail": sprintf("%s has the SHA-256 %s, which this policy does not list", [name, database_digest(name)]),
+		"next_step": "If the keys were meant to change, add the value to `accepted_databases` in the policy; if not, find out who changed them.",
+	}
+]
+
+database_accepted(name, accepted) if {
+	log.secure_boot.databases[name].known_by == "proven"
+	log.secure_boot.databases[name].sha256 in accepted
+}
+
+database_digest(name) := log.secure_boot.databases[name].sha256 if log.secure_boot.databases[name]
+
+database_digest(name) := "(not measured)" if not log.secure_boot.databases[name]
+
+short_dbx := [reason |
+	forbidden_entries < least_dbx_entries
+	reason := {
+		"code": "dbx-too-old",
+		"claims": ["configuration"],
+		"detail": sprintf("dbx has %d entries, this policy asks for %d", [forbidden_entries, least_dbx_entries]),
+		"next_step": "Update dbx on the gateway (fwupdmgr update) and restart it.",
+	}
+]
+
+default forbidden_entries := 0
+
+forbidden_entries := log.secure_boot.databases.dbx.entries if log.secure_boot.databases.dbx.known_by == "proven"
+
+# ---- how firmware ended its part
+
+# Debugging, or devices that could write to memory; a boot that went wrong.
+weak_actions := [reason |
+	some action in log.actions
+	action.action in ["debug-mode", "dma-protection-disabled"]
+	reason := {
+		"code": "firmware-weakened",
+		"claims": ["configuration"],
+		"detail": sprintf("firmware measured %q", [substring(action.text, 0, 160)]),
+		"next_step": "Correct the firmware setup and restart the gateway.",
+	}
+]
+
+# Each of PCR 0 to 7 that was quoted ends in one separator, and not with an
+# error. A missing one leaves the door open to later measurements.
+open_ends := [reason |
+	some pcr in numbers_of_firmware
+	input.quote.pcrs[sprintf("%d", [pcr])]
+	not ended(pcr)
+	reason := {
+		"code": "separator-not-proven",
+		"claims": [input.quote.pcrs[sprintf("%d", [pcr])].concerns],
+		"detail": sprintf("PCR %d: the boot log does not prove that firmware ended its measurements in good order", [pcr]),
+		"next_step": "Look at the log with `holdfast-verifier inspect boot-log`: a separator is missing, repeated, or one of an error.",
+	}
+]
+
+numbers_of_firmware := [0, 1, 2, 3, 4, 5, 6, 7]
+
+ended(pcr) if {
+	found := [separator | some separator in log.separators; separator.pcr == pcr]
+	count(found) == 1
+	found[0].state == "ready"
+	found[0].known_by == "proven"
+}
+
+# ---- what the loader was told (PCR 8 and 12)
+
+# An event whose digest covers no text may hide any: what it says was not
+# what was measured. Digests that are known to be something else are listed.
+hidden_texts := [reason |
+	some event in log.loader.unread
+	not event.digest in accepted_unread
+	reason := {
+		"code": "command-line-hidden",
+		"claims": ["configuration"],
+		"detail": sprintf("event %d of PCR %d (%s): its digest %s does not cover a text", [event.event, event.pcr, event.claimed_type, object.get(event, "digest", "(none)")]),
+		"next_step": "If this measurement is known (credentials or an extension of systemd-stub), add its digest to `accepted_unread` in the policy; if not, keep the gateway out.",
+	}
+]
+
+# A kernel's command line, by what the text itself is: its label is in no
+# digest. GRUB measures it with the kernel's path first, and the command
+# `linux` with both; systemd-stub measures the line alone, to PCR 12.
+is_command_line(text) if text.pcr == 12
+
+is_command_line(text) if startswith(text.words[0], "/")
+
+is_command_line(text) if startswith(text.words[0], "(")
+
+is_command_line(text) if startswith(text.words[0], "linux")
+
+is_command_line(text) if text.claimed_label != "command"
+
+dangerous_words := [reason |
+	some text in log.loader.texts
+	is_command_line(text)
+	some word in text.words
+	is_dangerous(replace(word, "-", "_"))
+	reason := {
+		"code": "command-line-dangerous",
+		"claims": ["configuration"],
+		"detail": sprintf("event %d of PCR %d: the command line has the word %q", [text.event, text.pcr, substring(word, 0, 160)]),
+		"next_step": "If this was meant, take the word out of the policy's lists; if not, somebody took the gateway over at its boot loader: keep it out.",
+	}
+]
+
+is_dangerous(word) if word in forbidden_words
+
+is_dangerous(word) if strings.any_prefix_match(word, forbidden_beginnings)
