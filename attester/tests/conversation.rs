@@ -131,6 +131,28 @@ async fn a_gateway_enrols_attests_and_renews() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_the_verifier_lost_is_sent_whole() {
+    let (gateway, verifier) = (Gateway::new(), Verifier::start().await);
+    let log = gateway.dir.path().join("log");
+    std::fs::write(&log, b"a boot log").unwrap();
+    let mut plan = verifier.plan(CHOICE);
+    plan.boot_log = log.clone();
+    gateway.enrol(&plan).await.unwrap();
+    verifier.script.lock().unwrap().lost_log = true;
+    let outcome = gateway.attest(false, log.to_str().unwrap()).await.unwrap();
+    assert!(matches!(outcome, attestation::Outcome::Affirmed(_, None)));
+    let script = verifier.script.lock().unwrap();
+    let sent: Vec<&Log> = script
+        .attests
+        .iter()
+        .map(|request| request.evidence.as_ref().unwrap())
+        .map(|evidence| evidence.boot_log.as_ref().unwrap().log.as_ref().unwrap())
+        .collect();
+    let whole = Log::Content(b"a boot log".to_vec());
+    assert_eq!(sent, [&Log::Sha256(sha256(b"a boot log")), &whole]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn recovery_keeps_the_gateway_and_changes_the_keys() {
     let (gateway, verifier) = (Gateway::new(), Verifier::start().await);
     let Outcome::Granted(before, _) = gateway.enrol(&verifier.plan(CHOICE)).await.unwrap() else {

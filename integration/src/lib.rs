@@ -26,6 +26,7 @@
 
 pub mod attacks;
 pub mod deployment;
+pub mod forged_log;
 pub mod gateway;
 pub mod ima;
 pub mod oracle;

@@ -54,6 +54,8 @@ pub struct Script {
     pub granted: Vec<(EnrollRequest, EnrollResponse)>,
     /// SHA-256 of the boot log sent before.
     pub boot_log: Vec<u8>,
+    /// Say that it is known, and not find it.
+    pub lost_log: bool,
     /// Client certificate of the last mutual connection.
     pub client: Option<Vec<u8>>,
     pub attests: Vec<AttestRequest>,
@@ -559,7 +561,21 @@ impl Attestation for Service {
                 Purpose::Attest
             }
         );
-        self.script.lock().unwrap().attests.push(request.clone());
+        let by_hash = matches!(
+            &evidence.boot_log,
+            Some(BootLog {
+                log: Some(boot_log::Log::Sha256(_)),
+            })
+        );
+        let mut script = self.script.lock().unwrap();
+        script.attests.push(request.clone());
+        if script.lost_log && by_hash {
+            let mut status = Status::failed_precondition("send it whole");
+            let kind = "boot-log-unknown".parse().unwrap();
+            status.metadata_mut().insert("holdfast-kind", kind);
+            return Err(status);
+        }
+        drop(script);
         let verdict = self.verdict();
         let grant = (renew && verdict.affirming).then(|| self.grant(&ldevid));
         Ok(Response::new(AttestResponse {

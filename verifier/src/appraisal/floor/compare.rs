@@ -42,10 +42,16 @@ pub(super) fn findings(
             told: unexplained(facts).into_iter().collect(),
             ..Findings::default()
         },
-        Floor::BootLog => Findings {
-            against: by_log(facts, references),
-            ..Findings::default()
-        },
+        Floor::BootLog => {
+            let against = by_log(facts, references);
+            // A PCR that only its reference value accounts for.
+            let told = unexplained(facts).filter(|_| against.is_empty());
+            Findings {
+                against,
+                told: told.into_iter().collect(),
+                ..Findings::default()
+            }
+        }
         Floor::Hardware => {
             let unfounded = by_log(facts, references).into_iter();
             let differing = by_reference(facts, references).into_iter();

@@ -145,6 +145,11 @@ fn under_the_floor_boot_log_each_pcr_is_explained_or_has_a_reference_value() {
     assert!(detail.contains(&hex::encode(&changed.pcrs[&0])), "{detail}");
     // A reference value does as well.
     let set = accepting(&changed, &[0]);
+    assert_eq!(
+        codes(&judge(&policy, &changed, Some(&set))),
+        ["boot-log-mismatch"],
+        "and it is told"
+    );
     assert_eq!(judge(&policy, &changed, Some(&set)).status, Tier::Affirming);
     let other = references(&[(0, vec![vec![9; 32]])].into());
     assert_eq!(

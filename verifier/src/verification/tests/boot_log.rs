@@ -129,6 +129,7 @@ fn a_log_by_hash_is_read_from_what_the_store_has() {
     // Another log than the one that was named, stored or read.
     let other = log(&[(0, [2; 20])]);
     unknown(Some(KnownBootLog::Stored(other.clone())));
+    unknown(Some(KnownBootLog::Stored(b"damaged".to_vec())));
     let read = |content: Vec<u8>, bank| Arc::new(ReadBootLog::parse(content, bank).unwrap());
     unknown(Some(KnownBootLog::Read(read(other, SHA1))));
     // Replayed in another bank than the quoted one.
