@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use holdfast_attester::attestation::exchange::{Outcome, Step};
 use holdfast_integration::Scene;
-use holdfast_integration::forged_log::{SECURE_BOOT, assert_not_believed, forged, verdict};
+use holdfast_integration::forged_log::{SECURE_BOOT, assert_not_believed, forged, scene, verdict};
 use holdfast_integration::ima::attest_as_deployed;
 
 /// The log is the true one, and PCR 7 is not quoted: Secure Boot is not proven.
@@ -53,15 +53,14 @@ async fn adv_c17_a_pcr_that_is_not_quoted_is_not_explained() -> Result<()> {
 /// it, sends it whole, and the record is mended.
 #[tokio::test]
 async fn a_log_by_its_hash_is_judged_by_what_it_says() -> Result<()> {
-    let mut scene = Scene::new()?;
-    scene.deployment.replace_policy(SECURE_BOOT)?;
+    let mut scene = scene()?;
     scene.enrol().await?;
     ensure!(attests(&scene).await? == 0, "by its hash");
-    scene.deployment.stop()?;
+    scene.deployment.kill_9()?;
     scene.deployment.serve()?;
     ensure!(attests(&scene).await? == 0, "by its hash, from the store");
 
-    scene.deployment.stop()?;
+    scene.deployment.kill_9()?;
     let database = scene.deployment.dir().join("holdfast.db");
     let damage = "UPDATE boot_logs SET content = x'00'";
     let done = Command::new("sqlite3")
@@ -71,7 +70,7 @@ async fn a_log_by_its_hash_is_judged_by_what_it_says() -> Result<()> {
     ensure!(done.status.success(), "{done:?}");
     scene.deployment.serve()?;
     ensure!(attests(&scene).await? == 1, "asked for once more, whole");
-    scene.deployment.stop()?;
+    scene.deployment.kill_9()?;
     scene.deployment.serve()?;
     ensure!(attests(&scene).await? == 0, "mended");
     Ok(())

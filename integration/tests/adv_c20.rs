@@ -2,8 +2,7 @@
 //! and no lying size of the log's makes anything believed.
 
 use anyhow::{Result, ensure};
-use holdfast_integration::Scene;
-use holdfast_integration::forged_log::{SECURE_BOOT, assert_not_believed, forged, verdict};
+use holdfast_integration::forged_log::{assert_not_believed, forged, scene, verdict};
 use holdfast_tpm_sim::boot_log::event_type;
 
 /// Every event of PCR 7 in turn under another label: as long as one does not

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, ensure};
 use holdfast_attester::enrolment::KeyChoice;
-use holdfast_integration::forged_log::SECURE_BOOT;
+use holdfast_integration::forged_log::scene;
 use holdfast_integration::scene::{granted, ready_to_enrol};
 use holdfast_integration::{Gateway, Scene};
 use holdfast_proto::grpc::v1;

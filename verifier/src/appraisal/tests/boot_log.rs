@@ -237,7 +237,8 @@ fn adv_c17_nothing_is_proven_without_a_quoted_pcr() {
 #[test]
 fn adv_a12_a_changed_log_proves_nothing_of_the_pcr_that_it_was_changed_in() {
     let pcr7 = |draft: &Draft| draft.pcr == 7;
-    let changes: [(&str, fn(&mut Vec<Draft>, usize)); 5] = [
+    type Change = fn(&mut Vec<Draft>, usize);
+    let changes: [(&str, Change); 5] = [
         ("dropped", |events, at| drop(events.remove(at))),
         ("appended", |events, at| {
             let copy = events[at].clone();
