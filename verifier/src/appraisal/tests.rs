@@ -2,6 +2,7 @@
 //! changed; hostile policies (A26); the memo.
 
 mod boot_log;
+mod boot_policies;
 mod default_policy;
 mod floors;
 mod hostile;
