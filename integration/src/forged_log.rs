@@ -18,7 +18,7 @@ pub const SECURE_BOOT: &str = include_str!("../../verifier/policies/boot/secure-
 /// # Errors
 /// As [`Scene::new`].
 pub fn scene() -> Result<Scene> {
-    let mut scene = Scene::new()?;
+    let scene = Scene::new()?;
     let references = scene.deployment.scratch().join("none.json");
     let unused = format!(
         r#"{{"pcrs":{{"sha256":{{"23":["{}"]}}}}}}"#,
@@ -26,7 +26,7 @@ pub fn scene() -> Result<Scene> {
     );
     std::fs::write(&references, unused)?;
     scene.deployment.import_references("default", &references)?;
-    scene.deployment.replace_policy(SECURE_BOOT)?;
+    scene.deployment.apply_policy(SECURE_BOOT)?;
     Ok(scene)
 }
 

@@ -12,7 +12,7 @@ use holdfast_integration::ima::attest_as_deployed;
 /// The log is the true one, and PCR 7 is not quoted: Secure Boot is not proven.
 #[tokio::test]
 async fn adv_c17_a_pcr_that_is_not_quoted_is_not_explained() -> Result<()> {
-    let mut scene = Scene::with(
+    let scene = Scene::with(
         |_| {},
         |configuration| {
             let (default, wanted) = ("[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]", "[0, 1, 2, 4, 8]");
@@ -20,7 +20,7 @@ async fn adv_c17_a_pcr_that_is_not_quoted_is_not_explained() -> Result<()> {
             configuration.replace(default, wanted)
         },
     )?;
-    scene.deployment.replace_policy(SECURE_BOOT)?;
+    scene.deployment.apply_policy(SECURE_BOOT)?;
     let log = forged(|_| ());
     let code = "secure-boot-off";
     assert_not_believed(
@@ -42,7 +42,7 @@ async fn adv_c17_a_pcr_that_is_not_quoted_is_not_explained() -> Result<()> {
     // The same quote and log under the default policy: by reference values.
     scene
         .deployment
-        .replace_policy(include_str!("../../verifier/policies/default.rego"))?;
+        .apply_policy(include_str!("../../verifier/policies/default.rego"))?;
     let good = verdict(&scene, forged(|_| ())).await?;
     ensure!(good.affirming, "{:#?}", good.reasons);
     Ok(())
