@@ -28,7 +28,7 @@ fn memory_is_bounded_by_the_log() {
 
     let (ima, quoted) = ima_log(100_000);
     let grown = peak_growth(|| {
-        let replay = Replay::from_boot(Extend::Native, BANK);
+        let replay = Replay::from_boot(BANK, Extend::Native);
         let answer = replay.until(ImaLog::new(&ima), 10, quoted.get(10).unwrap(), |_| ());
         assert!(matches!(
             answer.unwrap(),
@@ -99,7 +99,7 @@ fn ima_log(entries: usize) -> (Vec<u8>, holdfast_proto::boot_log::PcrMap) {
         log.extend(len32(&data));
         log.extend(data);
     }
-    let mut replay = Replay::from_boot(Extend::Native, BANK);
+    let mut replay = Replay::from_boot(BANK, Extend::Native);
     for entry in ImaLog::new(&log).entries() {
         replay.push(&entry.unwrap());
     }
