@@ -205,7 +205,9 @@ impl Goal<'_> {
     ) -> Result<Option<Replay>, VerificationError> {
         let log = ImaLog::new(&self.content).starting_at(start.offset(), start.entries());
         let reached = start.until(log, IMA_PCR, &self.quoted, |entry| {
-            if entry.index() == 0 {
+            // The content of others is in no value that was quoted.
+            let proven = entry.pcr() == IMA_PCR && !entry.is_violation();
+            if entry.index() == 0 && proven {
                 let bank = self.pcrs.bank();
                 let quoted = |pcr| Digest::from_bytes(bank, self.pcrs.get(pcr)?).ok();
                 *aggregate = Some(BootAggregate::of(entry, bank, quoted));

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 pub struct ImaPlace {
     pub(super) reset_count: u32,
     pub(super) replay: Replay,
-    /// Of the log's first entry; none where the log is empty.
+    /// Of the log's first entry; none where there is none, or none that PCR 10
+    /// proves.
     pub(super) boot_aggregate: Option<BootAggregate>,
 }
 

@@ -325,9 +325,17 @@ fn adv_a13_boot_aggregate() {
     };
     let to_7 = aggregate(&boot_pcrs()[..8]);
     assert_eq!(
-        aggregate_of(to_7, 0),
+        aggregate_of(to_7.clone(), 0),
         Some(BootAggregate::Matches { last_pcr: 7 })
     );
+    // No quoted value holds what these say: a violation, which extends all
+    // ones, and an entry of another PCR.
+    let mut violation = to_7.clone();
+    violation[4..24].fill(0);
+    assert_eq!(aggregate_of(violation, 0), None);
+    let mut elsewhere = to_7;
+    elsewhere[..4].copy_from_slice(&11_u32.to_le_bytes());
+    assert_eq!(aggregate_of(elsewhere, 0), None);
     let mut other = boot_pcrs();
     other[4][0] ^= 1;
     assert_eq!(
