@@ -15,8 +15,13 @@ use super::{
 };
 use crate::digest;
 
-/// Bytes of logs in one generation: a thousand gateways with logs of 32 KiB.
+/// Bytes of logs in one generation, with [`OVERHEAD`]: a thousand gateways with
+/// logs of 30 KiB.
 pub(super) const GENERATION_BYTES: usize = 32 << 20;
+
+/// What an entry takes beside the log's bytes: its replay and the map's share. A
+/// log of one event has 32 bytes, and a gateway can make as many as it likes.
+const OVERHEAD: usize = size_of::<ReadBootLog>() + 256;
 
 type Key = ([u8; 32], HashAlg);
 
@@ -112,13 +117,13 @@ impl BootLogs {
             .younger
             .values()
             .chain(generations.older.values());
-        all.map(|log| log.content().len()).sum()
+        all.map(|log| log.content().len() + OVERHEAD).sum()
     }
 }
 
 impl Generations {
     fn insert(&mut self, log: Arc<ReadBootLog>) {
-        let len = log.content().len();
+        let len = log.content().len() + OVERHEAD;
         if self.younger_bytes.saturating_add(len) > GENERATION_BYTES {
             self.older = std::mem::take(&mut self.younger);
             self.younger_bytes = 0;
