@@ -91,9 +91,12 @@ impl ReadBootLog {
             return PcrRelation::Outside;
         }
         match self.replay.get(index) {
-            Some(replayed) if replayed.as_bytes() == value => PcrRelation::Explained,
             None if value.iter().all(|byte| *byte == 0) => PcrRelation::Empty,
+            // Not even where the log has its value: whoever knows what IMA
+            // extended can log it as events without names, and need not show
+            // which files they were.
             _ if index == IMA_PCR => PcrRelation::Outside,
+            Some(replayed) if replayed.as_bytes() == value => PcrRelation::Explained,
             Some(_) => PcrRelation::Mismatched,
             None => PcrRelation::Untold,
         }

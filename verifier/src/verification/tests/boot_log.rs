@@ -93,10 +93,22 @@ fn each_quoted_pcr_is_held_against_the_replay() {
             (23, Outside)
         ]
     );
-    // Without IMA, PCR 10 is one like others.
+}
+
+/// The IMA log told as events of the boot log, digests without names, would
+/// show no file, and pass for an explanation.
+#[test]
+fn adv_a13_no_boot_log_explains_what_ima_measured() {
+    let bytes = log(&[(10, [4; 20])]);
+    let told = extended(&[[4; 20]]);
     assert_eq!(
-        relations(&bytes, &[(10, extended(&[[4; 20]]))]),
-        [(10, Explained)]
+        relations(&bytes, &[(10, told)]),
+        [(10, PcrRelation::Outside)]
+    );
+    let none = log(&[(0, [1; 20])]);
+    assert_eq!(
+        relations(&none, &[(10, ZEROS.to_vec())]),
+        [(10, PcrRelation::Empty)]
     );
 }
 
@@ -197,4 +209,21 @@ fn memory_is_bounded_and_the_recent_survive() {
     assert!(held(&kept), "in use, so kept");
     assert!(held(&big(255)));
     assert!(!held(&big(1)), "forgotten");
+}
+
+/// A21: it is memory that is bounded, not what the logs count as bytes.
+#[test]
+fn adv_a21_many_small_logs_do_not_fill_the_cache() {
+    let logs = BootLogs::default();
+    let small = |n: u32| {
+        let mut digest = ZEROS;
+        digest[..4].copy_from_slice(&n.to_le_bytes());
+        log(&[(0, digest)])
+    };
+    for n in 0..60_000 {
+        logs.replay(&whole(&small(n)), None, &quoted(&[])).unwrap();
+    }
+    assert!(logs.bytes() <= 2 * GENERATION_BYTES);
+    let first = crate::digest::sha256(&[&small(0)]);
+    assert!(logs.get(&first, SHA1).is_none(), "forgotten");
 }
