@@ -37,8 +37,25 @@ least_dbx_entries := 1
 # configuration, kernel, initrd, sections of a unified kernel image.
 accepted_files := []
 
+# PCRs that must be quoted; add 11, 12 and 13 where systemd-boot or unified
+# kernel images may be started.
+needed_pcrs := [0, 2, 4, 8, 9]
+
 # Digests of measurements of PCR 8 and 12 that are known and are no text.
 accepted_unread := []
+
+# Commands of GRUB that start nothing, whatever words they have. All other texts
+# of PCR 8 are taken for command lines: a kernel is started by `linux`, by
+# `chainloader` with options after it, and by others still.
+harmless_commands := [
+	"[", "test", "true", "false", "set", "unset", "export", "insmod", "rmmod", "search", "search.file",
+	"search.fs_label", "search.fs_uuid", "load_env", "save_env", "loadfont", "terminal_input",
+	"terminal_output", "serial", "echo", "menuentry", "submenu", "setparams", "background_color",
+	"background_image", "play", "clear", "sleep", "probe", "regexp", "smbios", "increment", "hash",
+	"configfile", "source", ".", "normal", "return", "break", "continue", "shift", "blscfg", "initrd",
+	"initrd16", "initrdefi", "loopback", "gfxmode", "load_video", "recordfail", "savedefault", "fwsetup",
+	"cryptomount", "videoinfo", "videomode", "pager", "lsefi", "ls", "cat", "reboot", "halt", "exit",
+]
 
 # Words that a kernel command line may have, besides the kernel's own path; one
 # that ends in `=` or `_` stands for all that begin so.
@@ -58,7 +75,7 @@ vector := {
 judged := [reason |
 	some found in [
 		secure_boot_off, unproven_policy, shim_off, authorities, unknown_databases, databases, short_dbx,
-		weak_actions, open_ends, hidden_texts, firmware, images, files, words,
+		weak_actions, open_ends, unquoted, hidden_texts, firmware, images, files, words,
 	]
 	some reason in found
 ]
@@ -257,6 +274,18 @@ ended(pcr) if {
 
 # ---- what the loader was told (PCR 8 and 12)
 
+# Of a PCR that is not quoted a log may leave out what it likes.
+unquoted := [reason |
+	some pcr in needed_pcrs
+	not input.quote.pcrs[sprintf("%d", [pcr])]
+	reason := {
+		"code": "claim-not-measured",
+		"claims": ["executables", "configuration"],
+		"detail": sprintf("PCR %d is not quoted, so that nothing proves what the boot log leaves out of it", [pcr]),
+		"next_step": "Add this PCR to `pcr_selection` in config.toml, or take it out of `needed_pcrs` in the policy where no boot loader of yours measures into it.",
+	}
+]
+
 # An event whose digest covers no text may hide any: what it says was not
 # what was measured. Digests that are known to be something else are listed.
 hidden_texts := [reason |
@@ -271,17 +300,12 @@ hidden_texts := [reason |
 ]
 
 # A kernel's command line, by what the text itself is: its label is in no
-# digest. GRUB measures it with the kernel's path first, and the command
-# `linux` with both; systemd-stub measures the line alone, to PCR 12.
+# digest. GRUB measures it with the kernel's path first (which may be a list of
+# blocks, 0+9000), and the command that starts it with both; systemd-stub
+# measures the line alone, to PCR 12.
 is_command_line(text) if text.pcr == 12
 
-is_command_line(text) if startswith(text.words[0], "/")
-
-is_command_line(text) if startswith(text.words[0], "(")
-
-is_command_line(text) if startswith(text.words[0], "linux")
-
-is_command_line(text) if text.claimed_label != "command"
+is_command_line(text) if not text.words[0] in harmless_commands
 
 # ---- lists in which nothing is accepted by default
 
@@ -374,18 +398,20 @@ words := [reason |
 	}
 ]
 
-# Without the kernel's path, and the command `linux` before it.
+# Without the kernel's path, and the command before it.
 arguments(text) := text.words if text.pcr == 12
 
 arguments(text) := array.slice(text.words, 2, count(text.words)) if {
 	text.pcr != 12
-	startswith(text.words[0], "linux")
+	text.words[0] in starting_commands
 }
 
 arguments(text) := array.slice(text.words, 1, count(text.words)) if {
 	text.pcr != 12
-	not startswith(text.words[0], "linux")
+	not text.words[0] in starting_commands
 }
+
+starting_commands := ["linux", "linux16", "linuxefi", "chainloader"]
 
 word_accepted(word) if word in accepted_words
 

@@ -6,6 +6,10 @@
 # value or is explained by the boot log. A PCR that the operating system goes on
 # extending (10 without an IMA log, mostly 11 and 15) does neither: leave it out
 # of `pcr_selection`.
+#
+# What Secure Boot does not check, this policy does not either: the initrd, the
+# root file system, and options that a signed kernel is given without a boot
+# loader (by Boot#### or by shim). measured-boot.rego sees the first.
 package holdfast.appraisal
 
 import rego.v1
@@ -24,9 +28,26 @@ accepted_databases := {"PK": [], "KEK": [], "db": []}
 # Entries that dbx must have at least.
 least_dbx_entries := 1
 
+# PCRs that boot loaders measure command lines into, which must be quoted: 8 is
+# GRUB's; add 12 where systemd-boot or unified kernel images may be started.
+needed_pcrs := [8]
+
 # SHA-256 (of the quoted bank) of measurements of PCR 8 and 12 that are known and
 # are no text.
 accepted_unread := []
+
+# Commands of GRUB that start nothing, whatever words they have. All other texts
+# of PCR 8 are taken for command lines: a kernel is started by `linux`, by
+# `chainloader` with options after it, and by others still.
+harmless_commands := [
+	"[", "test", "true", "false", "set", "unset", "export", "insmod", "rmmod", "search", "search.file",
+	"search.fs_label", "search.fs_uuid", "load_env", "save_env", "loadfont", "terminal_input",
+	"terminal_output", "serial", "echo", "menuentry", "submenu", "setparams", "background_color",
+	"background_image", "play", "clear", "sleep", "probe", "regexp", "smbios", "increment", "hash",
+	"configfile", "source", ".", "normal", "return", "break", "continue", "shift", "blscfg", "initrd",
+	"initrd16", "initrdefi", "loopback", "gfxmode", "load_video", "recordfail", "savedefault", "fwsetup",
+	"cryptomount", "videoinfo", "videomode", "pager", "lsefi", "ls", "cat", "reboot", "halt", "exit",
+]
 
 # Words that no command line may have: by these a kernel gives a shell, or its
 # guards up. `-` is written as `_`, for the kernel takes one for the other.
@@ -58,7 +79,7 @@ vector := {
 judged := [reason |
 	some found in [
 		secure_boot_off, unproven_policy, shim_off, unknown_authorities, unknown_databases, short_dbx,
-		weak_actions, open_ends, hidden_texts, dangerous_words,
+		weak_actions, open_ends, unquoted, hidden_texts, dangerous_words,
 	]
 	some reason in found
 ]
@@ -257,6 +278,18 @@ ended(pcr) if {
 
 # ---- what the loader was told (PCR 8 and 12)
 
+# Of a PCR that is not quoted a log may leave out what it likes.
+unquoted := [reason |
+	some pcr in needed_pcrs
+	not input.quote.pcrs[sprintf("%d", [pcr])]
+	reason := {
+		"code": "claim-not-measured",
+		"claims": ["configuration"],
+		"detail": sprintf("PCR %d is not quoted, so that nothing proves what the boot log leaves out of it", [pcr]),
+		"next_step": "Add this PCR to `pcr_selection` in config.toml, or take it out of `needed_pcrs` in the policy where no boot loader of yours measures into it.",
+	}
+]
+
 # An event whose digest covers no text may hide any: what it says was not
 # what was measured. Digests that are known to be something else are listed.
 hidden_texts := [reason |
@@ -271,17 +304,12 @@ hidden_texts := [reason |
 ]
 
 # A kernel's command line, by what the text itself is: its label is in no
-# digest. GRUB measures it with the kernel's path first, and the command
-# `linux` with both; systemd-stub measures the line alone, to PCR 12.
+# digest. GRUB measures it with the kernel's path first (which may be a list of
+# blocks, 0+9000), and the command that starts it with both; systemd-stub
+# measures the line alone, to PCR 12.
 is_command_line(text) if text.pcr == 12
 
-is_command_line(text) if startswith(text.words[0], "/")
-
-is_command_line(text) if startswith(text.words[0], "(")
-
-is_command_line(text) if startswith(text.words[0], "linux")
-
-is_command_line(text) if text.claimed_label != "command"
+is_command_line(text) if not text.words[0] in harmless_commands
 
 dangerous_words := [reason |
 	some text in log.loader.texts

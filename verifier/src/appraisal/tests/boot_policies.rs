@@ -55,6 +55,17 @@ fn command_line(line: &str) -> Facts {
     })
 }
 
+/// One more command of GRUB, before the kernel's command line.
+fn grub_command(line: &str) -> Facts {
+    booted(|events| {
+        let at = at(events, |draft| draft.data.starts_with(b"kernel_cmdline: "));
+        let mut command = events[at].clone();
+        command.data = [b"grub_cmd: ", line.as_bytes(), b"\0"].concat();
+        command.sha256 = BANK.digest(&[line.as_bytes()]).as_bytes().to_vec();
+        events.insert(at, command);
+    })
+}
+
 fn refused(policy: &Policy, facts: &Facts, code: &str) {
     let verdict = judge(policy, facts, None);
     assert_ne!(verdict.status, Tier::Affirming, "{code}");
@@ -223,6 +234,20 @@ fn adv_c40_secure_boot_refuses_dangerous_command_lines() {
         let reasons = judge(&policy, &facts, None).reasons;
         assert!(reasons[0].detail.contains("PCR 8"), "{reasons:?}");
     }
+    // Started by other commands than `linux`, or from a list of blocks; and the
+    // log calls all of them commands of GRUB.
+    for line in [
+        "chainloader /boot/vmlinuz init=/bin/sh",
+        "chainloader --force (hd0,gpt2)/vmlinuz single",
+        "legacy_kernel 0+9000 init=/bin/sh",
+        "0+9000 root=/dev/sda1 init=/bin/sh",
+    ] {
+        let facts = grub_command(line);
+        refused(&policy, &facts, "command-line-dangerous");
+        refused(&measured_boot(), &facts, "command-line-not-accepted");
+    }
+    let harmless = grub_command("set default=single 1 init=/bin/sh");
+    assert_eq!(judge(&policy, &harmless, None).status, Tier::Affirming);
     // Called a command of GRUB.
     let relabelled = booted(|events| {
         let at = at(events, |draft| draft.data.starts_with(b"kernel_cmdline: "));
@@ -242,6 +267,25 @@ fn adv_c40_secure_boot_refuses_dangerous_command_lines() {
             .to_vec();
     });
     refused(&policy, &hidden, "command-line-hidden");
+}
+
+/// What is not quoted, a log can leave out: neither policy takes that for
+/// nothing having been measured.
+#[test]
+fn adv_c17_boot_policies_need_their_pcrs_quoted() {
+    let without = |missing: &[u32]| {
+        let pcrs: Vec<u32> = SELECTION
+            .into_iter()
+            .filter(|pcr| !missing.contains(pcr))
+            .collect();
+        let mut events = golden();
+        events.retain(|draft| !missing.contains(&draft.pcr));
+        facts_of(GOLDEN, &encode(&events), &pcrs)
+    };
+    refused(&compile(SECURE_BOOT), &without(&[8]), "claim-not-measured");
+    for pcr in [0, 2, 4, 8, 9] {
+        refused(&measured_boot(), &without(&[pcr]), "claim-not-measured");
+    }
 }
 
 /// Every list filled with what the golden boot measured.
