@@ -97,8 +97,10 @@ pub(super) struct Scan<'l> {
     candidates: [usize; 8],
     /// Bit n: PCR n had its separator.
     pub(super) separated: u32,
-    /// Bit n: PCR n was extended, H-CRTM aside.
+    /// Bit n: PCR n was extended, the H-CRTM aside.
     extended: u32,
+    /// The H-CRTM was there.
+    hcrtm: bool,
     /// Variables of PCR 7.
     variables: HashSet<(Guid, &'l [u8])>,
     /// A partition table was measured to PCR 5.
@@ -120,6 +122,7 @@ impl<'l> Scan<'l> {
             candidates: [0; 8],
             separated: 0,
             extended: 0,
+            hcrtm: false,
             variables: HashSet::new(),
             partition_table: false,
         };
@@ -140,7 +143,15 @@ impl<'l> Scan<'l> {
     /// The next event's fact; what is odd about it goes to `note`.
     pub(super) fn step(&mut self, event: Event<'l>, note: &mut dyn FnMut(Finding)) -> Fact<'l> {
         let fact = self.fact(event, note);
-        if event.is_extended() && event.claimed_type() != EventType::EV_EFI_HCRTM_EVENT {
+        // One H-CRTM, the first of PCR 0: else whatever comes before a version
+        // could be called one, and any text be the first measurement.
+        let is_hcrtm = event.claimed_type() == EventType::EV_EFI_HCRTM_EVENT
+            && event.pcr() == 0
+            && self.extended & bit(0) == 0
+            && !self.hcrtm;
+        if is_hcrtm {
+            self.hcrtm = true;
+        } else if event.is_extended() {
             self.extended |= bit(event.pcr());
         }
         fact

@@ -247,3 +247,23 @@ fn separators_by_value() {
         (Value::Separator(Separator::Ready), true)
     );
 }
+
+/// A12: on a platform with an H-CRTM, events before a text that was extended
+/// later are called H-CRTM too, so that it is the first of PCR 0.
+#[test]
+fn adv_a12_one_hcrtm_comes_before_the_firmware_version() {
+    let version = |events: &[Draft]| {
+        let bytes = log(events);
+        let log = BootLog::parse(&bytes).unwrap();
+        let version = log
+            .facts(SHA256)
+            .filter(|fact| matches!(fact.value, Value::FirmwareVersion(_)))
+            .last();
+        version.unwrap().proven
+    };
+    let hcrtm = |data: &[u8]| Draft::covered(0, EventType::EV_EFI_HCRTM_EVENT, data);
+    let stated = Draft::covered(0, EventType::EV_S_CRTM_VERSION, &utf16_z("2.0"));
+    assert!(version(&[hcrtm(b"HCRTM"), stated.clone()]));
+    let hidden = hcrtm(&utf16_z("1.0"));
+    assert!(!version(&[hcrtm(b"HCRTM"), hidden, stated]));
+}
