@@ -62,7 +62,9 @@ forbidden_beginnings := [
 	"systemd.run", "rd.systemd.run", "systemd.mask=", "rd.systemd.mask=", "systemd.wants=",
 	"rd.systemd.wants=", "systemd.debug_shell=", "rd.systemd.debug_shell=", "systemd.debug_shell_tty",
 	"SYSTEMD_SULOGIN_FORCE", "systemd.setenv=", "rd.systemd.setenv=", "ima_appraise=", "lsm=",
-	"module.sig_enforce=0", "debug_shell",
+	"module.sig_enforce=0", "debug_shell", "systemd.set_credential", "systemd.mount_extra=",
+	"rd.systemd.mount_extra=", "systemd.pull=", "rd.systemd.pull=", "initcall_blacklist=", "kgdboc=",
+	"rd.cmdline=",
 ]
 
 # ---- the policy

