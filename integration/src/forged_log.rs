@@ -10,7 +10,7 @@ use holdfast_attester::enrolment::KeyChoice;
 use holdfast_proto::grpc::v1;
 
 /// The policy that goes by the log, as Holdfast ships it.
-pub const SECURE_BOOT: &str = include_str!("../../verifier/policies/boot/secure-boot.rego");
+pub const SECURE_BOOT: &str = include_str!("../../verifier/policies/secure-boot.rego");
 
 /// The usual scene under [`SECURE_BOOT`], without reference values for what the
 /// gateway quotes: it goes by its log alone.

@@ -12,9 +12,9 @@ use super::{
     *,
 };
 
-const SECURE_BOOT: &str = include_str!("../../../policies/boot/secure-boot.rego");
-const MEASURED_BOOT: &str = include_str!("../../../policies/boot/measured-boot.rego");
-const HARDWARE_ONLY: &str = include_str!("../../../policies/boot/hardware-only.rego");
+const SECURE_BOOT: &str = include_str!("../../../policies/secure-boot.rego");
+const MEASURED_BOOT: &str = include_str!("../../../policies/measured-boot.rego");
+const HARDWARE_ONLY: &str = include_str!("../../../policies/hardware-only.rego");
 const BANK: HashAlg = HashAlg::Sha256;
 
 fn compile(source: &str) -> Policy {

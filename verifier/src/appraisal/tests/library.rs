@@ -39,7 +39,6 @@ fn every_policy_does_what_its_examples_say() {
     for shipped in LIBRARY {
         let policy = Policy::compile(shipped.source).unwrap();
         let examples = examples(shipped.name);
-        assert!(examples.len() >= 3, "{} has too few", shipped.name);
         let mut affirmed = 0;
         for example in &examples {
             let trial = example.run(&policy);
@@ -52,6 +51,13 @@ fn every_policy_does_what_its_examples_say() {
             assert!(!trial.policy_failed(), "{} {}", shipped.name, example.file);
             affirmed += usize::from(trial.status == Tier::Affirming);
         }
+        // It accepts nothing before the owner filled its lists: its own tests
+        // (`boot_policies`) fill them.
+        if shipped.name == "measured-boot" {
+            assert_eq!(affirmed, 0);
+            continue;
+        }
+        assert!(examples.len() >= 3, "{} has too few", shipped.name);
         assert!(affirmed >= 1, "{} affirms nothing", shipped.name);
         assert!(
             affirmed < examples.len(),
@@ -61,10 +67,11 @@ fn every_policy_does_what_its_examples_say() {
     }
 }
 
-/// Every code that a policy can give is shown by an example of its.
+/// Every code that a policy can give is shown by an example of its; but for
+/// those that need a list of the owner's (`boot_policies` has them).
 #[test]
 fn every_refusal_has_an_example() {
-    for shipped in LIBRARY {
+    for shipped in LIBRARY.iter().filter(|shipped| !shipped.lists) {
         let shown: std::collections::BTreeSet<String> = examples(shipped.name)
             .iter()
             .flat_map(|example| example.expected().1.clone())
