@@ -36,7 +36,7 @@ check: setup ## fmt, clippy, rustdoc, licences, bans, sources, advisories
 bench: setup ## Ratios against their floors; target/bench/summary.json
 	@scripts/bench.sh
 
-fuzz: setup ## Fuzz every parser for FUZZ_SECONDS each (default 60)
+fuzz: setup ## Fuzz every parser for FUZZ_SECONDS each (default 30)
 	@scripts/fuzz.sh
 
 clean: ## Remove what was built (target/)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzes every target for FUZZ_SECONDS each (default 60), and ends with
+# Fuzzes every target for FUZZ_SECONDS each (default 30), and ends with
 # executions and crashes per target. A crash fails the run; its input is in
 # fuzz/artifacts/.
 #
@@ -14,7 +14,7 @@ cargo_tool fuzz
 # stable one takes them with this, for the fuzz build alone. The sanitizer is
 # left out: the code under test has no `unsafe`.
 export RUSTC_BOOTSTRAP=1
-seconds="${FUZZ_SECONDS:-60}"
+seconds="${FUZZ_SECONDS:-30}"
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(cargo fuzz list)
 [ ${#targets[@]} -gt 0 ] || die "there are no fuzz targets in fuzz/"
