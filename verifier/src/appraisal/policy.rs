@@ -1,11 +1,6 @@
 //! A Rego policy, compiled once and run under a time limit.
 
-use std::{
-    fmt,
-    num::NonZeroU32,
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Duration,
-};
+use std::{fmt, mem, num::NonZeroU32, thread, time::Duration};
 
 use regorus::{Engine, LimitError, Value, utils::limits::ExecutionTimerConfig};
 
@@ -35,8 +30,15 @@ pub const TIME_LIMIT: Duration = Duration::from_millis(250);
 const ENTRY_POINT: &str = "data.holdfast.appraisal.result";
 /// The package that the source must be.
 const PACKAGE: &str = "data.holdfast.appraisal";
-/// Work units between two looks at the clock: a few microseconds of work.
-const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(64).expect("64 is not zero");
+/// Work units between two looks at the clock. One may be the product of two
+/// numbers of a million digits, so there is a look before each.
+const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::MIN;
+/// Stack of the thread that a policy is compiled, run and dropped on, in bytes.
+/// The interpreter goes as deep as rules need one another, and its parser as
+/// deep as there are signs in front of a number: [`MAX_SOURCE_BYTES`] bound
+/// both, at more than the stack of a usual thread. Only what is used of it
+/// becomes memory.
+const STACK_BYTES: usize = 256 * 1024 * 1024;
 
 /// Why a policy is not taken into use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +69,14 @@ pub enum PolicyError {
     /// Functions that call one another in a ring.
     #[error("the policy's function `{0}` comes to call itself")]
     Recursion(String),
+    /// Another name for what is in `data`.
+    #[error("the policy imports {0}: its own rules need no import")]
+    Import(String),
+    /// A format that is made by the policy, or asks for any width.
+    #[error(
+        "the first argument of `sprintf` must be a text as it stands, with widths of at most 3 digits"
+    )]
+    Format,
     /// `with` is for tests of policies.
     #[error("the policy uses `with`: only tests may put one value in place of another")]
     With,
@@ -93,7 +103,7 @@ impl Policy {
         if source.len() > MAX_SOURCE_BYTES {
             return Err(PolicyError::TooLong(source.len()));
         }
-        let (engine, floor) = catch_unwind(|| prepare(source))
+        let (engine, floor) = on_deep_stack(|| prepare(source))
             .unwrap_or_else(|_| Err(PolicyError::Source("the compiler failed on it".to_owned())))?;
         Ok(Self {
             engine,
@@ -175,8 +185,12 @@ impl Policy {
     pub(super) fn run(&self, input: &str) -> Result<Opinion, PolicyFault> {
         // A panic inside the interpreter is a fault of the policy like any
         // other; the clone that it happened in is dropped.
-        let answer = catch_unwind(AssertUnwindSafe(|| self.evaluate(input)))
-            .unwrap_or_else(|_| Err(PolicyFault::Failed("the interpreter panicked".to_owned())))?;
+        on_deep_stack(|| self.opinion(input))
+            .unwrap_or_else(|_| Err(PolicyFault::Failed("the interpreter panicked".to_owned())))
+    }
+
+    fn opinion(&self, input: &str) -> Result<Opinion, PolicyFault> {
+        let answer = self.evaluate(input)?;
         if answer == Value::Undefined {
             return Err(OpinionError::Undefined.into());
         }
@@ -191,6 +205,27 @@ impl Policy {
             .eval_rule(ENTRY_POINT.to_owned())
             .map_err(|error| failed(&error))
     }
+}
+
+impl Drop for Policy {
+    fn drop(&mut self) {
+        // What is nested deeply is dropped as deeply.
+        let engine = mem::take(&mut self.engine);
+        let _ = on_deep_stack(move || drop(engine));
+    }
+}
+
+/// Runs `work` to its end on a thread with [`STACK_BYTES`]. An error is a
+/// panic in it, or that the system gave no thread.
+fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> thread::Result<T> {
+    thread::scope(|scope| {
+        thread::Builder::new()
+            .name("policy".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, work)
+            .map_err(|error| Box::new(error) as _)
+            .and_then(thread::ScopedJoinHandle::join)
+    })
 }
 
 impl fmt::Debug for Policy {

@@ -1,17 +1,21 @@
 //! What a policy may be made of, seen before it is run.
 //!
-//! The interpreter's timer looks at the clock between steps. Three things
+//! The interpreter's timer looks at the clock between steps. Some things
 //! would slip past it, and are refused at load: functions that call one
 //! another in a ring (the stack ends, and the process with it), built-in
 //! functions outside a short list (one call may build a value of any size,
-//! or answer differently tomorrow, and verdicts are memoised), and `with`,
-//! which puts one function in place of another.
+//! or answer differently tomorrow, and verdicts are memoised), formats that
+//! ask for any width, and `with` and imports of `data`, which put one name in
+//! place of another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::unstable::{Expr, Literal, Module, Query, Rule, RuleAssign, RuleBody, RuleHead};
 
 use super::{Floor, PolicyError};
+
+/// In front of the policy's own names.
+const OWN_PACKAGE: &str = "data.holdfast.appraisal.";
 
 /// Built-in functions that a policy may call: each gives the same answer
 /// whenever it is asked, and one no larger than its arguments call for.
@@ -72,8 +76,25 @@ pub(super) const BUILT_INS: [&str; 54] = [
     "upper",
 ];
 
+/// Most digits of a width in a format: 999 columns.
+const MAX_WIDTH_DIGITS: usize = 3;
+
 /// Refuses a policy that the timer could not hold.
 pub(super) fn check(module: &Module) -> Result<(), PolicyError> {
+    for import in &module.imports {
+        let path = path(&import.refr);
+        if path.split('.').next() == Some("data") {
+            return Err(PolicyError::Import(super::policy::one_line(&path)));
+        }
+    }
+    let own: BTreeSet<&str> = module
+        .policy
+        .iter()
+        .filter_map(|rule| match function_ref(rule)? {
+            Expr::Var { span, .. } => Some(span.text()),
+            _ => None,
+        })
+        .collect();
     let functions: BTreeSet<String> = module
         .policy
         .iter()
@@ -83,7 +104,9 @@ pub(super) fn check(module: &Module) -> Result<(), PolicyError> {
     for rule in &module.policy {
         let found = calls_of(rule)?;
         for name in &found {
-            if !functions.contains(last(name)) && !BUILT_INS.contains(&name.as_str()) {
+            // By its whole name: `numbers.range` is not the policy's `range`.
+            let plain = name.strip_prefix(OWN_PACKAGE).unwrap_or(name);
+            if !own.contains(plain) && !BUILT_INS.contains(&name.as_str()) {
                 return Err(PolicyError::Forbidden(super::policy::one_line(name)));
             }
         }
@@ -153,15 +176,33 @@ pub(super) fn floor(module: &Module) -> Result<Floor, PolicyError> {
 
 /// Name of the function that a rule defines, without its package.
 fn function_name(rule: &Rule) -> Option<String> {
-    let refr = match rule {
+    function_ref(rule).map(|refr| last(&path(refr)).to_owned())
+}
+
+fn function_ref(rule: &Rule) -> Option<&Expr> {
+    match rule {
         Rule::Spec {
             head: RuleHead::Func { refr, .. },
             ..
-        } => refr,
-        Rule::Default { refr, args, .. } if !args.is_empty() => refr,
-        _ => return None,
+        } => Some(refr),
+        Rule::Default { refr, args, .. } if !args.is_empty() => Some(refr),
+        _ => None,
+    }
+}
+
+/// Whether a format stands in the policy and asks for no more columns than
+/// [`MAX_WIDTH_DIGITS`] can say. One that is made by the policy could ask for
+/// a gigabyte of spaces.
+fn is_plain_format(format: Option<&Expr>) -> bool {
+    let Some(Expr::String { value, .. } | Expr::RawString { value, .. }) = format else {
+        return false;
     };
-    Some(last(&path(refr)).to_owned())
+    let wide = |verb: &str| {
+        let width = verb.chars().take_while(|c| *c == '.' || c.is_numeric());
+        width.count() > MAX_WIDTH_DIGITS
+    };
+    let text = value.as_string();
+    text.is_ok_and(|text| !text.split('%').skip(1).any(wide))
 }
 
 /// Dotted name of a reference; an index counts as a part of it, whatever it
@@ -209,8 +250,12 @@ fn calls_of(rule: &Rule) -> Result<BTreeSet<String>, PolicyError> {
         match node {
             Node::Query(query) => walk_query(query, &mut todo)?,
             Node::Expr(expr) => {
-                if let Expr::Call { fcn, .. } = expr {
-                    calls.insert(path(fcn));
+                if let Expr::Call { fcn, params, .. } = expr {
+                    let name = path(fcn);
+                    if name == "sprintf" && !is_plain_format(params.first().map(AsRef::as_ref)) {
+                        return Err(PolicyError::Format);
+                    }
+                    calls.insert(name);
                 }
                 walk_expr(expr, &mut todo)?;
             }

@@ -339,10 +339,103 @@ fn functions_that_cannot_be_bounded_or_repeated_are_refused_at_load() {
     assert!(Policy::compile(&source(spoken_of)).is_ok());
 }
 
+/// A function of the policy's own lends its name to no built-in one.
+#[test]
+fn adv_a26_a_built_in_function_is_not_called_under_the_name_of_another() {
+    for (body, name) in [
+        (
+            "range(x) := x\nresult := numbers.range(1, 1000000000000)",
+            "numbers.range",
+        ),
+        ("now_ns(x) := x\nresult := time.now_ns()", "time.now_ns"),
+        (
+            "numbers.range(x) := x\nresult := numbers.range(1, 1000000000000)",
+            "numbers.range",
+        ),
+        ("a.trace(x) := x\nresult := trace(\"x\")", "trace"),
+    ] {
+        let refused = Policy::compile(&source(body)).map(|_| ());
+        assert_eq!(refused, Err(PolicyError::Forbidden(name.into())), "{body}");
+    }
+    let own = "f(x) := x\nresult := data.holdfast.appraisal.f(1)";
+    assert!(Policy::compile(&source(own)).is_ok());
+}
+
+/// By another name, a function could come to call itself unseen.
+#[test]
+fn adv_a26_an_import_gives_no_second_name() {
+    for import in [
+        "data.holdfast.appraisal.g as f",
+        "data.holdfast.appraisal as strings",
+        "data",
+    ] {
+        let body = format!("import {import}\nf(x) := 1\ng(x) := f(x)\nresult := g(0)");
+        let refused = Policy::compile(&source(&body)).map(|_| ()).unwrap_err();
+        assert!(
+            matches!(refused, PolicyError::Import(_) | PolicyError::Source(_)),
+            "{import}: {refused:?}"
+        );
+    }
+    let fine = "import input.quote as quote\nresult := quote.nothing";
+    assert!(Policy::compile(&source(fine)).is_ok());
+}
+
+#[test]
+fn adv_a26_a_format_asks_for_no_gigabyte() {
+    for call in [
+        "sprintf(\"%1000000000d\", [1])",
+        "sprintf(\"%.1000000000f\", [1.5])",
+        "sprintf(concat(\"\", [\"%1000000000\", \"d\"]), [1])",
+        "sprintf(input.gateway.class, [1])",
+    ] {
+        let refused = Policy::compile(&source(&format!("result := {call}"))).map(|_| ());
+        assert_eq!(refused, Err(PolicyError::Format), "{call}");
+    }
+    let fine = source("result := sprintf(\"%016x %.2f %s 100%%\", [1, 1.5, \"x\"])");
+    assert!(Policy::compile(&fine).is_ok());
+}
+
+/// Each of these ended the process: a stack that is used up is no panic.
+#[test]
+fn adv_a26_a_deep_policy_ends_no_process() {
+    let functions: String = (0..1500)
+        .map(|n| format!("f{n}(x) := f{}(x)\n", n + 1))
+        .collect();
+    for body in [
+        format!("{functions}f1500(x) := x\nresult := f0(0)"),
+        format!("result := {}1", "-\n".repeat(20_000)),
+    ] {
+        // Refused or at fault, as it may be.
+        match Policy::compile(&source(&body)) {
+            Ok(policy) => assert_policy_error(&judge_good(&policy), ""),
+            Err(error) => assert!(matches!(error, PolicyError::Source(_)), "{error:?}"),
+        }
+    }
+}
+
+/// Each step is one, and takes three times as long as the one before.
+#[test]
+fn adv_a26_numbers_that_grow_meet_the_timer() {
+    let mut body = "x0 := 99999999\n".to_owned();
+    for n in 0..40 {
+        body += &format!("x{} := x{n} * x{n}\n", n + 1);
+    }
+    let started = Instant::now();
+    match Policy::compile(&source(&format!("{body}result := x40"))) {
+        Ok(policy) => assert_policy_error(&judge_good(&policy), "the policy"),
+        Err(error) => assert!(matches!(error, PolicyError::Source(_)), "{error:?}"),
+    }
+    assert!(
+        started.elapsed() < TIME_LIMIT * 60,
+        "{:?}",
+        started.elapsed()
+    );
+}
+
 #[test]
 fn every_function_that_may_be_called_exists() {
     for name in super::super::rego::BUILT_INS {
-        let calls = (0..5).map(|n| format!("{name}({})", vec!["1"; n].join(", ")));
+        let calls = (0..5).map(|n| format!("{name}({})", vec!["\"1\""; n].join(", ")));
         let exists = calls
             .map(|call| source(&format!("result := {call}")))
             .any(|text| match Policy::compile(&text) {
