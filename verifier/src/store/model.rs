@@ -82,10 +82,10 @@ impl JoinToken {
 pub enum SuspensionKind {
     /// It stopped attesting. The only one that Recover heals.
     Silence,
-    /// The owner said so.
-    Operator,
-    /// Its evidence was not affirming.
+    /// Its evidence was not affirming. New reference values may heal it.
     Evidence,
+    /// The owner said so. Stays until the owner resumes it.
+    Operator,
 }
 
 impl SuspensionKind {

@@ -309,7 +309,7 @@ async fn adv_a20_recovery_is_for_silence_and_expiry_only() {
         .unwrap();
     let _ = recover(12, NOW).await.unwrap();
 
-    for kind in [SuspensionKind::Operator, SuspensionKind::Evidence] {
+    for kind in [SuspensionKind::Evidence, SuspensionKind::Operator] {
         f.store
             .suspend(&id(1), kind, "", "uid:0", NOW)
             .await
@@ -612,13 +612,14 @@ async fn a_lesser_cause_does_not_replace_a_graver_one() {
     let f = Fixture::enrolled().await;
     let gateway = id(1);
     let suspend = |kind| f.store.suspend(&gateway, kind, "", "uid:0", NOW);
-    suspend(SuspensionKind::Operator).await.unwrap();
+    suspend(SuspensionKind::Evidence).await.unwrap();
     let g = suspend(SuspensionKind::Silence).await.unwrap();
+    assert_eq!(g.lifecycle, Lifecycle::Suspended(SuspensionKind::Evidence));
+    // The owner's word stays, or an approval of the drift would take it back.
+    let g = suspend(SuspensionKind::Operator).await.unwrap();
     assert_eq!(g.lifecycle, Lifecycle::Suspended(SuspensionKind::Operator));
     let g = suspend(SuspensionKind::Evidence).await.unwrap();
-    assert_eq!(g.lifecycle, Lifecycle::Suspended(SuspensionKind::Evidence));
-    let g = suspend(SuspensionKind::Operator).await.unwrap();
-    assert_eq!(g.lifecycle, Lifecycle::Suspended(SuspensionKind::Evidence));
+    assert_eq!(g.lifecycle, Lifecycle::Suspended(SuspensionKind::Operator));
 }
 
 #[tokio::test]
