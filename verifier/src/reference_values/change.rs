@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use holdfast_proto::tpm::HashAlg;
 
-use super::{ReferenceValues, ReferenceValuesError, subtract, unite};
+use super::{Banks, ReferenceValues, ReferenceValuesError, subtract, unite};
 use crate::time::UnixTime;
 
 /// What becomes of the values that were accepted before.
@@ -54,19 +54,20 @@ impl ReferenceValues {
         )]);
         if let Change::Replace | Change::ReplaceUntil(_) = change {
             let of_quoted = |index: &u32| quoted.contains_key(index);
-            let mut replaced = BTreeMap::new();
-            if let Some(pcrs) = banks.get_mut(&bank) {
-                replaced.extend(pcrs.extract_if(.., |index, _| of_quoted(index)));
-            }
-            if let Change::ReplaceUntil(end) = change {
-                let window = windows.entry(end).or_default();
-                unite(window, &BTreeMap::from([(bank, replaced)]));
-            } else {
-                for window in windows.values_mut() {
-                    if let Some(pcrs) = window.get_mut(&bank) {
-                        pcrs.retain(|index, _| !of_quoted(index));
-                    }
+            let mut replaced = Banks::new();
+            let mut taken = |banks: &mut Banks| {
+                if let Some(pcrs) = banks.get_mut(&bank) {
+                    let pcrs = pcrs.extract_if(.., |index, _| of_quoted(index));
+                    unite(&mut replaced, &BTreeMap::from([(bank, pcrs.collect())]));
                 }
+            };
+            taken(&mut banks);
+            if let Change::ReplaceUntil(end) = change {
+                // What was to end later ends then, too; what ends before does so.
+                windows.range_mut(end..).for_each(|(_, later)| taken(later));
+                unite(windows.entry(end).or_default(), &replaced);
+            } else {
+                windows.values_mut().for_each(taken);
             }
         }
         match change {

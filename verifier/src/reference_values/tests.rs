@@ -392,6 +392,23 @@ fn a_change_does_what_it_says() {
     )
     .unwrap();
     assert!(!accepts(&again, now, A));
+    // Nor one that was to come later, until the new end.
+    let long = ReferenceValues::parse(&with_window(
+        "2027-12-01T00:00:00Z",
+        &format!(r#"["{B}"]"#),
+        &format!(r#"["{A}"]"#),
+    ))
+    .unwrap();
+    let shorter = ReferenceValues::changed(
+        Some(&long),
+        HashAlg::Sha256,
+        &quoted,
+        Change::ReplaceUntil(end()),
+        now,
+    )
+    .unwrap();
+    assert!(accepts(&shorter, now, A));
+    assert!(!accepts(&shorter, end(), A), "{}", shorter.canonical_json());
     // What has ended is not carried along.
     let later = ReferenceValues::changed(
         Some(&windowed),
