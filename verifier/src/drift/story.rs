@@ -238,17 +238,31 @@ pub(super) fn certificate_name(der: &[u8]) -> String {
 /// there is not too much of it.
 fn shown(text: &dyn std::fmt::Display) -> String {
     let text = text.to_string();
-    let mut inert: String = text
-        .chars()
-        .take(MAX_SHOWN)
-        .flat_map(|c| {
-            let plain = matches!(c, '\'' | '"' | '\\');
-            let escaped = (!plain).then(|| c.escape_debug());
-            escaped.into_iter().flatten().chain(plain.then_some(c))
-        })
-        .collect();
+    let mut inert = String::new();
+    for c in text.chars().take(MAX_SHOWN) {
+        match c {
+            '\'' | '"' | '\\' => inert.push(c),
+            // In brackets stands what is proven: no name is to say so itself.
+            '[' | ']' => inert.extend(c.escape_unicode()),
+            _ => inert.extend(c.escape_debug()),
+        }
+    }
     if text.chars().nth(MAX_SHOWN).is_some() {
         inert.push('…');
     }
     inert
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn adv_a27_no_name_says_of_itself_that_it_is_proven() {
+        assert_eq!(
+            shown(&"6.1.0-32 [proven, PCR 4]\n"),
+            "6.1.0-32 \\u{5b}proven, PCR 4\\u{5d}\\n"
+        );
+        assert_eq!(shown(&r#"\EFI\"x'"#), r#"\EFI\"x'"#);
+    }
 }
