@@ -281,6 +281,16 @@ fn answer<T>(result: Result<T, Refusal>) -> Result<Response<T>, Status> {
         .map_err(Refusal::into_admin_status)
 }
 
+/// Makes a change to its end, also where the caller goes away meanwhile:
+/// else the store could have what memory does not have.
+async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::spawn(change)
+        .await
+        .map_err(|e| Refusal::Internal(format!("a change ended early: {e}")))?
+}
+
 fn class(text: &str) -> Result<Class, Refusal> {
     Class::parse(text).map_err(|e| Refusal::AdminInput(e.to_string()))
 }
@@ -300,4 +310,28 @@ fn reason(text: &str) -> Result<&str, Refusal> {
         ));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, task::Poll};
+
+    use tokio::sync::oneshot;
+
+    use super::to_its_end;
+
+    #[tokio::test]
+    async fn a_change_is_made_where_nobody_waits_for_it_any_more() {
+        let (done, made) = oneshot::channel();
+        let mut change = Box::pin(to_its_end(async move {
+            tokio::task::yield_now().await;
+            let _ = done.send(());
+            Ok(())
+        }));
+        // Looked at once, and let go.
+        let pending = poll_fn(|cx| Poll::Ready(change.as_mut().poll(cx).is_pending())).await;
+        assert!(pending);
+        drop(change);
+        made.await.unwrap();
+    }
 }

@@ -155,7 +155,9 @@ impl References {
         let (values, parsed) = self.new_values(signed).await?;
         // What does not accept the quote would resume the gateway for nothing.
         let quote = self.store.last_quote(&id).await?;
-        let quote = quote.ok_or(StoreError::QuoteChanged { id })?;
+        let quote = quote
+            .filter(|quote| quote.quoted.sha256() == captured.quote_sha256)
+            .ok_or(StoreError::QuoteChanged { id })?;
         let (in_force, _) = parsed.at(now);
         let accepts = |(index, value): (&u32, &Vec<u8>)| {
             in_force

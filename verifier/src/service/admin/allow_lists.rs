@@ -1,11 +1,13 @@
 //! The owner's calls about allow lists.
 
+use std::sync::Arc;
+
 use holdfast_proto::grpc::v1;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 use tracing::info;
 
-use super::{AdminService, class};
+use super::{AdminService, class, to_its_end};
 use crate::{
     reference_values::allow_list::MAX_LIST_BYTES, service::error::Refusal, store::AllowListVersion,
 };
@@ -41,12 +43,14 @@ impl AdminService {
         }
         let (name, statement) = head.ok_or(Refusal::Invalid("nothing was sent"))?;
         let class = class(&name)?;
-        let now = self.shared.clock.now();
-        let (version, changed) = self
-            .shared
-            .allow_lists
-            .import(&class, document, statement, by, now)
-            .await?;
+        let (shared, by_them) = (Arc::clone(&self.shared), by.to_owned());
+        let (version, changed) = to_its_end(async move {
+            let (now, lists) = (shared.clock.now(), &shared.allow_lists);
+            lists
+                .import(&class, document, statement, &by_them, now)
+                .await
+        })
+        .await?;
         if changed {
             info!(
                 by,

@@ -1,9 +1,11 @@
 //! The owner's calls about the appraisal policy.
 
+use std::sync::Arc;
+
 use holdfast_proto::grpc::v1;
 use tracing::info;
 
-use super::AdminService;
+use super::{AdminService, to_its_end};
 use crate::{
     service::error::Refusal,
     store::{PolicyRecord, PolicyVersion},
@@ -43,12 +45,15 @@ impl AdminService {
         request: v1::ApplyPolicyRequest,
     ) -> Result<v1::ApplyPolicyResponse, Refusal> {
         let v1::ApplyPolicyRequest { source, statement } = request;
-        let now = self.shared.clock.now();
-        let applied = self
-            .shared
-            .policies
-            .apply(&self.shared.verifier, source, &statement, by, now)
-            .await?;
+        let (shared, by_them) = (Arc::clone(&self.shared), by.to_owned());
+        let applied = to_its_end(async move {
+            let (now, verifier) = (shared.clock.now(), &shared.verifier);
+            let policies = &shared.policies;
+            policies
+                .apply(verifier, source, &statement, &by_them, now)
+                .await
+        })
+        .await?;
         let (version, sha256) = (applied.record.version, hex::encode(applied.record.sha256));
         if applied.changed {
             info!(by, version, policy = sha256, "policy applied");

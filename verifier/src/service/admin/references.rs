@@ -1,9 +1,11 @@
 //! Reference values: proposed here, signed by the owner elsewhere, imported.
 
+use std::sync::Arc;
+
 use holdfast_proto::{binding::Ueid, grpc::v1};
 use tracing::info;
 
-use super::{AdminService, class, gateway_id, reason};
+use super::{AdminService, class, gateway_id, reason, to_its_end};
 use crate::{
     exchange::Class,
     reference_values::{Change, ReferenceValues},
@@ -34,14 +36,18 @@ impl AdminService {
                 quote_sha256: digest(&request.captured_quote_sha256)?,
             }),
         };
-        let signed = Signed {
-            class: &class,
-            document: &request.document,
-            statement: &request.statement,
-            captured,
-        };
-        let now = self.shared.clock.now();
-        let record = self.shared.references.import(&signed, by, now).await?;
+        let (shared, by_them) = (Arc::clone(&self.shared), by.to_owned());
+        let record = to_its_end(async move {
+            let signed = Signed {
+                class: &class,
+                document: &request.document,
+                statement: &request.statement,
+                captured,
+            };
+            let now = shared.clock.now();
+            shared.references.import(&signed, &by_them, now).await
+        })
+        .await?;
         info!(
             by,
             class = record.class,
@@ -128,6 +134,9 @@ impl AdminService {
             }
             _ => return Err(Refusal::AdminInput("add, or replace?".to_owned())),
         };
+        // Read first: where an import comes in between, what is proposed is
+        // for a version that is taken, and not one that undoes the import.
+        let newest = shared.store.reference_values(class.as_str()).await?;
         let Compared { drift, with } = self.compare(&class, &gateway, &quote, now).await?;
         let mut quoted = quote.quoted.values.clone();
         if request.drift_only {
@@ -141,7 +150,6 @@ impl AdminService {
         let bank = quote.quoted.bank;
         let set = ReferenceValues::changed(before.as_deref(), bank, &quoted, change, now)
             .map_err(|e| Refusal::AdminInput(e.to_string()))?;
-        let newest = shared.store.reference_values(class.as_str()).await?;
         Ok(v1::ProposeReferenceValuesResponse {
             class: class.as_str().to_owned(),
             document: set.canonical_json(),
@@ -170,24 +178,28 @@ impl AdminService {
         by: &str,
         request: v1::ApproveGatewayRequest,
     ) -> Result<v1::ApproveGatewayResponse, Refusal> {
-        let shared = &self.shared;
         let (gateway, _) = self.quoted(&gateway_id(&request.gateway_id)?).await?;
         let class = convert::class(&gateway.class)?;
-        let signed = Signed {
-            class: &class,
-            document: &request.document,
-            statement: &request.statement,
-            captured: Some(Captured {
-                gateway: gateway.id,
-                quote_sha256: digest(&request.quote_sha256)?,
-            }),
-        };
-        let reason = reason(&request.reason)?;
-        let now = shared.clock.now();
-        let (record, gateway) = shared
-            .references
-            .approve(&gateway, &signed, reason, by, now)
-            .await?;
+        let quote_sha256 = digest(&request.quote_sha256)?;
+        reason(&request.reason)?;
+        let (shared, by_them) = (Arc::clone(&self.shared), by.to_owned());
+        let (record, gateway) = to_its_end(async move {
+            let signed = Signed {
+                class: &class,
+                document: &request.document,
+                statement: &request.statement,
+                captured: Some(Captured {
+                    gateway: gateway.id,
+                    quote_sha256,
+                }),
+            };
+            let (now, reason) = (shared.clock.now(), &request.reason);
+            let references = &shared.references;
+            references
+                .approve(&gateway, &signed, reason, &by_them, now)
+                .await
+        })
+        .await?;
         info!(by, gateway = %gateway.id, version = record.version, "approved");
         Ok(v1::ApproveGatewayResponse {
             class: record.class,
