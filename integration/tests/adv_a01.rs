@@ -51,7 +51,7 @@ async fn adv_a01_old_evidence_with_a_new_challenge() -> Result<()> {
 
 /// The quote alone is old: it is not over these claims.
 #[tokio::test]
-async fn adv_a01_old_quote_with_new_claims() -> Result<()> {
+async fn adv_a01_c36_old_quote_with_new_claims() -> Result<()> {
     let scene = Scene::new()?;
     let (mut attack, _, old) = challenged_again(&scene, 1).await?;
     let old = old.evidence.context("evidence")?;

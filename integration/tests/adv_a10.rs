@@ -14,7 +14,7 @@ type Change<T> = fn(&mut T);
 /// PCRs than required, with PCR values that fit the quote: only the selection
 /// tells.
 #[tokio::test]
-async fn adv_a10_genuine_quote_of_other_pcrs() -> Result<()> {
+async fn adv_a10_c22_genuine_quote_of_other_pcrs() -> Result<()> {
     let scene = Scene::new()?;
     let mut attacks = Attacks::on(&scene).await?;
     for (cause, hash, pcrs) in [

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use holdfast_integration::programs::program;
-use holdfast_integration::{Deployment, Gateway, Scene, TokenOptions, oracle};
+use holdfast_integration::story::{attest, enrol, recover, refused};
+use holdfast_integration::{Scene, oracle};
 use holdfast_tpm_sim::BootImage;
 
 /// What the update brings: firmware, kernel, dbx.
@@ -294,53 +295,6 @@ fn an_update_within_a_window_is_never_refused() -> Result<()> {
     let back = "kernel changed from 6.1.0-32-amd64 to 6.1.0-31-amd64";
     ensure!(diff.contains(back), "{diff}");
     Ok(())
-}
-
-fn enrol(gateway: &mut Gateway, deployment: &Deployment, class: &str) -> Result<String> {
-    let options = TokenOptions {
-        class: class.to_owned(),
-        ..TokenOptions::default()
-    };
-    let bundle = deployment.create_token(&options)?;
-    let log = gateway.sim().boot_log();
-    gateway.run(&[
-        "enroll",
-        "--bundle",
-        text(&bundle)?,
-        "--boot-log",
-        text(&log)?,
-    ])?;
-    let gateways = deployment.gateways()?;
-    let of_class: Vec<_> = gateways.iter().filter(|g| g["class"] == class).collect();
-    ensure!(of_class.len() == 1, "{gateways:?}");
-    Ok(of_class[0]["gateway_id"].as_str().context("id")?.to_owned())
-}
-
-fn attest(gateway: &mut Gateway) -> Result<()> {
-    let log = gateway.sim().boot_log();
-    gateway
-        .run(&["attest", "--boot-log", text(&log)?])
-        .map(drop)
-}
-
-fn recover(gateway: &mut Gateway) -> Result<()> {
-    let log = gateway.sim().boot_log();
-    gateway
-        .run(&["recover", "--boot-log", text(&log)?])
-        .map(drop)
-}
-
-/// What an attestation that is refused prints.
-fn refused(gateway: &mut Gateway) -> Result<String> {
-    let log = gateway.sim().boot_log();
-    let output = gateway.try_run(&["attest", "--boot-log", text(&log)?])?;
-    let printed = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    ensure!(output.status.code() == Some(1), "not refused: {printed}");
-    Ok(printed)
 }
 
 fn state(scene: &Scene, id: &str) -> Result<String> {

@@ -4,7 +4,7 @@ use super::*;
 use crate::boot_log::{MAX_ALGORITHMS, MAX_EVENT_SIZE, MAX_EVENTS, MAX_UNKNOWN_DIGEST, NO_PCR};
 
 #[test]
-fn every_malformed_log_is_refused_with_its_place() {
+fn cve_c19_every_malformed_log_is_refused_with_its_place() {
     let good = log(&[Draft::separator(1)]);
     let spec = spec_id(&BOTH).len();
     for len in 0..good.len() {
@@ -89,7 +89,7 @@ fn every_malformed_header_is_refused() {
 }
 
 #[test]
-fn many_events() {
+fn cve_c19_many_events() {
     let events: Vec<_> = (0..5000).map(|n| Draft::separator(n % 24)).collect();
     let bytes = log(&events);
     let parsed = BootLog::parse(&bytes).unwrap();
