@@ -2,7 +2,7 @@
 //! by class of gateway. In: the owner's JSON. Out: [`ReferenceValues`], or
 //! what is wrong with it. `docs/reference-values.md` is its page for readers.
 //!
-//! Values may have an end ([`Window`]): what was good before an update stays
+//! Values may have an end (`until`): what was good before an update stays
 //! good until it. [`ReferenceValues::at`] resolves them to one moment.
 
 pub mod allow_list;
