@@ -2,8 +2,10 @@
 //! answers, and killed.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -18,6 +20,9 @@ use crate::tpm::{Endpoint, Wire};
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Other programs may take a port between our look and swtpm's bind.
 const PORT_ATTEMPTS: u32 = 32;
+/// Below those that Linux gives to clients (32768 and up): a TPM command can be
+/// a connection of its own, whose port stays taken for a minute afterwards.
+const PORTS: Range<u16> = 10_000..32_000;
 /// How long [`Swtpm::restart`] tries to have its place back.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);
@@ -224,19 +229,13 @@ fn remove_socket(path: &Path) -> Result<(), SimError> {
 
 /// A port that is free now, and so is the next.
 fn two_free_ports() -> Result<u16, SimError> {
-    let listen = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-    for _ in 0..PORT_ATTEMPTS {
-        // Held until the next one was tried.
-        let Ok(first) = listen(0) else { break };
-        let Ok(address) = first.local_addr() else {
-            break;
-        };
-        if address
-            .port()
-            .checked_add(1)
-            .is_some_and(|next| listen(next).is_ok())
-        {
-            return Ok(address.port());
+    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    for attempt in 0..PORT_ATTEMPTS {
+        // Each RandomState has keys of its own.
+        let random = RandomState::new().hash_one(attempt) % u64::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(random).unwrap_or_default();
+        if is_free(port) && is_free(port + 1) {
+            return Ok(port);
         }
     }
     Err(SimError::Swtpm {
