@@ -29,6 +29,10 @@ interop=(
   "python3-protobuf:an independent Protocol Buffers runtime"
   "protobuf-compiler:makes the Python messages from our .proto files"
   "ima-evm-utils:a second reader of IMA logs, and signer of files (evmctl)"
+  "python3-jwt:a second reader of results as JWT (PyJWT)"
+  "python3-cbor2:a second reader of results as CWT"
+  "python3-cryptography:checks their signatures"
+  "libssl-dev:the ear crate, another reader of results, links it"
   "gnutls-bin:a second X.509 implementation (certtool)"
 )
 if [ "${1:-}" = --interop ]; then
@@ -101,3 +105,9 @@ else
   done
 fi
 need_rust
+
+# The tests themselves use no network: what one of them compiles is fetched now.
+if [ "${1:-}" = --interop ] && command -v cargo >/dev/null 2>&1; then
+  cargo fetch --quiet --locked --manifest-path integration/oracle-ear/Cargo.toml ||
+    say "setup: could not fetch the ear crate (another reader of results)"
+fi

@@ -85,76 +85,42 @@ fn target() -> PathBuf {
 
 // ---- PyJWT
 
-/// A Python with PyJWT, cbor2 and cryptography: this machine's, or a virtual
-/// environment that is made once. `None`, and why, where there is none.
-fn python() -> std::result::Result<PathBuf, String> {
-    let has_all = |python: &Path| {
-        Command::new(python)
-            .args(["-c", "import jwt, cbor2, cryptography"])
-            .output()
-            .is_ok_and(|output| output.status.success())
-    };
-    let system = PathBuf::from("python3");
-    if has_all(&system) {
-        return Ok(system);
-    }
-    let folder = target().join("python");
-    let python = folder.join("bin/python3");
-    if has_all(&python) {
-        return Ok(python);
-    }
-    let run = |program: &Path, arguments: &[&str]| {
-        let output = Command::new(program)
-            .args(arguments)
-            .output()
-            .map_err(|e| format!("{}: {e}", program.display()))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    let text = folder.to_str().ok_or("path")?;
-    run(&system, &["-m", "venv", text])?;
-    let packages = ["PyJWT==2.10.1", "cbor2==5.6.5", "cryptography"];
-    let mut install = vec![
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ];
-    install.extend(packages);
-    run(&python, &install)?;
-    Ok(python)
+/// Debian's, as in the other interop test.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Whether it has PyJWT, cbor2 and cryptography.
+fn python_reads_tokens() -> bool {
+    Command::new(PYTHON)
+        .args(["-c", "import jwt, cbor2, cryptography"])
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
-fn read_by_python(python: &Path, emitted: &Emitted) -> Result<Value> {
+fn read_by_python(emitted: &Emitted) -> Result<Value> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/result.py");
     let ask = json!({
         "key": emitted.key,
         "jwt": emitted.verdict.ear_jwt,
         "cwt": hex::encode(&emitted.verdict.ear_cwt),
     });
-    let python = python.to_str().context("path")?;
-    let printed = oracle::run_with_input(python, [script], ask.to_string().as_bytes())?;
+    let printed = oracle::run_with_input(PYTHON, [script], ask.to_string().as_bytes())?;
     Ok(serde_json::from_str(&printed)?)
 }
 
 /// The form of draft-ietf-rats-ear-04, claim by claim.
 #[tokio::test]
 async fn pyjwt_and_cbor2_read_the_drafts_form() -> Result<()> {
-    let python = match python() {
-        Ok(python) => python,
-        Err(why) => {
-            skip!("needs PyJWT, cbor2 and cryptography for Python, and cannot get them: {why}")
-        }
-    };
+    if !python_reads_tokens() {
+        skip!(
+            "needs python3-jwt, python3-cbor2 and python3-cryptography (scripts/setup.sh --interop)"
+        );
+    }
     for (emitted, status) in emitted("draft-04")
         .await?
         .iter()
         .zip(["affirming", "warning"])
     {
-        let read = read_by_python(&python, emitted)?;
+        let read = read_by_python(emitted)?;
         let (header, claims) = (&read["jwt"]["header"], &read["jwt"]["claims"]);
         ensure!(
             header["alg"] == "ES256" && header["typ"] == "eat+jwt",
@@ -208,16 +174,15 @@ async fn pyjwt_and_cbor2_read_the_drafts_form() -> Result<()> {
 /// The oracle itself refuses what is forged: else it would prove nothing.
 #[tokio::test]
 async fn the_python_oracle_refuses_what_is_forged() -> Result<()> {
-    let python = match python() {
-        Ok(python) => python,
-        Err(why) => {
-            skip!("needs PyJWT, cbor2 and cryptography for Python, and cannot get them: {why}")
-        }
-    };
+    if !python_reads_tokens() {
+        skip!(
+            "needs python3-jwt, python3-cbor2 and python3-cryptography (scripts/setup.sh --interop)"
+        );
+    }
     let [mut emitted, _] = emitted("draft-04").await?;
     let good = emitted.verdict.clone();
     *emitted.verdict.ear_cwt.last_mut().context("empty")? ^= 1;
-    let Err(error) = read_by_python(&python, &emitted) else {
+    let Err(error) = read_by_python(&emitted) else {
         bail!("a forged CWT was read");
     };
     ensure!(
@@ -235,7 +200,7 @@ async fn the_python_oracle_refuses_what_is_forged() -> Result<()> {
     let body = String::from_utf8(body)?.replace("affirming", "warning");
     parts[1] = URL_SAFE_NO_PAD.encode(body);
     emitted.verdict.ear_jwt = parts.join(".");
-    let Err(error) = read_by_python(&python, &emitted) else {
+    let Err(error) = read_by_python(&emitted) else {
         bail!("a forged JWT was read");
     };
     ensure!(format!("{error:#}").contains("jwt: Signature"), "{error:#}");
@@ -244,14 +209,15 @@ async fn the_python_oracle_refuses_what_is_forged() -> Result<()> {
 
 // ---- the ear crate
 
-/// The program in `integration/oracle-ear`, built on demand: it links OpenSSL,
-/// so it is a workspace of its own.
+/// The program in `integration/oracle-ear`, built on demand from what
+/// `scripts/setup.sh --interop` fetched: it links OpenSSL, so it is a workspace
+/// of its own.
 fn ear_oracle() -> std::result::Result<PathBuf, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("oracle-ear");
     let target = target().join("ear");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--quiet", "--locked"])
+        .args(["build", "--quiet", "--locked", "--offline"])
         .current_dir(folder)
         .env("CARGO_TARGET_DIR", &target)
         // The system's OpenSSL, not one built for half an hour.
@@ -282,7 +248,7 @@ async fn the_ear_crate_reads_the_dotted_form() -> Result<()> {
     let program = match ear_oracle() {
         Ok(program) => program,
         Err(why) => skip!(
-            "needs the ear crate and OpenSSL's headers (libssl-dev), and cannot build with them: {why}"
+            "needs the ear crate and libssl-dev (scripts/setup.sh --interop), and cannot build with them: {why}"
         ),
     };
     for (emitted, status) in emitted("dotted")
@@ -314,7 +280,7 @@ async fn the_ear_crate_refuses_another_key() -> Result<()> {
     let program = match ear_oracle() {
         Ok(program) => program,
         Err(why) => skip!(
-            "needs the ear crate and OpenSSL's headers (libssl-dev), and cannot build with them: {why}"
+            "needs the ear crate and libssl-dev (scripts/setup.sh --interop), and cannot build with them: {why}"
         ),
     };
     let [mut emitted, _] = emitted("dotted").await?;

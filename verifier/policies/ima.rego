@@ -95,7 +95,7 @@ mismatches := [reason |
 		"code": "pcr-mismatch",
 		"claims": [pcr.concerns],
 		"detail": sprintf("PCR %s (%s): expected %s, got %s", [index, pcr.measures, expected(values), pcr.value]),
-		"next_step": "If this change was meant, import new reference values for the class; if not, keep the gateway out and find out what was started on it.",
+		"next_step": "If this change was meant, look at it with `reference diff` and accept it with `gateway approve`, or import new reference values for the class; if not, keep the gateway out and find out what was started on it.",
 	}
 ]
 

@@ -35,7 +35,6 @@ pub use self::pcr_map::PcrMap;
 pub use self::spec_id::{Algorithm, MAX_ALGORITHMS, MAX_UNKNOWN_DIGEST};
 
 pub(crate) use self::cursor::Cursor;
-pub(crate) use self::pcr_map::filled;
 
 use self::event::{Layout, Record};
 use crate::tpm::HashAlg;

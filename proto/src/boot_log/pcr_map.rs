@@ -20,8 +20,8 @@ impl PcrMap {
     /// Client Platform TPM Profile, PCR attributes).
     #[must_use]
     pub fn at_reset(bank: HashAlg) -> Self {
-        let zeros = filled(bank, 0x00);
-        let ones = filled(bank, 0xff);
+        let zeros = Digest::filled(bank, 0x00);
+        let ones = Digest::filled(bank, 0xff);
         let mut values = [zeros; PCRS];
         for (index, value) in values.iter_mut().enumerate() {
             if matches!(index, 17..=22) {
@@ -42,11 +42,7 @@ impl PcrMap {
     pub fn at_startup(bank: HashAlg, locality: u8) -> Self {
         let mut map = Self::at_reset(bank);
         if let Some(pcr0) = map.values.first_mut() {
-            let mut bytes = pcr0.as_bytes().to_vec();
-            if let Some(last) = bytes.last_mut() {
-                *last = locality;
-            }
-            *pcr0 = Digest::from_bytes(bank, &bytes).expect("the length is the bank's own");
+            *pcr0 = pcr0.with_last(locality);
         }
         map
     }
@@ -81,7 +77,7 @@ impl PcrMap {
             return;
         };
         if self.extended & bit == 0 && matches!(pcr, 17..=22) {
-            *value = filled(self.bank, 0x00);
+            *value = Digest::filled(self.bank, 0x00);
         }
         *value = self.bank.digest(&[value.as_bytes(), digest]);
         self.extended |= bit;
@@ -120,9 +116,4 @@ impl PcrMap {
     pub const fn is_empty(&self) -> bool {
         self.extended == 0
     }
-}
-
-/// A digest-sized run of one byte.
-pub(crate) fn filled(bank: HashAlg, byte: u8) -> Digest {
-    Digest::from_bytes(bank, &vec![byte; bank.digest_len()]).expect("the length is the bank's own")
 }

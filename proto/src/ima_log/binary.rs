@@ -20,7 +20,8 @@ fn read_head<'a>(cursor: &mut Cursor<'a>, alg: HashAlg) -> Result<(u32, Digest, 
         return Err(at.flaw("pcr", Cause::Unsupported(pcr.into())));
     }
     let digest = cursor.take("template digest", alg.digest_len())?;
-    let digest = Digest::from_bytes(alg, digest).expect("as many bytes were taken");
+    let digest = Digest::from_bytes(alg, digest)
+        .map_err(|_| at.flaw("template digest", Cause::NotAllowed))?;
     let len = cursor.size32("template name length", MAX_TEMPLATE_NAME)?;
     let at = cursor.clone();
     let name = cursor.take("template name", len)?;

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::{Entry, ImaLog, ImaLogError, error};
-use crate::boot_log::{PcrMap, filled};
+use crate::boot_log::PcrMap;
 use crate::tpm::{Digest, HashAlg};
 
 /// What a kernel extends banks other than SHA-1 with.
@@ -106,10 +106,10 @@ impl Replay {
     pub fn push(&mut self, entry: &Entry<'_>) {
         let bank = self.pcrs.bank();
         let digest = match (entry.is_violation(), self.extend) {
-            (true, Extend::Native) => filled(bank, 0xff),
-            (true, Extend::Sha1Padded) => padded(filled(HashAlg::Sha1, 0xff), bank),
+            (true, Extend::Native) => Digest::filled(bank, 0xff),
+            (true, Extend::Sha1Padded) => Digest::filled(HashAlg::Sha1, 0xff).resized(bank),
             (false, Extend::Native) => entry.template_hash(bank),
-            (false, Extend::Sha1Padded) => padded(entry.template_hash(HashAlg::Sha1), bank),
+            (false, Extend::Sha1Padded) => entry.template_hash(HashAlg::Sha1).resized(bank),
         };
         self.pcrs.extend(entry.pcr(), digest.as_bytes());
         self.entries += 1;
@@ -171,11 +171,4 @@ pub struct Gap {
     pub offset: u64,
     /// Where it should.
     pub expected: u64,
-}
-
-/// `digest` at the length of the bank's digests.
-fn padded(digest: Digest, bank: HashAlg) -> Digest {
-    let mut bytes = digest.as_bytes().to_vec();
-    bytes.resize(bank.digest_len(), 0);
-    Digest::from_bytes(bank, &bytes).expect("the length is the bank's own")
 }

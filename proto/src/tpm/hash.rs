@@ -132,6 +132,31 @@ impl Digest {
         Ok(Self::new(alg, bytes))
     }
 
+    /// As long as the digests of `alg`, every byte of it `byte`.
+    #[must_use]
+    pub fn filled(alg: HashAlg, byte: u8) -> Self {
+        let bytes = [byte; MAX_DIGEST];
+        let (digest, _) = bytes.split_at(alg.digest_len());
+        Self::new(alg, digest)
+    }
+
+    /// The same bytes as a digest of `alg`: cut, or with zeros after them.
+    #[must_use]
+    pub fn resized(&self, alg: HashAlg) -> Self {
+        let (digest, _) = self.bytes.split_at(alg.digest_len());
+        Self::new(alg, digest)
+    }
+
+    /// The same digest with another last byte.
+    #[must_use]
+    pub(crate) fn with_last(mut self, byte: u8) -> Self {
+        let (digest, _) = self.bytes.split_at_mut(self.alg.digest_len());
+        if let Some(last) = digest.last_mut() {
+            *last = byte;
+        }
+        self
+    }
+
     /// Its algorithm.
     #[must_use]
     pub const fn alg(&self) -> HashAlg {

@@ -111,7 +111,7 @@ pub(super) fn spec_id_record() -> Vec<u8> {
 /// The all-zero value that a PCR of `bank` starts from.
 #[must_use]
 pub(super) fn zeros(bank: HashAlg) -> Digest {
-    Digest::from_bytes(bank, &vec![0; bank.digest_len()]).expect("the length is the bank's own")
+    Digest::filled(bank, 0)
 }
 
 /// A length as the `UINT32` that the log uses.

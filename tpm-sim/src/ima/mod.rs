@@ -114,8 +114,7 @@ impl ImaEntry {
     pub fn digests(&self) -> Vec<Digest> {
         let digest = |bank: &HashAlg| {
             if self.violation {
-                let ones = vec![0xff; bank.digest_len()];
-                Digest::from_bytes(*bank, &ones).expect("the length is the bank's own")
+                Digest::filled(*bank, 0xff)
             } else {
                 bank.digest(&[&self.data])
             }

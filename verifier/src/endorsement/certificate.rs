@@ -55,10 +55,10 @@ impl<'a> Certificate<'a> {
             .enter(der::SEQUENCE)
             .map_err(malformed("tbsCertificate"))?;
         let algorithm = certificate
-            .expect(der::SEQUENCE)
+            .tagged(der::SEQUENCE)
             .map_err(malformed("signatureAlgorithm"))?;
         certificate
-            .expect(der::BIT_STRING)
+            .tagged(der::BIT_STRING)
             .map_err(malformed("signature"))?;
         certificate.finish().map_err(malformed("certificate"))?;
 
@@ -73,11 +73,11 @@ impl<'a> Certificate<'a> {
             });
         }
         let serial = tbs
-            .expect(der::INTEGER)
+            .tagged(der::INTEGER)
             .map_err(malformed("serialNumber"))?
             .content;
         let inner = tbs
-            .expect(der::SEQUENCE)
+            .tagged(der::SEQUENCE)
             .map_err(malformed("signature algorithm"))?;
         if inner.whole != algorithm.whole {
             return Err(EndorsementError::Malformed {
@@ -87,15 +87,15 @@ impl<'a> Certificate<'a> {
         }
         let mut algorithm = Reader::new(algorithm.content);
         let signature_oid = algorithm
-            .expect(der::OID)
+            .tagged(der::OID)
             .map_err(malformed("signatureAlgorithm"))?;
         let issuer = tbs
-            .expect(der::SEQUENCE)
+            .tagged(der::SEQUENCE)
             .map_err(malformed("issuer"))?
             .whole;
         let (not_before, not_after) = validity(&mut tbs).map_err(malformed("validity"))?;
         let subject = tbs
-            .expect(der::SEQUENCE)
+            .tagged(der::SEQUENCE)
             .map_err(malformed("subject"))?
             .whole;
         let key = subject_key(&mut tbs).map_err(malformed("subjectPublicKeyInfo"))?;
@@ -184,7 +184,7 @@ impl<'a> Certificate<'a> {
             return false;
         };
         let mut purposes = Reader::new(content);
-        std::iter::from_fn(|| purposes.expect(der::OID).ok()).any(|p| p.content == purpose)
+        std::iter::from_fn(|| purposes.tagged(der::OID).ok()).any(|p| p.content == purpose)
     }
 
     /// keyIdentifier of authorityKeyIdentifier (§4.2.1.1).
@@ -234,22 +234,22 @@ impl SubjectKey<'_> {
 pub(super) fn subject_key<'a>(tbs: &mut Reader<'a>) -> Result<SubjectKey<'a>, NotDer> {
     let mut info = tbs.enter(der::SEQUENCE)?;
     let mut algorithm = info.enter(der::SEQUENCE)?;
-    let key = der::whole_octets(info.expect(der::BIT_STRING)?.content)?;
+    let key = der::whole_octets(info.tagged(der::BIT_STRING)?.content)?;
     info.finish()?;
-    let algorithm_oid = algorithm.expect(der::OID)?.content;
+    let algorithm_oid = algorithm.tagged(der::OID)?.content;
     match algorithm_oid {
         // id-RSAES-OAEP is the one known quirk: the key is the same kind, and
         // only key material is compared.
         oid::RSA | oid::RSAES_OAEP => {
             let mut numbers = Reader::new(der::only(key, der::SEQUENCE)?);
-            let n = der::unsigned(numbers.expect(der::INTEGER)?.content)?;
-            let e = der::unsigned(numbers.expect(der::INTEGER)?.content)?;
+            let n = der::unsigned(numbers.tagged(der::INTEGER)?.content)?;
+            let e = der::unsigned(numbers.tagged(der::INTEGER)?.content)?;
             numbers.finish()?;
             Ok(SubjectKey::Rsa { n, e })
         }
         oid::EC_PUBLIC_KEY => {
             // Explicit parameters (RFC 5480 §2.1.1 forbids them) have no OID.
-            let curve = algorithm.expect(der::OID)?.content;
+            let curve = algorithm.tagged(der::OID)?.content;
             algorithm.finish()?;
             Ok(SubjectKey::Ec { curve, point: key })
         }
@@ -267,7 +267,7 @@ fn extensions<'a>(tbs: &mut Reader<'a>) -> Result<Vec<Extension<'a>>, NotDer> {
     let mut extensions: Vec<Extension<'a>> = Vec::new();
     while !list.is_empty() {
         let mut extension = list.enter(der::SEQUENCE)?;
-        let oid = extension.expect(der::OID)?.content;
+        let oid = extension.tagged(der::OID)?.content;
         // Intel's fTPM writes the default FALSE out; read it as what it says.
         let critical = match extension.optional(der::BOOLEAN)? {
             None | Some(Element { content: [0], .. }) => false,
@@ -276,7 +276,7 @@ fn extensions<'a>(tbs: &mut Reader<'a>) -> Result<Vec<Extension<'a>>, NotDer> {
             }) => true,
             Some(_) => return Err(NotDer),
         };
-        let value = extension.expect(der::OCTET_STRING)?.content;
+        let value = extension.tagged(der::OCTET_STRING)?.content;
         extension.finish()?;
         // §4.2: at most one of each.
         if extensions.iter().any(|e| e.oid == oid) {
@@ -359,7 +359,7 @@ pub(super) fn attributes(name: &[u8]) -> Result<Vec<(&[u8], Element<'_>)>, NotDe
         let mut rdn = rdns.enter(der::SET)?;
         while !rdn.is_empty() {
             let mut pair = rdn.enter(der::SEQUENCE)?;
-            let oid = pair.expect(der::OID)?.content;
+            let oid = pair.tagged(der::OID)?.content;
             let value = pair.next()?;
             pair.finish()?;
             attributes.push((oid, value));

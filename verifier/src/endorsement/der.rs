@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next element, which must have this tag.
-    pub(super) fn expect(&mut self, tag: u8) -> Result<Element<'a>, NotDer> {
+    pub(super) fn tagged(&mut self, tag: u8) -> Result<Element<'a>, NotDer> {
         self.next()
             .and_then(|e| if e.tag == tag { Ok(e) } else { Err(NotDer) })
     }
@@ -90,7 +90,7 @@ impl<'a> Reader<'a> {
     /// A reader over the content of the next element, which must have this
     /// tag.
     pub(super) fn enter(&mut self, tag: u8) -> Result<Self, NotDer> {
-        self.expect(tag).map(|e| Self(e.content))
+        self.tagged(tag).map(|e| Self(e.content))
     }
 
     /// The next element if it has this tag.
@@ -118,7 +118,7 @@ fn length(bytes: &[u8]) -> Result<(usize, &[u8]), NotDer> {
 /// A single element and nothing after it.
 pub(super) fn only(bytes: &[u8], tag: u8) -> Result<&[u8], NotDer> {
     let mut reader = Reader::new(bytes);
-    let element = reader.expect(tag)?;
+    let element = reader.tagged(tag)?;
     reader.finish()?;
     Ok(element.content)
 }
@@ -131,23 +131,26 @@ pub(super) fn whole_octets(content: &[u8]) -> Result<&[u8], NotDer> {
     }
 }
 
-/// Whether every BIT STRING in `bytes`, at any depth and inside OCTET STRINGs
-/// too, has no more unused bits than bits (X.690 §8.6.2). For decoders that
-/// take it for granted: picky-asn1 0.10 panics.
+/// Whether every BIT STRING in `bytes`, at any depth and inside the OCTET
+/// STRINGs of extensions too, has no more unused bits than bits (X.690 §8.6.2).
+/// For decoders that take it for granted: picky-asn1 0.10 panics. An OCTET
+/// STRING inside an extension's is data (a key identifier), which no decoder
+/// takes for DER and which may look like anything.
 pub(super) fn bit_strings_fit(bytes: &[u8]) -> bool {
     /// Constructed encodings have this bit in their tag.
     const CONSTRUCTED: u8 = 0x20;
     // A list of what is left to look at, not recursion: depth costs nothing.
-    let mut pending = vec![bytes];
-    while let Some(next) = pending.pop() {
+    let mut pending = vec![(bytes, false)];
+    while let Some((next, in_extension)) = pending.pop() {
         let mut reader = Reader::new(next);
         while let Ok(element) = reader.next() {
             match (element.tag, element.content) {
                 (BIT_STRING, [0, ..] | [1..=7, _, ..]) => {}
                 (BIT_STRING, _) => return false,
                 // Any implicit tag may be one too; picky knows none.
-                (OCTET_STRING, content) => pending.push(content),
-                (tag, content) if tag & CONSTRUCTED != 0 => pending.push(content),
+                (OCTET_STRING, _) if in_extension => {}
+                (OCTET_STRING, content) => pending.push((content, true)),
+                (tag, content) if tag & CONSTRUCTED != 0 => pending.push((content, in_extension)),
                 _ => {}
             }
         }
@@ -216,6 +219,8 @@ mod tests {
             &[0x03, 0x01, 0x00][..],
             &[0x30, 0x04, 0x03, 0x02, 0x07, 0x80],
             &[0x04, 0x03, 0x0C, 0x01, 0x03],
+            // A subject key identifier that begins like a bad BIT STRING.
+            &[0x04, 0x06, 0x04, 0x04, 0x03, 0x02, 0x09, 0x80],
             &[],
         ] {
             assert!(bit_strings_fit(good), "{good:02x?}");

@@ -150,8 +150,8 @@ impl KeyMaterial {
     pub fn subject_key_id(&self) -> Option<Vec<u8>> {
         let spki = self.to_spki_der()?;
         let mut info = Reader::new(der::only(&spki, der::SEQUENCE).ok()?);
-        info.expect(der::SEQUENCE).ok()?;
-        let bits = info.expect(der::BIT_STRING).ok()?;
+        info.tagged(der::SEQUENCE).ok()?;
+        let bits = info.tagged(der::BIT_STRING).ok()?;
         let key = der::whole_octets(bits.content).ok()?;
         Some(HashAlg::Sha1.digest(&[key]).as_bytes().to_vec())
     }

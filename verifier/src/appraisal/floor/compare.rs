@@ -119,7 +119,8 @@ fn by_reference_one(
                 expected(accepted),
                 hex::encode(value)
             ),
-            "If this change was meant, import new reference values for the class; if not, keep the gateway \
+            "If this change was meant, look at it with `reference diff` and accept it with `gateway approve`, or \
+             import new reference values for the class; if not, keep the gateway \
              out and find out what was started on it.",
         ),
     };

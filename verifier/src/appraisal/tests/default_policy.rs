@@ -64,7 +64,7 @@ fn a_changed_pcr_is_named_with_what_was_expected_and_what_came() {
             "{}",
             reason.detail
         );
-        assert!(reason.next_step.contains("import new reference values"));
+        assert!(reason.next_step.contains("gateway approve"));
         let other = if claim == Claim::Executables {
             Claim::Configuration
         } else {
