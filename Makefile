@@ -7,12 +7,12 @@ SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup build demo test check bench fuzz clean
+.PHONY: help setup build demo test check bench fuzz deb deb-test clean
 
 help: ## List these targets
 	@echo 'Holdfast: a gateway proves its TPM and its state, and is granted an LDevID.'
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo 'New here? `make demo`, then `make test`, then README.md.'
 
@@ -38,6 +38,13 @@ bench: setup ## Ratios against their floors; target/bench/summary.json
 
 fuzz: setup ## Fuzz every parser for FUZZ_SECONDS each (default 30)
 	@scripts/fuzz.sh
+
+deb: ## Debian packages of attester and verifier, in target/debian
+	@scripts/setup.sh --packaging
+	@scripts/deb.sh
+
+deb-test: deb ## Install them in a clean Debian (Docker) and follow README's five commands
+	@scripts/deb-test.sh
 
 clean: ## Remove what was built (target/)
 	@cargo clean

@@ -5,19 +5,24 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 8] = [
     "holdfast/v1/admin.proto",
     "holdfast/v1/attestation.proto",
     "holdfast/v1/enrollment.proto",
     "holdfast/v1/evidence.proto",
+    "holdfast/v1/heartbeat.proto",
+    "holdfast/v1/sealing.proto",
+    "holdfast/v1/secrets.proto",
+    "holdfast/v1/wrapped.proto",
 ];
 
 /// Messages with a secret in them: no Debug is derived for these, so that none
 /// can come into a log; `grpc` writes one that leaves the secret out.
-const SECRET: [&str; 3] = [
+const SECRET: [&str; 4] = [
     "holdfast.v1.RequestChallengeRequest",
     "holdfast.v1.EnrollRequest",
     "holdfast.v1.CreateTokenResponse",
+    "holdfast.v1.PutSecretRequest",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh            what `make build` and `make demo` need
 #   scripts/setup.sh --interop  also what the tests use as independent oracles
+#   scripts/setup.sh --packaging  also what `make deb` and `make deb-test` need
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -34,12 +35,29 @@ interop=(
   "python3-cryptography:checks their signatures"
   "libssl-dev:the ear crate, another reader of results, links it"
   "gnutls-bin:a second X.509 implementation (certtool)"
+  "softhsm2:a PKCS#11 token in software, for the issuing key"
+  "opensc:looks into that token independently of our code (pkcs11-tool)"
+  "tpm2-openssl:lets OpenSSL use the LDevID key in the TPM"
+  "nginx-light:a TLS server with the LDevID, and one that requires LDevIDs"
+  "curl:a TLS client with the LDevID"
+  "tpm2-abrmd:a resource manager before swtpm, for TLS clients"
+  "libtss2-tcti-tabrmd0:lets the TPM stack talk to tpm2-abrmd"
+  "dbus-daemon:the message bus that tpm2-abrmd is on"
 )
-if [ "${1:-}" = --interop ]; then
-  packages+=("${interop[@]}")
-elif [ $# -gt 0 ]; then
-  die "setup.sh knows only --interop, not '$1'"
-fi
+packaging=(
+  "dpkg-dev:finds which libraries a package depends on (dpkg-shlibdeps)"
+  "binutils:takes debug symbols out (strip)"
+  "lintian:looks over the packages"
+  "debootstrap:makes a clean Debian to install them in"
+)
+# Kept in ~/.cargo/bin; another version is replaced.
+cargo_deb_version=3.8.0
+case "${1:-}" in
+  '') ;;
+  --interop) packages+=("${interop[@]}") ;;
+  --packaging) packages+=("${packaging[@]}") ;;
+  *) die "setup.sh knows --interop and --packaging, not '$1'" ;;
+esac
 
 is_installed() {
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
@@ -110,4 +128,11 @@ need_rust
 if [ "${1:-}" = --interop ] && command -v cargo >/dev/null 2>&1; then
   cargo fetch --quiet --locked --manifest-path integration/oracle-ear/Cargo.toml ||
     say "setup: could not fetch the ear crate (another reader of results)"
+fi
+
+if [ "${1:-}" = --packaging ] && [ "$(cargo-deb --version 2>/dev/null)" != "$cargo_deb_version" ]; then
+  say "setup: installing cargo-deb $cargo_deb_version from crates.io (once, some minutes)"
+  # Beside the project's own target directory, so that neither spoils the other.
+  CARGO_TARGET_DIR="$target_dir/cargo-deb" cargo install --quiet --locked --force \
+    --version "$cargo_deb_version" cargo-deb
 fi

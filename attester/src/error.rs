@@ -5,7 +5,10 @@ use holdfast_proto::tpm::ParseError;
 use thiserror::Error;
 
 use crate::client::ClientError;
+use crate::enrolment::bundle_file::BundleFileError;
 use crate::evidence::{BootLogError, EvidenceError, EvidenceFileError, ImaLogError};
+use crate::sealing::SealError;
+use crate::secrets::DeliveryError;
 use crate::state::StateError;
 use crate::tpm::TpmError;
 
@@ -53,6 +56,15 @@ pub enum AttesterError {
         /// By the state.
         enrolled: Ueid,
     },
+    /// Sealing.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleFileError),
+    /// Secrets from the Verifier.
+    #[error(transparent)]
+    Secrets(#[from] DeliveryError),
     /// The system gave no randomness.
     #[error("no randomness from the system")]
     Randomness,
@@ -66,6 +78,9 @@ impl AttesterError {
             Self::Tpm(e) => e.next_step(),
             Self::State(e) => e.next_step(),
             Self::Client(e) => e.next_step(),
+            Self::Seal(e) => e.next_step(),
+            Self::Bundle(e) => e.next_step(),
+            Self::Secrets(e) => e.next_step(),
             Self::BootLog(_) => "run as root, or give another file by --boot-log",
             Self::ImaLog(ImaLogError::Read { .. }) => {
                 "run as root, or give another file by --ima-log"

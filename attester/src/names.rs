@@ -2,6 +2,8 @@
 
 use holdfast_proto::tpm::templates::AkAlg;
 
+use crate::tpm::Ak;
+
 /// The AK algorithm's name.
 #[must_use]
 pub const fn ak_alg(alg: AkAlg) -> &'static str {
@@ -10,6 +12,18 @@ pub const fn ak_alg(alg: AkAlg) -> &'static str {
         AkAlg::EcdsaP384 => "ecdsa-p384",
         AkAlg::Rsa2048 => "rsassa-2048",
         AkAlg::RsaPss2048 => "rsapss-2048",
+    }
+}
+
+/// What stands for the OEM's IAK in the place of an algorithm.
+pub const IAK: &str = "iak";
+
+/// The AK's name: of its algorithm where it is ours, else [`IAK`].
+#[must_use]
+pub const fn ak(ak: &Ak) -> &'static str {
+    match ak {
+        Ak::Own(key) => ak_alg(key.alg),
+        Ak::Iak { .. } => IAK,
     }
 }
 

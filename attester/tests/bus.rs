@@ -123,11 +123,11 @@ fn what_the_tpm_says_is_told_apart() {
         let tpm = Tpm::open(&bus.tcti()).unwrap();
         tpm.storage_root(None).unwrap();
         bus.script().refuse = Some((CREATE_PRIMARY, code, 1));
-        let error = tpm.attestation_key(&ak()).unwrap_err();
+        let error = tpm.attestation_key(ak()).unwrap_err();
         assert!(expected(&error), "{code:#x}: {error:?}");
         assert!(!error.next_step().is_empty());
         // Once is no reason never to ask again.
-        tpm.attestation_key(&ak()).unwrap();
+        tpm.attestation_key(ak()).unwrap();
     }
 }
 
@@ -143,7 +143,7 @@ fn a_tpm_that_says_later_is_asked_again() {
     };
     for retry in [0x922, 0x908, 0x90A] {
         bus.script().refuse = Some((QUOTE, retry, 9));
-        tpm.quote(&ak(), &selection, [1; 32]).unwrap();
+        tpm.quote(ak(), &selection, [1; 32]).unwrap();
         assert_eq!(bus.script().refuse, None, "all nine were met");
     }
 }
@@ -160,7 +160,7 @@ fn pcrs_that_change_before_the_quote_are_read_again() {
         srk_name: root.name,
         ek_template: EkTemplate::L2.public(),
         ak_name: tpm.attestation_key(&ak).unwrap().name(),
-        ak,
+        ak: ak.into(),
         ldevid: tpm.create_ldevid().unwrap(),
     };
     let pcrs = PcrSet::from_indices([0, 9, 14]).unwrap();

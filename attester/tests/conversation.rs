@@ -378,6 +378,13 @@ async fn a_connection_has_its_own_exporter_and_no_successor() {
     // The connection broke; a further call fails instead of finding another.
     let error = first.enrollment().enroll(request).await.unwrap_err();
     assert!(std::error::Error::source(&error).is_some(), "{error:?}");
+    // The server may come to know of the second only after its client does.
+    for _ in 0..500 {
+        if verifier.script.lock().unwrap().connections >= 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     assert_eq!(verifier.script.lock().unwrap().connections, 2);
     assert_eq!(verifier.script.lock().unwrap().enrolls.len(), 1);
 }

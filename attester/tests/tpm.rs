@@ -328,13 +328,13 @@ fn a_bank_that_is_not_there_is_named() {
 #[test]
 fn ak_comes_back_after_a_power_cycle() {
     let mut swtpm = Swtpm::start();
-    let before = swtpm.open().attestation_key(&ak(AkAlg::EcdsaP256)).unwrap();
+    let before = swtpm.open().attestation_key(ak(AkAlg::EcdsaP256)).unwrap();
     let tpm = swtpm.open();
     swtpm.restart();
     // The old connection is gone, and says so.
     assert!(tpm.read_pcrs(&selection([0])).is_err());
     drop(tpm);
-    let after = swtpm.open().attestation_key(&ak(AkAlg::EcdsaP256)).unwrap();
+    let after = swtpm.open().attestation_key(ak(AkAlg::EcdsaP256)).unwrap();
     assert_eq!(before, after);
 }
 
@@ -372,7 +372,7 @@ fn two_hundred_failures_leave_no_slot_taken() {
 #[test]
 fn what_a_killed_run_left_loaded_is_flushed() {
     let swtpm = Swtpm::start();
-    let public = swtpm.open().attestation_key(&ak(AkAlg::EcdsaP256)).unwrap();
+    let public = swtpm.open().attestation_key(ak(AkAlg::EcdsaP256)).unwrap();
     let null = [0x40, 0, 0, 7];
     // TPM2_LoadExternal of a public area.
     let load = [&[0, 0][..], &public.encode_tpm2b(), &null].concat();
@@ -394,7 +394,7 @@ fn what_a_killed_run_left_loaded_is_flushed() {
     }
     let tpm = swtpm.open();
     tpm.storage_root(None).unwrap();
-    tpm.attestation_key(&ak(AkAlg::EcdsaP256)).unwrap();
+    tpm.attestation_key(ak(AkAlg::EcdsaP256)).unwrap();
     let facts = tpm.facts().unwrap();
     assert_eq!(
         (facts.free_transient, facts.free_sessions),
@@ -407,7 +407,7 @@ fn facts_of_swtpm() {
     let swtpm = Swtpm::start();
     swtpm.certify_ek(EkTemplate::L2);
     let facts = swtpm.open().facts().unwrap();
-    assert_eq!(facts.manufacturer, "IBM");
+    assert_eq!(facts.make.manufacturer, "IBM");
     assert!(
         facts
             .pcr_banks

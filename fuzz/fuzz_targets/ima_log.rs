@@ -8,7 +8,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let mut replay = Replay::from_boot(HashAlg::Sha256, Extend::Native);
     for entry in ImaLog::new(input).entries().map_while(Result::ok) {
         let _ = format!("{entry:?} {:?}", entry.signature());
-        assert_eq!(entry.fields().count(), entry.template().fields().count());
+        assert_eq!(entry.fields().count(), entry.template().fields().len());
         replay.push(&entry);
     }
 });

@@ -31,6 +31,7 @@ pub struct Deployment {
     folder: TempDir,
     address: SocketAddr,
     server: Option<Child>,
+    environment: Vec<(String, String)>,
 }
 
 /// What `token create` is asked for.
@@ -69,13 +70,28 @@ impl Deployment {
     /// # Errors
     /// Where either fails, with what it printed.
     pub fn start_with(edit: impl FnOnce(String) -> String) -> Result<Self> {
+        Self::start_as(&[], &[], edit)
+    }
+
+    /// As [`start_with`](Self::start_with), with more arguments for `init`, and
+    /// variables in the environment of every command.
+    ///
+    /// # Errors
+    /// Where either fails, with what it printed.
+    pub fn start_as(
+        init: &[&str],
+        environment: &[(&str, &str)],
+        edit: impl FnOnce(String) -> String,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("holdfast-").tempdir()?;
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut deployment = Self {
             folder,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             server: None,
+            environment: environment.iter().map(own).collect(),
         };
-        deployment.run(&["init", "--server-name", SERVER_NAME])?;
+        deployment.run(&[&["init", "--server-name", SERVER_NAME], init].concat())?;
         let path = deployment.dir().join("config.toml");
         std::fs::write(&path, edit(std::fs::read_to_string(&path)?))?;
         deployment.serve()?;
@@ -92,6 +108,12 @@ impl Deployment {
     #[must_use]
     pub fn scratch(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// A variable in the environment of every command from now on.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Where it serves; the same after a restart.
@@ -194,6 +216,16 @@ impl Deployment {
     pub fn crash_and_restart(&mut self) -> Result<()> {
         self.kill_9()?;
         self.serve()
+    }
+
+    /// SIGHUP to the server.
+    ///
+    /// # Errors
+    /// Where none runs.
+    pub fn hang_up(&self) -> Result<()> {
+        let server = self.server.as_ref().context("no server runs")?;
+        let pid = Pid::from_raw(i32::try_from(server.id())?);
+        Ok(kill(pid, Signal::SIGHUP)?)
     }
 
     // ---- the owner's command line
@@ -345,7 +377,8 @@ impl Deployment {
             .args(arguments)
             .arg("--dir")
             .arg(self.dir())
-            .env_remove("RUST_LOG");
+            .env_remove("RUST_LOG")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
 

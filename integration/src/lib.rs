@@ -10,6 +10,7 @@
 //!   granted, nothing lost, and a good run that still succeeds.
 //! - [`story`]: the attester's program, as an operator runs it.
 //! - [`ima`]: a scene whose gateway measures files.
+//! - [`manual`]: manual pages and completions, for packages.
 //! - [`oracle`]: OpenSSL, tpm2-tools and Python, as second opinions.
 //!
 //! An attack is three lines over a good run:
@@ -25,10 +26,13 @@
 //! ```
 
 pub mod attacks;
+pub mod bus;
 pub mod deployment;
 pub mod forged_log;
 pub mod gateway;
+pub mod hsm;
 pub mod ima;
+pub mod manual;
 pub mod oracle;
 pub mod owner;
 pub mod programs;

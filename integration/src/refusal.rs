@@ -56,6 +56,20 @@ impl Refusal {
         );
         Ok(())
     }
+
+    /// The same, of a connection whose LDevID was revoked after it was opened:
+    /// it is refused, until within a second it is cut.
+    ///
+    /// # Errors
+    /// Says what came instead.
+    pub fn expect_or_cut(&self, status: &Status) -> Result<()> {
+        let cut = kind_of(status).is_none()
+            && matches!(
+                status.code(),
+                Code::Unavailable | Code::Unknown | Code::Cancelled
+            );
+        if cut { Ok(()) } else { self.expect(status) }
+    }
 }
 
 /// The kind in a refusal, as the verifier's edge writes it.

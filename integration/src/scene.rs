@@ -53,7 +53,17 @@ impl Scene {
         gateway: impl FnOnce(&mut SimOptions),
         configuration: impl FnOnce(String) -> String,
     ) -> Result<Self> {
-        let deployment = Deployment::start_with(|text| configuration(for_tests(text)))?;
+        Self::of(
+            Deployment::start_with(|text| configuration(for_tests(text)))?,
+            gateway,
+        )
+    }
+
+    /// A scene about a deployment that was made otherwise.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of(deployment: Deployment, gateway: impl FnOnce(&mut SimOptions)) -> Result<Self> {
         let gateway = boot(&deployment, "gateway", gateway)?;
         let described = gateway.sim().describe();
         deployment.import_endorsements(&[&described.vendor_root])?;
@@ -458,7 +468,23 @@ pub async fn ready_to_enrol(
     choice: KeyChoice,
 ) -> Result<ReadyEnrolment> {
     let enrolment = gateway.enrolment(choice)?;
-    let challenge_request = enrolment.challenge_request(bundle.join_token.expose());
+    ready_by(gateway, bundle, enrolment, true).await
+}
+
+/// The same with keys that are made already; `admitted` shows the join token.
+///
+/// # Errors
+/// Where step 1 fails.
+pub async fn ready_by(
+    gateway: &Gateway,
+    bundle: Bundle,
+    enrolment: Enrolment,
+    admitted: bool,
+) -> Result<ReadyEnrolment> {
+    let challenge_request = match admitted {
+        true => enrolment.challenge_request(bundle.join_token.expose()),
+        false => enrolment.challenge_request(&[]),
+    };
     let connection = dial(&bundle).await?;
     let challenge = request_challenge(&connection, challenge_request.clone()).await?;
     let platform = gateway.platform()?;

@@ -9,6 +9,8 @@ pub use crate::ueid::{Ueid, UeidError};
 
 const QUOTE_TAG: &[u8] = b"holdfast-quote-v1";
 const CERTIFY_TAG: &[u8] = b"holdfast-certify-v1";
+const BEAT_TAG: &[u8] = b"holdfast-beat-v1";
+const CERTIFY_IDEVID_TAG: &[u8] = b"holdfast-certify-idevid-v1";
 
 /// Label of the TLS exporter (RFC 8446 §7.5) whose 32 bytes, taken without a
 /// context, are in the claims: evidence is of the connection that carries it.
@@ -24,6 +26,13 @@ pub fn quote_extra_data(cose_sign1: &[u8]) -> [u8; 32] {
     sha256(&[QUOTE_TAG, cose_sign1])
 }
 
+/// `qualifyingData` of a heartbeat: SHA-256("holdfast-beat-v1" ‖ nonce of the
+/// stream ‖ number in the stream as a big-endian u32).
+#[must_use]
+pub fn beat_extra_data(nonce: &[u8; 32], counter: u32) -> [u8; 32] {
+    sha256(&[BEAT_TAG, nonce, &counter.to_be_bytes()])
+}
+
 /// `qualifyingData` of the certification of the LDevID key:
 /// SHA-256("holdfast-certify-v1" ‖ nonce ‖ AK Name ‖ LDevID Name). A Name says
 /// its own length, so that the parts cannot be shifted against one another.
@@ -32,14 +41,21 @@ pub fn certify_extra_data(nonce: &[u8; 32], ak: &Name, ldevid: &Name) -> [u8; 32
     sha256(&[CERTIFY_TAG, nonce, ak.as_bytes(), ldevid.as_bytes()])
 }
 
-/// The id of the gateway with this EK: 0x01 ‖ SHA-256 of the DER
+/// `qualifyingData` of the certification of the IDevID key by the IAK:
+/// SHA-256("holdfast-certify-idevid-v1" ‖ nonce ‖ IAK Name ‖ IDevID Name).
+#[must_use]
+pub fn certify_idevid_extra_data(nonce: &[u8; 32], iak: &Name, idevid: &Name) -> [u8; 32] {
+    sha256(&[CERTIFY_IDEVID_TAG, nonce, iak.as_bytes(), idevid.as_bytes()])
+}
+
+/// The id of the gateway with this EK, or on the IAK road with this IAK: 0x01 ‖ SHA-256 of the DER
 /// `SubjectPublicKeyInfo`. It depends on the key alone, so that no other byte of
 /// the public area makes a second gateway of one TPM.
 ///
 /// # Errors
 /// Where the area holds no sound public key.
-pub fn gateway_id(ek: &Public) -> Result<Ueid, ParseError> {
-    Ok(Ueid::from_digest(&sha256(&[&ek.to_spki_der()?])))
+pub fn gateway_id(key: &Public) -> Result<Ueid, ParseError> {
+    Ok(Ueid::from_digest(&sha256(&[&key.to_spki_der()?])))
 }
 
 fn sha256(parts: &[&[u8]]) -> [u8; 32] {
@@ -61,6 +77,13 @@ mod tests {
         let expected = HashAlg::Sha256.digest(&[b"holdfast-quote-v1cose"]);
         assert_eq!(quote_extra_data(b"cose").as_slice(), expected.as_bytes());
 
+        let whole = [b"holdfast-beat-v1", [7; 32].as_slice(), &[0, 0, 1, 2]].concat();
+        let expected = HashAlg::Sha256.digest(&[&whole]);
+        assert_eq!(
+            beat_extra_data(&[7; 32], 0x102).as_slice(),
+            expected.as_bytes()
+        );
+
         let (ak, ldevid) = (srk_template().name(), ldevid_template().name());
         let whole = [
             b"holdfast-certify-v1",
@@ -75,6 +98,17 @@ mod tests {
         );
         assert_ne!(
             certify_extra_data(&[7; 32], &ldevid, &ak).as_slice(),
+            expected.as_bytes()
+        );
+        let whole = [
+            b"holdfast-certify-idevid-v1",
+            [7; 32].as_slice(),
+            ak.as_bytes(),
+            ldevid.as_bytes(),
+        ];
+        let expected = HashAlg::Sha256.digest(&[&whole.concat()]);
+        assert_eq!(
+            certify_idevid_extra_data(&[7; 32], &ak, &ldevid).as_slice(),
             expected.as_bytes()
         );
     }

@@ -48,7 +48,8 @@ pub struct Bundle {
     pub server_name: String,
     /// DER certificate of the only CA whose server certificates count.
     pub server_ca_der: Vec<u8>,
-    /// Admits one gateway, or as many as the owner said.
+    /// Admits one gateway, or as many as the owner said; or none, and whom the
+    /// owner named, or approves, is admitted without.
     pub join_token: JoinToken,
     /// Name of the policy root key, which approves what sealed secrets open for.
     pub policy_root_name: Name,
@@ -187,9 +188,19 @@ fn needed<T: FromValue>(map: &mut Fields, field: &'static str, key: i64) -> Resu
 }
 
 impl JoinToken {
+    /// No token: a bundle that pins the verifier, and admits nobody.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(Zeroizing::default())
+    }
+
     /// # Errors
-    /// [`BundleError::OutOfRange`] where it is not 16 to 64 bytes long.
+    /// [`BundleError::OutOfRange`] where it is neither empty nor 16 to 64 bytes
+    /// long.
     pub fn new(secret: &[u8]) -> Result<Self, BundleError> {
+        if secret.is_empty() {
+            return Ok(Self::none());
+        }
         if !(16..=64).contains(&secret.len()) {
             return Err(BundleError::OutOfRange("join token"));
         }

@@ -19,7 +19,9 @@ pub mod v1 {
 mod redacted {
     use std::fmt;
 
-    use super::v1::{CreateTokenResponse, EnrollRequest, RequestChallengeRequest};
+    use super::v1::{
+        CreateTokenResponse, EnrollRequest, PutSecretRequest, RequestChallengeRequest,
+    };
 
     impl fmt::Debug for RequestChallengeRequest {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,6 +56,15 @@ mod redacted {
         }
     }
 
+    impl fmt::Debug for PutSecretRequest {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("PutSecretRequest")
+                .field("class", &self.class)
+                .field("name", &self.name)
+                .finish_non_exhaustive()
+        }
+    }
+
     #[cfg(test)]
     mod tests {
         use super::*;
@@ -70,11 +81,16 @@ mod redacted {
                 token: secret,
                 ..Default::default()
             };
+            let put = PutSecretRequest {
+                secret: vec![0xA5; 32],
+                ..Default::default()
+            };
             let token = CreateTokenResponse {
                 bundle: "165165".to_owned(),
                 ..Default::default()
             };
-            let shown = format!("{asked:?} {asked:#?} {enrol:?} {enrol:#?} {token:?} {token:#?}");
+            let shown =
+                format!("{asked:?} {asked:#?} {enrol:?} {enrol:#?} {token:?} {token:#?} {put:?}");
             assert!(!shown.contains("165"), "{shown}");
         }
     }

@@ -50,10 +50,17 @@ pub enum Kind {
     ReferenceValues,
     /// An allow list of files.
     AllowList,
+    /// An endorsement bundle: what the owner says of TPMs.
+    Endorsements,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Policy, Self::ReferenceValues, Self::AllowList];
+    const ALL: [Self; 4] = [
+        Self::Policy,
+        Self::ReferenceValues,
+        Self::AllowList,
+        Self::Endorsements,
+    ];
 
     /// Its number in the payload.
     #[must_use]
@@ -62,6 +69,7 @@ impl Kind {
             Self::Policy => 1,
             Self::ReferenceValues => 2,
             Self::AllowList => 3,
+            Self::Endorsements => 4,
         }
     }
 
@@ -80,6 +88,7 @@ impl Kind {
             Self::Policy => "policy",
             Self::ReferenceValues => "reference-values",
             Self::AllowList => "allow-list",
+            Self::Endorsements => "endorsements",
         }
     }
 }
@@ -317,7 +326,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_signed_is_read(
-            kind in 1_u64..=3,
+            kind in 1_u64..=4,
             subject in "[!-~]{1,64}",
             version in 1..=MAX_VERSION,
             sha256: [u8; 32],
@@ -355,7 +364,7 @@ mod tests {
             ),
             (KIND, None, E::Missing("kind")),
             (KIND, Some(0.into()), E::OutOfRange("kind")),
-            (KIND, Some(4.into()), E::OutOfRange("kind")),
+            (KIND, Some(5.into()), E::OutOfRange("kind")),
             (SUBJECT, None, E::Missing("subject")),
             (SUBJECT, Some("".into()), E::OutOfRange("subject")),
             (SUBJECT, Some("a b".into()), E::OutOfRange("subject")),

@@ -33,7 +33,10 @@ impl Ueid {
     /// Length in bytes.
     pub const LEN: usize = 33;
 
-    pub(crate) fn from_digest(digest: &[u8; 32]) -> Self {
+    /// UEID 01 ‖ `digest`: of the key with this SHA-256 of its
+    /// SubjectPublicKeyInfo.
+    #[must_use]
+    pub fn from_digest(digest: &[u8; 32]) -> Self {
         let mut bytes = [TYPE_RAND; Self::LEN];
         let [_, id @ ..] = &mut bytes;
         *id = *digest;

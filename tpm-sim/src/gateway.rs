@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::SimError;
 use crate::boot_log::{BANKS, BootImage, BootLog, reference_values};
 use crate::ima::ImaEntry;
+use crate::oem::{OemDescription, OemOptions, OemProvision};
 use crate::swtpm::{Swtpm, Transport, plain_path};
-use crate::vendor_ca::{EkCertOptions, VendorCa};
+use crate::vendor_ca::{EkCertOptions, OemCa, VendorCa};
 
 /// First NV index of the EK certificate chain (TCG EK Credential Profile).
 const CHAIN_NV_INDEX: u32 = 0x01C0_0100;
@@ -45,6 +46,8 @@ pub struct SimOptions {
     pub image: BootImage,
     /// Whether its kernel measures files (IMA).
     pub ima: bool,
+    /// How its OEM provisioned an IDevID and an IAK, if it did.
+    pub oem: Option<OemOptions>,
 }
 
 impl SimOptions {
@@ -61,6 +64,7 @@ impl SimOptions {
             intermediate_in_nv: true,
             image: BootImage::golden(),
             ima: false,
+            oem: None,
         }
     }
 }
@@ -81,6 +85,9 @@ pub struct GatewayDescription {
     pub vendor_root: PathBuf,
     /// The vendor's intermediate certificate (PEM).
     pub vendor_intermediate: PathBuf,
+    /// The OEM's work, where it did any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oem: Option<OemDescription>,
 }
 
 /// A running gateway. Dropping it is a power cut; its state stays in its
@@ -92,6 +99,7 @@ pub struct SimGateway {
     swtpm: Swtpm,
     image: BootImage,
     ima: bool,
+    oem: Option<OemProvision>,
 }
 
 impl SimGateway {
@@ -108,12 +116,21 @@ impl SimGateway {
         let vendor = VendorCa::open_or_create(&vendor_dir)?;
         let mut swtpm = Swtpm::start(&dir, &options.transport)?;
         provision(&mut swtpm, &vendor, &options)?;
+        let oem = match &options.oem {
+            Some(oem) => {
+                let ca_dir = oem.ca.clone().unwrap_or_else(|| dir.join("oem-ca"));
+                let ca = OemCa::open_or_create(&ca_dir)?;
+                Some(OemProvision::make(&mut swtpm.connect()?, ca, oem)?)
+            }
+            None => None,
+        };
         let gateway = Self {
             dir,
             vendor,
             swtpm,
             image: options.image,
             ima: options.ima,
+            oem,
         };
         let log = gateway.image.boot();
         gateway.write("reference-values.json", &pretty(&reference_values(&[&log])))?;
@@ -214,6 +231,7 @@ impl SimGateway {
             reference_values: self.reference_values(),
             vendor_root: self.vendor.root_path(),
             vendor_intermediate: self.vendor.intermediate_path(),
+            oem: self.oem.as_ref().map(OemProvision::describe),
         }
     }
 
@@ -263,6 +281,26 @@ impl SimGateway {
         self.boot(log)
     }
 
+    /// Copies what the TPM keeps when its power is cut into the new directory
+    /// `to`.
+    ///
+    /// # Errors
+    /// Where it cannot be copied.
+    pub fn snapshot_tpm(&self, to: &Path) -> Result<(), SimError> {
+        self.swtpm.snapshot(to)
+    }
+
+    /// A hard power cycle into what [`snapshot_tpm`](Self::snapshot_tpm) copied:
+    /// the TPM is put back, and the installed image boots.
+    ///
+    /// # Errors
+    /// Where swtpm does not start again.
+    pub fn put_tpm_back(&mut self, from: &Path) -> Result<(), SimError> {
+        self.swtpm.put_back(from)?;
+        let log = self.image.boot();
+        self.boot(&log)
+    }
+
     /// The certificate in NV for an EK, DER.
     ///
     /// # Errors
@@ -283,6 +321,28 @@ impl SimGateway {
         self.swtpm
             .connect()?
             .nv_store(template.cert_nv_index(), certificate)
+    }
+
+    /// What its OEM made, where it has one.
+    #[must_use]
+    pub fn oem(&self) -> Option<&OemProvision> {
+        self.oem.as_ref()
+    }
+
+    /// The content of an NV index.
+    ///
+    /// # Errors
+    /// As [`SimGateway::extend_pcr`].
+    pub fn nv_load(&self, index: u32) -> Result<Option<Vec<u8>>, SimError> {
+        self.swtpm.connect()?.nv_load(index)
+    }
+
+    /// Puts other content into an NV index of the factory's.
+    ///
+    /// # Errors
+    /// As [`SimGateway::extend_pcr`].
+    pub fn nv_store(&self, index: u32, content: &[u8]) -> Result<(), SimError> {
+        self.swtpm.connect()?.nv_store(index, content)
     }
 
     /// Writes the log where the operating system would show it, and extends
@@ -317,7 +377,7 @@ fn provision(swtpm: &mut Swtpm, vendor: &VendorCa, options: &SimOptions) -> Resu
         if tpm.nv_load(index)?.is_some() {
             continue;
         }
-        let ek = tpm.ek_public(&template.public())?;
+        let ek = tpm.endorsement_primary(&template.public())?;
         let issued = vendor.issue_ek(&ek, &options.ek_cert)?;
         tpm.nv_store(index, &issued.certificate)?;
         if options.intermediate_in_nv {

@@ -18,6 +18,7 @@ pub mod boot_log;
 mod error;
 mod gateway;
 pub mod ima;
+mod oem;
 pub mod process;
 mod swtpm;
 mod tpm;
@@ -27,5 +28,8 @@ pub use self::boot_log::{BootImage, BootLog, reference_values};
 pub use self::error::SimError;
 pub use self::gateway::{GatewayDescription, SimGateway, SimOptions};
 pub use self::ima::{ImaEntry, ImaSigner};
+pub use self::oem::{OemDescription, OemOptions, OemProvision};
 pub use self::swtpm::Transport;
-pub use self::vendor_ca::{EkCertOptions, Flaw, IssuedEk, SanLayout, VendorCa};
+pub use self::vendor_ca::{
+    DevidCertificate, EkCertOptions, Flaw, IssuedEk, OemCa, SanLayout, VendorCa,
+};

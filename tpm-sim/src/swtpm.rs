@@ -71,9 +71,27 @@ impl Swtpm {
         }
     }
 
+    /// Copies what the TPM keeps when its power is cut, as a thief of a virtual
+    /// TPM would, into the new directory `to`.
+    pub(crate) fn snapshot(&self, to: &Path) -> Result<(), SimError> {
+        fs::create_dir_all(to).map_err(SimError::io("make directory", to))?;
+        copy_files(&self.state, to)
+    }
+
+    /// Cuts the power, and starts again with what `from` holds.
+    pub(crate) fn put_back(&mut self, from: &Path) -> Result<(), SimError> {
+        self.process.kill();
+        copy_files(from, &self.state)?;
+        self.start_again()
+    }
+
     /// Cuts the power and starts again in the same place.
     pub(crate) fn restart(&mut self) -> Result<(), SimError> {
         self.process.kill();
+        self.start_again()
+    }
+
+    fn start_again(&mut self) -> Result<(), SimError> {
         let deadline = Instant::now() + RESTART_TIMEOUT;
         loop {
             match launch(&self.state, &self.endpoint) {
@@ -113,6 +131,18 @@ impl Swtpm {
             state,
         })
     }
+}
+
+/// The regular files of one directory, over those of another.
+fn copy_files(from: &Path, to: &Path) -> Result<(), SimError> {
+    let listed = fs::read_dir(from).map_err(SimError::io("list", from))?;
+    for entry in listed {
+        let path = entry.map_err(SimError::io("list", from))?.path();
+        if let Some(name) = path.file_name().filter(|_| path.is_file()) {
+            fs::copy(&path, to.join(name)).map_err(SimError::io("copy", &path))?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Swtpm {

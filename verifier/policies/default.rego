@@ -29,7 +29,10 @@ instance_identity := 2 if {
 
 default hardware := 97
 
-hardware := 2 if input.endorsement.known_by == "ek-certificate"
+hardware := 2 if input.endorsement.known_by in {"ek-certificate", "iak-certificate"}
+
+# The owner listed the key, and vouches for its TPM (docs/endorsement.md).
+hardware := 2 if input.endorsement.known_by == "fingerprint"
 
 default executables := 33
 

@@ -32,7 +32,7 @@ instance_identity := 2 if {
 default hardware := 97
 
 hardware := 2 if {
-	input.endorsement.known_by == "ek-certificate"
+	input.endorsement.known_by in {"ek-certificate", "iak-certificate"}
 	known_maker
 }
 

@@ -31,7 +31,10 @@ instance_identity := 2 if {
 
 default hardware := 97
 
-hardware := 2 if input.endorsement.known_by == "ek-certificate"
+hardware := 2 if input.endorsement.known_by in {"ek-certificate", "iak-certificate"}
+
+# The owner listed the key, and vouches for its TPM (docs/endorsement.md).
+hardware := 2 if input.endorsement.known_by == "fingerprint"
 
 default executables := 33
 
@@ -60,9 +63,15 @@ acceptable(claim, _, pcr) if pcr.concerns != claim
 
 acceptable(_, index, pcr) if pcr.value in input.reference.pcrs[index]
 
+# The first of each kind: a result takes 64 reasons.
 reasons := array.concat(
-	array.concat(array.concat(no_reference, uncovered), array.concat(mismatches, unmeasured)),
-	array.concat(strangers, ima_reasons),
+	array.concat(array.slice(boot_reasons, 0, 30), array.slice(ima_reasons, 0, 30)),
+	strangers,
+)
+
+boot_reasons := array.concat(
+	array.concat(no_reference, uncovered),
+	array.concat(mismatches, unmeasured),
 )
 
 no_reference := [reason |
@@ -130,9 +139,12 @@ expected(values) := sprintf("%s or one of %d others", [values[0], count(values) 
 # ---- the IMA log
 
 ima_reasons := array.concat(
-	array.concat(missing, aggregate),
-	array.concat(array.concat(unknown, mismatched), array.concat(violations, unproven)),
+	array.concat(array.concat(missing, aggregate), unproven),
+	array.concat(array.concat(first(unknown), first(mismatched)), first(violations)),
 )
+
+# Each names 16 files at most, and says how many there are in all.
+first(some_reasons) := array.slice(some_reasons, 0, 8)
 
 no_log if input.ima == null
 
@@ -164,7 +176,7 @@ unknown := [reason |
 	reason := {
 		"code": "ima-unknown-file",
 		"claims": ["executables"],
-		"detail": sprintf("%s (%s) is not on the allow list of class %q; unknown in all: %d", [file.path, file.digest, input.gateway.class, input.ima.unknown.count]),
+		"detail": sprintf("%s (%s) is not on the allow list of class %q; unknown in all: %d", [shown(file.path), shown(file.digest), input.gateway.class, input.ima.unknown.count]),
 		"next_step": "If the file belongs there, add it to the class's allow list and import that; if not, keep the gateway out and find out where it came from.",
 	}
 ]
@@ -174,7 +186,7 @@ mismatched := [reason |
 	reason := {
 		"code": "ima-mismatched-file",
 		"claims": ["executables"],
-		"detail": sprintf("%s is %s, which the allow list of class %q does not have for it; mismatched in all: %d", [file.path, file.digest, input.gateway.class, input.ima.mismatched.count]),
+		"detail": sprintf("%s is %s, which the allow list of class %q does not have for it; mismatched in all: %d", [shown(file.path), shown(file.digest), input.gateway.class, input.ima.mismatched.count]),
 		"next_step": "If the file was updated, add its new digest to the class's allow list and import that; if not, keep the gateway out: the file was changed.",
 	}
 ]
@@ -184,7 +196,7 @@ violations := [reason |
 	reason := {
 		"code": "ima-violation",
 		"claims": ["executables"],
-		"detail": sprintf("%s was written while it was measured, so nobody knows what was run; violations in all: %d", [file.path, input.ima.violations.count]),
+		"detail": sprintf("%s was written while it was measured, so nobody knows what was run; violations in all: %d", [shown(file.path), input.ima.violations.count]),
 		"next_step": "Exempt files that are written while open (logs, databases) from the IMA policy of the gateway, and reboot it.",
 	}
 ]
@@ -221,3 +233,6 @@ doubt(code, detail, next_step) := {
 	"detail": detail,
 	"next_step": next_step,
 }
+
+# Of what a gateway names no more than a reason holds.
+shown(text) := substring(text, 0, 200)

@@ -74,8 +74,8 @@ vector := {
 
 judged := [reason |
 	some found in [
-		secure_boot_off, unproven_policy, shim_off, authorities, unknown_databases, databases, short_dbx,
-		weak_actions, open_ends, unquoted, hidden_texts, firmware, images, files, words,
+		secure_boot_off, unproven_policy, shim_off, authorities, unknown_settings, unknown_databases, databases, short_dbx,
+		weak_actions, open_ends, unquoted, no_command_line, hidden_texts, firmware, images, files, words,
 	]
 	some reason in found
 ]
@@ -89,7 +89,10 @@ instance_identity := 2 if {
 
 default hardware := 97
 
-hardware := 2 if input.endorsement.known_by == "ek-certificate"
+hardware := 2 if input.endorsement.known_by in {"ek-certificate", "iak-certificate"}
+
+# The owner listed the key, and vouches for its TPM (docs/endorsement.md).
+hardware := 2 if input.endorsement.known_by == "fingerprint"
 
 # 33 is "unrecognised", -33 the same for a configuration (private value).
 default executables := 33
@@ -198,7 +201,30 @@ unknown_authorities := [reason |
 
 named(authority) := substring(authority.subject, 0, 200) if authority.subject != null
 
-named(authority) := authority.variable if authority.subject == null
+named(authority) := substring(authority.variable, 0, 200) if authority.subject == null
+
+# What is neither a certificate nor a hash is a setting of shim's, by its name
+# and its vendor; of anything else nothing is known but that it let an image run.
+unknown_settings := [reason |
+	some authority in log.secure_boot.authorities
+	authority.kind == "other"
+	not is_setting(authority)
+	not authority.sha256 in accepted_authorities
+	reason := {
+		"code": "authority-not-accepted",
+		"claims": ["executables"],
+		"detail": sprintf("an image was let run by the value %s of %q, which is neither a certificate nor a hash nor a setting of shim", [authority.sha256, substring(authority.variable, 0, 160)]),
+		"next_step": "Look at the log with `holdfast-verifier inspect boot-log`; if what this lets run may run, add the value to `accepted_authorities` in the policy, if not, keep the gateway out.",
+	}
+]
+
+is_setting(authority) if {
+	authority.vendor == "605dab50-e046-4300-abb6-3dd810dd8b23"
+	authority.variable in settings_of_shim
+}
+
+# MokSBState is shim's too, and refused above.
+settings_of_shim := ["SbatLevel", "MokListTrusted", "MokPolicy", "MokDBState", "MokSBState"]
 
 unknown_databases := [reason |
 	some name, accepted in accepted_databases
@@ -305,7 +331,31 @@ hidden_texts := [reason |
 # measures the line alone, to PCR 12.
 is_command_line(text) if text.pcr == 12
 
-is_command_line(text) if not text.words[0] in harmless_commands
+is_command_line(text) if {
+	text.pcr != 12
+	not text.words[0] in harmless_commands
+}
+
+# Where a loader tells a command line, there is one: a PCR that nobody extended
+# says nothing of how the kernel was started.
+no_command_line := [reason |
+	judged_pcrs := [pcr | some pcr in needed_pcrs; pcr in [8, 12]]
+	count(judged_pcrs) > 0
+	lines := [text |
+		some text in log.loader.texts
+		text.pcr in judged_pcrs
+		text.known_by == "proven"
+		count(text.words) > 0
+		is_command_line(text)
+	]
+	count(lines) == 0
+	reason := {
+		"code": "command-line-not-measured",
+		"claims": ["configuration"],
+		"detail": "no loader measured a command line into the PCRs that this policy needs (8, 12)",
+		"next_step": "Let the boot loader measure (GRUB's module tpm, systemd-boot, a unified kernel image); where none of yours does, take 8 and 12 out of `needed_pcrs` in the policy.",
+	}
+]
 
 # ---- lists in which nothing is accepted by default
 

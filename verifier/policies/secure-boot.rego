@@ -50,22 +50,40 @@ harmless_commands := [
 ]
 
 # Words that no command line may have: by these a kernel gives a shell, or its
-# guards up. `-` is written as `_`, for the kernel takes one for the other.
+# guards up, or takes more of its command line from elsewhere (`bootconfig`). `-` is written as `_`, for the kernel takes one for the other, and
+# without a leading `rd.`, by which dracut and systemd mean the initrd.
 forbidden_words := [
-	"single", "emergency", "rescue", "s", "S", "1", "_b", "_s", "break", "rd.break", "rd.shell",
-	"systemd.debug_shell", "rd.systemd.debug_shell", "selinux=0", "enforcing=0", "apparmor=0",
-	"security=none", "lockdown=none", "nosmep", "nosmap", "nokaslr", "mitigations=off",
+	"single", "emergency", "rescue", "s", "S", "1", "_b", "_s", "break", "rdbreak", "shell", "rdshell",
+	"systemd.break", "systemd.debug_shell", "systemd.crash_shell", "nosmep", "nosmap", "nokaslr",
+	"bootconfig",
 ]
 
 forbidden_beginnings := [
-	"init=", "rdinit=", "break=", "rd.break=", "rd.shell=", "systemd.unit=", "rd.systemd.unit=",
-	"systemd.run", "rd.systemd.run", "systemd.mask=", "rd.systemd.mask=", "systemd.wants=",
-	"rd.systemd.wants=", "systemd.debug_shell=", "rd.systemd.debug_shell=", "systemd.debug_shell_tty",
-	"SYSTEMD_SULOGIN_FORCE", "systemd.setenv=", "rd.systemd.setenv=", "ima_appraise=", "lsm=",
-	"module.sig_enforce=0", "debug_shell", "systemd.set_credential", "systemd.mount_extra=",
-	"rd.systemd.mount_extra=", "systemd.pull=", "rd.systemd.pull=", "initcall_blacklist=", "kgdboc=",
-	"rd.cmdline=",
+	"init=", "rdinit=", "break=", "rdbreak=", "rdshell=", "systemd.break=", "systemd.unit=", "systemd.run",
+	"systemd.mask=", "systemd.wants=", "systemd.debug_shell_tty", "SYSTEMD_SULOGIN_FORCE",
+	"systemd.setenv=", "lsm=", "debug_shell", "systemd.set_credential", "systemd.mount_extra=",
+	"systemd.pull=", "initcall_blacklist=", "kgdboc=", "cmdline=", "sysctl.kernel.modprobe",
+	"sysctl.kernel.core_pattern", "sysctl/kernel/modprobe", "sysctl/kernel/core_pattern",
 ]
+
+# Of words with a value, the values that leave a guard up or a shell shut. Any
+# other is refused, for who reads them takes `00`, `n` and what not for a no.
+guarded_words := {
+	"shell=": ["0", "no", "off"],
+	"systemd.debug_shell=": ["0", "no", "off"],
+	"systemd.crash_shell=": ["0", "no", "off"],
+	"systemd.verity=": ["1", "yes", "on"],
+	"selinux=": ["1"],
+	"enforcing=": ["1"],
+	"apparmor=": ["1"],
+	"apparmor.enabled=": ["1", "y", "Y"],
+	"apparmor.mode=": ["enforce"],
+	"security=": ["selinux", "apparmor", "smack", "tomoyo"],
+	"lockdown=": ["integrity", "confidentiality"],
+	"ima_appraise=": ["enforce"],
+	"module.sig_enforce=": ["1", "y", "Y"],
+	"mitigations=": ["auto", "auto,nosmt"],
+}
 
 # ---- the policy
 
@@ -80,8 +98,8 @@ vector := {
 
 judged := [reason |
 	some found in [
-		secure_boot_off, unproven_policy, shim_off, unknown_authorities, unknown_databases, short_dbx,
-		weak_actions, open_ends, unquoted, hidden_texts, dangerous_words,
+		secure_boot_off, unproven_policy, shim_off, unknown_authorities, unknown_settings, unknown_databases, short_dbx,
+		weak_actions, open_ends, unquoted, no_command_line, hidden_texts, dangerous_words,
 	]
 	some reason in found
 ]
@@ -95,7 +113,10 @@ instance_identity := 2 if {
 
 default hardware := 97
 
-hardware := 2 if input.endorsement.known_by == "ek-certificate"
+hardware := 2 if input.endorsement.known_by in {"ek-certificate", "iak-certificate"}
+
+# The owner listed the key, and vouches for its TPM (docs/endorsement.md).
+hardware := 2 if input.endorsement.known_by == "fingerprint"
 
 # 33 is "unrecognised", -33 the same for a configuration (private value).
 default executables := 33
@@ -204,7 +225,30 @@ unknown_authorities := [reason |
 
 named(authority) := substring(authority.subject, 0, 200) if authority.subject != null
 
-named(authority) := authority.variable if authority.subject == null
+named(authority) := substring(authority.variable, 0, 200) if authority.subject == null
+
+# What is neither a certificate nor a hash is a setting of shim's, by its name
+# and its vendor; of anything else nothing is known but that it let an image run.
+unknown_settings := [reason |
+	some authority in log.secure_boot.authorities
+	authority.kind == "other"
+	not is_setting(authority)
+	not authority.sha256 in accepted_authorities
+	reason := {
+		"code": "authority-not-accepted",
+		"claims": ["executables"],
+		"detail": sprintf("an image was let run by the value %s of %q, which is neither a certificate nor a hash nor a setting of shim", [authority.sha256, substring(authority.variable, 0, 160)]),
+		"next_step": "Look at the log with `holdfast-verifier inspect boot-log`; if what this lets run may run, add the value to `accepted_authorities` in the policy, if not, keep the gateway out.",
+	}
+]
+
+is_setting(authority) if {
+	authority.vendor == "605dab50-e046-4300-abb6-3dd810dd8b23"
+	authority.variable in settings_of_shim
+}
+
+# MokSBState is shim's too, and refused above.
+settings_of_shim := ["SbatLevel", "MokListTrusted", "MokPolicy", "MokDBState", "MokSBState"]
 
 unknown_databases := [reason |
 	some name, accepted in accepted_databases
@@ -311,13 +355,37 @@ hidden_texts := [reason |
 # measures the line alone, to PCR 12.
 is_command_line(text) if text.pcr == 12
 
-is_command_line(text) if not text.words[0] in harmless_commands
+is_command_line(text) if {
+	text.pcr != 12
+	not text.words[0] in harmless_commands
+}
+
+# Where a loader tells a command line, there is one: a PCR that nobody extended
+# says nothing of how the kernel was started.
+no_command_line := [reason |
+	judged_pcrs := [pcr | some pcr in needed_pcrs; pcr in [8, 12]]
+	count(judged_pcrs) > 0
+	lines := [text |
+		some text in log.loader.texts
+		text.pcr in judged_pcrs
+		text.known_by == "proven"
+		count(text.words) > 0
+		is_command_line(text)
+	]
+	count(lines) == 0
+	reason := {
+		"code": "command-line-not-measured",
+		"claims": ["configuration"],
+		"detail": "no loader measured a command line into the PCRs that this policy needs (8, 12)",
+		"next_step": "Let the boot loader measure (GRUB's module tpm, systemd-boot, a unified kernel image); where none of yours does, take 8 and 12 out of `needed_pcrs` in the policy.",
+	}
+]
 
 dangerous_words := [reason |
 	some text in log.loader.texts
 	is_command_line(text)
 	some word in text.words
-	is_dangerous(replace(word, "-", "_"))
+	is_dangerous(trim_prefix(replace(word, "-", "_"), "rd."))
 	reason := {
 		"code": "command-line-dangerous",
 		"claims": ["configuration"],
@@ -329,3 +397,9 @@ dangerous_words := [reason |
 is_dangerous(word) if word in forbidden_words
 
 is_dangerous(word) if strings.any_prefix_match(word, forbidden_beginnings)
+
+is_dangerous(word) if {
+	some beginning, allowed in guarded_words
+	startswith(word, beginning)
+	not trim_prefix(word, beginning) in allowed
+}

@@ -13,6 +13,7 @@ use crate::client::{
 use crate::enrolment::exchange::check_grant;
 use crate::enrolment::parse_selection;
 use crate::evidence::{Platform, read_ima_log, write_files};
+use crate::secrets::{DeliveryError, Taken, receive};
 use crate::state::{Enrolled, StateDir};
 use crate::tpm::Tpm;
 
@@ -49,6 +50,12 @@ pub enum Step<'a> {
     EvidenceReady(&'a v1::AttestRequest),
     /// The Verifier cannot go on with the IMA log: it is sent whole.
     Resynchronising,
+    /// New approvals of boot states came, and were kept.
+    ApprovalsTaken,
+    /// Secrets came, and were kept; those taken back are deleted.
+    SecretsTaken(&'a Taken),
+    /// Secrets came, and not all were taken.
+    SecretsRefused(&'a DeliveryError),
     /// The connection broke or the Verifier is busy: once more, from the start.
     Retrying(&'a ClientError),
 }
@@ -73,6 +80,10 @@ pub async fn attest(
     watch: &mut dyn FnMut(Step<'_>),
 ) -> Result<Outcome, AttesterError> {
     let enrolled = state.require_enrolled()?;
+    let held = Held {
+        seal_approvals_sha256: crate::sealing::held(state)?,
+        secrets: crate::secrets::held(state, &enrolled)?,
+    };
     let mut reattestation = {
         let (enrolled, renew) = (enrolled.clone(), plan.renew);
         tpm.offload(move |tpm| Reattestation::new(tpm, &enrolled, renew))
@@ -80,8 +91,8 @@ pub async fn attest(
     };
     let mut backoff = Backoff::new(RETRIES);
     let mut whole_log = false;
-    let answer = loop {
-        match attempt(&reattestation, plan, watch).await {
+    let mut answer = loop {
+        match attempt(&reattestation, plan, &held, watch).await {
             Ok(answer) => break answer,
             // A new challenge, new evidence: nothing is sent twice.
             Err(AttesterError::Client(error)) if error.is_passing() => {
@@ -101,7 +112,30 @@ pub async fn attest(
             Err(error) => return Err(error),
         }
     };
-    conclude(state, enrolled, plan.renew, answer)
+    if let Some(approvals) = &answer.seal_approvals {
+        // Not worth losing the verdict for: what the gateway has stays good.
+        match crate::sealing::take_in(state, &enrolled, approvals.clone()) {
+            Ok(()) => watch(Step::ApprovalsTaken),
+            Err(error) => tracing::warn!(%error, "approvals for sealing"),
+        }
+    }
+    let delivery = answer.secrets.take();
+    let outcome = conclude(state, enrolled, plan.renew, answer)?;
+    // After the verdict is on disk, and not worth losing it for.
+    if let (Outcome::Affirmed(..), Some(delivery)) = (&outcome, delivery) {
+        match receive(tpm, state, &state.require_enrolled()?, delivery).await {
+            Ok(taken) => watch(Step::SecretsTaken(&taken)),
+            Err(error) => watch(Step::SecretsRefused(&error)),
+        }
+    }
+    Ok(outcome)
+}
+
+/// What this gateway has of what the Verifier sends.
+#[derive(Debug)]
+struct Held {
+    seal_approvals_sha256: Vec<u8>,
+    secrets: Option<v1::HeldSecrets>,
 }
 
 /// What the Verifier holds about this gateway.
@@ -136,6 +170,7 @@ pub async fn connect(tpm: &Tpm, enrolled: &Enrolled) -> Result<Connection, Clien
 async fn attempt(
     reattestation: &Reattestation,
     plan: &Plan,
+    held: &Held,
     watch: &mut dyn FnMut(Step<'_>),
 ) -> Result<v1::AttestResponse, AttesterError> {
     let enrolled = &reattestation.enrolled;
@@ -168,6 +203,8 @@ async fn attempt(
     };
     let mut request = v1::AttestRequest {
         ear_jwt: plan.ear_jwt,
+        known_seal_approvals_sha256: held.seal_approvals_sha256.clone(),
+        held_secrets: held.secrets.clone(),
         ..request
     };
     watch(Step::EvidenceReady(&request));

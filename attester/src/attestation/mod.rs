@@ -102,6 +102,8 @@ impl Reattestation {
                 signature: c.signature,
             }),
             ear_jwt: false,
+            known_seal_approvals_sha256: Vec::new(),
+            held_secrets: None,
         })
     }
 }

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::Attest;
 use super::config::Config;
-use super::report::{DONE, Failure, REFUSED, Report, date, pcrs, reasons_json};
+use super::report::{APPROVALS_TAKEN, DONE, Failure, REFUSED, Report, date, pcrs, reasons_json};
+use super::secret::{secrets_refused, secrets_taken};
 use crate::attestation::exchange::{Outcome, Plan, Step, attest};
 
 pub(super) async fn run(config: &Config, args: Attest, report: &Report) -> Result<u8, Failure> {
@@ -71,6 +72,9 @@ fn tell(report: &Report, step: &Step<'_>) {
                 ""
             }
         )),
+        Step::ApprovalsTaken => report.say(APPROVALS_TAKEN),
+        Step::SecretsTaken(taken) => secrets_taken(report, taken),
+        Step::SecretsRefused(error) => secrets_refused(report, error),
         Step::Resynchronising => {
             report.say("The verifier does not have this IMA log: sending it from its first entry.")
         }

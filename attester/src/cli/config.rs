@@ -2,6 +2,7 @@
 //! defaults.
 
 use std::io::ErrorKind;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use holdfast_proto::tpm::templates::AkAlg;
@@ -9,11 +10,20 @@ use serde::Deserialize;
 
 use super::report::Failure;
 use super::{Global, KeyArgs};
-use crate::enrolment::KeyChoice;
+use crate::enrolment::{KeyChoice, Road};
 use crate::evidence::{BOOT_LOG_PATH, IMA_LOG_PATH};
 use crate::names::parse_ak_alg;
-use crate::state::{DEFAULT_DIR, StateDir, StateError};
+use crate::state::{DEFAULT_DIR, Enrolled, StateDir, StateError};
 use crate::tpm::{AuthValue, DEFAULT_SRK_HANDLE, EkChoice, Settings, TctiName, Tpm, TpmError};
+
+/// A verifier notices within the hour what the boot logs and PCRs say.
+const ATTEST_EVERY: NonZeroU32 = NonZeroU32::new(3600).expect("not zero");
+/// Long enough that a fleet does not crush a verifier that comes back.
+const RETRY_MAX: NonZeroU32 = NonZeroU32::new(300).expect("not zero");
+
+const STATUS_SOCKET: &str = "status.sock";
+/// `RuntimeDirectory=` of the unit.
+const UNIT_RUNTIME_DIR: &str = "/run/holdfast-attester";
 
 const DEFAULT_FILE: &str = "/etc/holdfast/attester.toml";
 
@@ -39,6 +49,39 @@ struct File {
     ek: Option<String>,
     /// As `--ak`.
     ak: Option<String>,
+    /// As `--identity`.
+    identity: Option<String>,
+    /// About `run`.
+    #[serde(default)]
+    run: RunFile,
+}
+
+/// `[run]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RunFile {
+    /// As `run --bundle`.
+    pub(super) bundle: Option<PathBuf>,
+    /// As `run --attest-every`, in seconds.
+    pub(super) attest_every_seconds: NonZeroU32,
+    /// As `run --retry-max`, in seconds.
+    pub(super) retry_max_seconds: NonZeroU32,
+    /// As `run --heartbeats`.
+    pub(super) heartbeats: bool,
+    /// As `--status-socket`.
+    pub(super) status_socket: Option<PathBuf>,
+}
+
+impl Default for RunFile {
+    fn default() -> Self {
+        Self {
+            bundle: None,
+            attest_every_seconds: ATTEST_EVERY,
+            retry_max_seconds: RETRY_MAX,
+            heartbeats: false,
+            status_socket: None,
+        }
+    }
 }
 
 /// What is in force.
@@ -51,6 +94,8 @@ pub(super) struct Config {
     pub(super) ima_log: PathBuf,
     ek: EkChoice,
     ak: AkAlg,
+    identity: Road,
+    pub(super) run: RunFile,
 }
 
 impl Config {
@@ -63,6 +108,7 @@ impl Config {
         let handle = file.srk_handle.map(|h| parse_handle(&h)).transpose();
         let ek = file.ek.map(|ek| ek.parse()).transpose();
         let ak = file.ak.map(|ak| parse_ak_alg(&ak)).transpose();
+        let identity = file.identity.map(|road| road.parse()).transpose();
         let endorsement = global
             .endorsement_auth_file
             .clone()
@@ -96,7 +142,36 @@ impl Config {
             ima_log: file.ima_log.unwrap_or_else(|| PathBuf::from(IMA_LOG_PATH)),
             ek: ek.map_err(|e| wrong("ek", e))?.unwrap_or_default(),
             ak: ak.map_err(|e| wrong("ak", e))?.unwrap_or_default(),
+            identity: identity
+                .map_err(|e| wrong("identity", e))?
+                .unwrap_or_default(),
+            run: RunFile {
+                status_socket: global.status_socket.clone().or(file.run.status_socket),
+                ..file.run
+            },
         })
+    }
+
+    /// Where a daemon that is started now tells its status.
+    pub(super) fn status_socket(&self) -> PathBuf {
+        let runtime = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
+        match &self.run.status_socket {
+            Some(path) => path.clone(),
+            None => runtime
+                .unwrap_or_else(|| self.state_dir.clone())
+                .join(STATUS_SOCKET),
+        }
+    }
+
+    /// Where one that was started otherwise may.
+    pub(super) fn status_sockets(&self) -> Vec<PathBuf> {
+        match &self.run.status_socket {
+            Some(path) => vec![path.clone()],
+            None => vec![
+                self.state_dir.join(STATUS_SOCKET),
+                Path::new(UNIT_RUNTIME_DIR).join(STATUS_SOCKET),
+            ],
+        }
     }
 
     pub(super) fn open_tpm(&self) -> Result<Tpm, TpmError> {
@@ -114,13 +189,25 @@ impl Config {
     /// The storage root's handle that the state was made with wins over the
     /// default: nobody should have to remember `--srk-handle`.
     pub(super) fn open_tpm_for(&self, state: &StateDir) -> Result<Tpm, Failure> {
-        let mut settings = self.settings.clone();
-        if settings.srk_handle == DEFAULT_SRK_HANDLE
-            && let Some(enrolled) = state.enrolled()?
-        {
-            settings.srk_handle = enrolled.keys.srk_handle;
-        }
+        let settings = match state.enrolled()? {
+            Some(enrolled) => self.settings_of(&enrolled),
+            None => self.settings.clone(),
+        };
         Ok(Tpm::open_with(&self.tcti, settings)?)
+    }
+
+    /// The same for a state that is only read.
+    pub(super) fn open_tpm_of(&self, enrolled: &Enrolled) -> Result<Tpm, TpmError> {
+        Tpm::open_with(&self.tcti, self.settings_of(enrolled))
+    }
+
+    /// The settings, with the storage root's handle of the enrolment.
+    pub(super) fn settings_of(&self, enrolled: &Enrolled) -> Settings {
+        self.settings.made_with(enrolled.keys.srk_handle)
+    }
+
+    pub(super) fn road(&self, args: &KeyArgs) -> Road {
+        args.identity.unwrap_or(self.identity)
     }
 
     pub(super) fn keys(&self, args: &KeyArgs) -> KeyChoice {
@@ -185,5 +272,42 @@ mod tests {
     fn unknown_settings_are_refused() {
         assert!(toml::from_str::<File>("tcti = \"tabrmd:\"").is_ok());
         assert!(toml::from_str::<File>("tctl = \"tabrmd:\"").is_err());
+    }
+
+    /// The package's conffile: it changes nothing as it comes, and each setting
+    /// that it shows is one.
+    #[test]
+    fn the_sample_parses_and_its_defaults_are_ours() {
+        let sample = include_str!("../../../packaging/etc/attester.toml");
+        let plain = toml::from_str::<toml::Table>(sample).unwrap();
+        assert!(plain.is_empty(), "{plain:?}");
+        // "#name = " has the default, "# name = " has none; all else is prose.
+        let setting = |line: &str| line.starts_with('[') || line.contains(" = ");
+        let on: String = sample
+            .lines()
+            .filter_map(|line| line.strip_prefix('#').map(str::trim_start))
+            .filter(|line| setting(line))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let table = toml::from_str::<toml::Table>(&on).unwrap();
+        assert_eq!(table.len(), 11, "every setting is shown: {on}");
+        let file: File = toml::from_str(&on).unwrap();
+        assert_eq!(
+            file.tcti.unwrap().parse::<TctiName>().unwrap(),
+            TctiName::default()
+        );
+        assert_eq!(file.state_dir.unwrap(), Path::new(DEFAULT_DIR));
+        assert_eq!(
+            parse_handle(&file.srk_handle.unwrap()),
+            Ok(DEFAULT_SRK_HANDLE)
+        );
+        assert_eq!(file.boot_log.unwrap(), Path::new(BOOT_LOG_PATH));
+        assert_eq!(file.ima_log.unwrap(), Path::new(IMA_LOG_PATH));
+        assert_eq!(file.ek.unwrap().parse(), Ok(EkChoice::default()));
+        assert_eq!(parse_ak_alg(&file.ak.unwrap()), Ok(AkAlg::default()));
+        assert_eq!(file.identity.unwrap().parse(), Ok(Road::default()));
+        assert_eq!(file.run.attest_every_seconds, ATTEST_EVERY);
+        assert_eq!(file.run.retry_max_seconds, RETRY_MAX);
+        assert!(!file.run.heartbeats);
     }
 }

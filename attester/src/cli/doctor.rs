@@ -1,6 +1,8 @@
 //! `doctor`: everything that enrolment needs, checked one by one, changing
 //! nothing in the TPM.
 
+mod logs;
+
 use std::path::Path;
 
 use holdfast_proto::binding::gateway_id;
@@ -8,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::config::Config;
 use super::report::{DONE, Failure, REFUSED, Report, date};
-use crate::evidence::{BootLogError, Platform, now};
+use crate::evidence::now;
 use crate::state::StateDir;
-use crate::tpm::{EkChoice, SrkOccupant, TctiName, Tpm, TpmFacts};
+use crate::tpm::{DeviceKeySource, EkChoice, Issuer, SrkOccupant, TctiName, Tpm, TpmFacts};
 
 /// Transient objects that enrolment has loaded at once: EK, AK, and the room
 /// that the TPM needs for the storage root.
@@ -65,10 +67,16 @@ impl Findings {
     }
 }
 
-pub(super) fn run(config: &Config, boot_log: &Path, report: &Report) -> Result<u8, Failure> {
+pub(super) fn run(
+    config: &Config,
+    boot_log: &Path,
+    ima_log: &Path,
+    report: &Report,
+) -> Result<u8, Failure> {
     let mut findings = Findings::default();
     let mut facts = None;
-    match config.open_tpm() {
+    let opened = config.open_tpm();
+    match &opened {
         Err(error) => findings.lack("TPM", error.to_string(), error.next_step()),
         Ok(tpm) => {
             findings.ok("TPM", format!("reached at {}", config.tcti));
@@ -83,14 +91,16 @@ pub(super) fn run(config: &Config, boot_log: &Path, report: &Report) -> Result<u
                 Err(error) => findings.lack("TPM", error.to_string(), error.next_step()),
                 Ok(found) => {
                     examine(&found, config, &mut findings);
-                    try_endorsement_key(&tpm, &mut findings);
+                    try_endorsement_key(tpm, &mut findings);
                     facts = Some(found);
                 }
             }
         }
     }
     examine_state(config, facts.as_ref(), &mut findings);
-    examine_boot_log(boot_log, &mut findings);
+    let tpm = opened.as_ref().ok();
+    logs::examine_boot_log(boot_log, tpm, &mut findings);
+    logs::examine_ima_log(ima_log, tpm, &mut findings);
     let able = !findings.0.iter().any(|check| check.level == Level::Lack);
     print(report, &findings, able);
     report.result(&to_json(&findings, facts.as_ref(), able));
@@ -102,7 +112,7 @@ fn examine(facts: &TpmFacts, config: &Config, findings: &mut Findings) {
         "vendor",
         format!(
             "{} {}, firmware {}, TPM 2.0 revision {}",
-            facts.manufacturer, facts.vendor, facts.firmware, facts.spec_revision
+            facts.make.manufacturer, facts.make.vendor, facts.make.firmware, facts.spec_revision
         ),
     );
     if !facts.endorsement_enabled || !facts.owner_enabled {
@@ -153,6 +163,7 @@ fn examine(facts: &TpmFacts, config: &Config, findings: &mut Findings) {
     examine_lockout(facts, findings);
     examine_slots(facts, findings);
     examine_certificates(facts, findings);
+    examine_device_identity(facts, findings);
 }
 
 fn examine_banks(facts: &TpmFacts, findings: &mut Findings) {
@@ -228,7 +239,14 @@ fn examine_certificates(facts: &TpmFacts, findings: &mut Findings) {
             ),
         );
     }
-    if found.leaves.is_empty() {
+    let device = &facts.device_identity;
+    let by_oem = device.iak.is_some() && device.idevid.is_some();
+    if found.leaves.is_empty() && by_oem {
+        findings.ok(
+            "EK certificate",
+            "none in NV memory, and none is needed: the IAK has one (--identity auto or iak)",
+        );
+    } else if found.leaves.is_empty() {
         findings.lack(
             "EK certificate",
             "none in NV memory",
@@ -250,6 +268,81 @@ fn examine_certificates(facts: &TpmFacts, findings: &mut Findings) {
         n => findings.ok(
             "EK chain",
             format!("{n} certificate(s) in NV from 0x01c00100"),
+        ),
+    }
+    for (template, issuer) in found.missing_issuers() {
+        findings.add(
+            Level::Ok,
+            "EK issuer",
+            format!(
+                "template {}: the verifier must know {}",
+                template.label(),
+                describe(&issuer)
+            ),
+            "where enrolment ends in not-endorsed, the verifier's owner gets that certificate and runs holdfast-verifier endorsement import FILE",
+        );
+    }
+}
+
+/// Which certificate, and where it is said to be.
+fn describe(issuer: &Issuer) -> String {
+    let mut text = format!("\"{}\"", issuer.name);
+    if issuer.is_self {
+        text.push_str(" (a root, in NV: the verifier takes it from the vendor, not from here)");
+    }
+    if !issuer.key_id.is_empty() {
+        text.push_str(&format!(", key id {}", issuer.key_id));
+    }
+    if let Some(url) = &issuer.url {
+        text.push_str(&format!(
+            ", said to be at {url} (compare its fingerprint with the vendor's word)"
+        ));
+    }
+    text
+}
+
+/// What the OEM left: that it is not there is no lack.
+fn examine_device_identity(facts: &TpmFacts, findings: &mut Findings) {
+    const SUBJECT: &str = "device identity";
+    let device = &facts.device_identity;
+    for (name, key) in [("IAK", &device.iak), ("IDevID", &device.idevid)] {
+        if let Some(key) = key {
+            let how = match &key.source {
+                DeviceKeySource::Template(_) => "made from its template".to_owned(),
+                DeviceKeySource::Persistent { handle, .. } => format!("kept at {handle:#010x}"),
+            };
+            findings.ok(
+                SUBJECT,
+                format!(
+                    "{name} by template {}, {how}; certificate at NV {:#010x}",
+                    key.template.label(),
+                    key.nv_index
+                ),
+            );
+        }
+    }
+    for (index, problem) in &device.problems {
+        findings.warn(
+            SUBJECT,
+            format!("NV {index:#010x}: {problem}"),
+            "the OEM can say how to restore it",
+        );
+    }
+    match device.clone().complete() {
+        Ok(device) => match gateway_id(&device.iak.public) {
+            Ok(id) => findings.ok(
+                SUBJECT,
+                format!("by the IAK road this gateway's id would be {id}"),
+            ),
+            Err(error) => findings.warn(SUBJECT, error.to_string(), "report this"),
+        },
+        Err(error) if device.certificates.is_empty() => {
+            findings.ok(SUBJECT, format!("{error}: the EK road is open"));
+        }
+        Err(error) => findings.warn(
+            SUBJECT,
+            error.to_string(),
+            "the OEM can say how its keys are made; the EK road is open all the same",
         ),
     }
 }
@@ -327,37 +420,6 @@ fn examine_state(config: &Config, facts: Option<&TpmFacts>, findings: &mut Findi
     }
 }
 
-fn examine_boot_log(path: &Path, findings: &mut Findings) {
-    match Platform::observe(path) {
-        Ok(Platform {
-            boot_log: Some(log),
-            ..
-        }) => {
-            findings.ok(
-                "boot log",
-                format!("{} bytes at {}", log.len(), path.display()),
-            );
-        }
-        Ok(_) => findings.warn(
-            "boot log",
-            format!("none at {}", path.display()),
-            "enrolment works without; mount securityfs, or name a file by --boot-log",
-        ),
-        Err(error @ BootLogError::Read { .. }) => {
-            findings.lack(
-                "boot log",
-                error.to_string(),
-                "run as root, or name another file by --boot-log",
-            );
-        }
-        Err(error) => findings.lack(
-            "boot log",
-            error.to_string(),
-            "name another file by --boot-log",
-        ),
-    }
-}
-
 fn print(report: &Report, findings: &Findings, able: bool) {
     for check in &findings.0 {
         let mark = match check.level {
@@ -396,13 +458,15 @@ fn to_json(findings: &Findings, facts: Option<&TpmFacts>, able: bool) -> Value {
         .collect();
     let tpm = facts.map(|facts| {
         json!({
-            "manufacturer": facts.manufacturer,
-            "vendor": facts.vendor,
-            "firmware": facts.firmware,
+            "manufacturer": facts.make.manufacturer,
+            "vendor": facts.make.vendor,
+            "firmware": facts.make.firmware,
             "spec_revision": facts.spec_revision,
             "pcr_banks": facts.pcr_banks.iter().map(|b| (b.alg.clone(), b.pcrs)).collect::<std::collections::BTreeMap<_, _>>(),
             "ek_certificates": facts.certificates.leaves.iter().map(|(t, _)| t.label()).collect::<Vec<_>>(),
             "ek_chain_certificates": facts.certificates.chain.len(),
+            "iak": facts.device_identity.iak.as_ref().map(|key| key.template.label()),
+            "idevid": facts.device_identity.idevid.as_ref().map(|key| key.template.label()),
             "in_lockout": facts.in_lockout,
             "free_transient": facts.free_transient,
             "free_sessions": facts.free_sessions,

@@ -1,41 +1,62 @@
 //! `enroll` and `recover`.
 
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use holdfast_proto::bundle::Bundle;
 use holdfast_proto::tpm::templates::EkTemplate;
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::config::Config;
-use super::report::{DONE, Failure, REFUSED, Report, date, pcrs, reasons_json};
+use super::report::{APPROVALS_TAKEN, DONE, Failure, REFUSED, Report, date, pcrs, reasons_json};
+use super::seal::read_approvals;
+use super::secret::{secrets_refused, secrets_taken};
 use super::{Enroll, Sending};
 use crate::client::Verdict;
-use crate::enrolment::Enrolment;
 use crate::enrolment::exchange::{Outcome, Plan, Step, enrol};
+use crate::enrolment::{Enrolment, bundle_file};
 use crate::evidence::{Platform, now};
 use crate::names;
+use crate::sealing::OwnApprovals;
 use crate::state::{Enrolled, StateDir, certificates_to_pem};
-use crate::tpm::Tpm;
-
-/// More than a bundle has; what is longer is not read.
-const MAX_BUNDLE: u64 = 64 * 1024;
+use crate::tpm::{Ak, DeviceIdentity, Tpm};
 
 pub(super) async fn enroll(config: &Config, args: Enroll, report: &Report) -> Result<u8, Failure> {
-    let bundle = read_bundle(&args.bundle, report)?;
+    let bundle = read_bundle(&args.bundle)?;
     let boot_log = args.sending.logs.sought(config, report);
     let mut plan = Plan::from_bundle(&bundle, config.keys(&args.keys), boot_log);
+    plan.road = config.road(&args.keys);
     plan.ima_log = args.sending.logs.ima_sought(config, report);
     plan.evidence_dir = args.sending.evidence_dir;
+    plan.bind_to_boot = match &args.bind_to_boot {
+        Some(file) => Some(OwnApprovals::check_for(
+            read_approvals(file)?,
+            &plan.policy_root_name,
+            &plan.class,
+        )?),
+        None => None,
+    };
     let state = StateDir::open(&config.state_dir)?;
     if let Some(enrolled) = state.enrolled()?
         && !args.replace
     {
         return already_enrolled(&enrolled, &plan, report);
     }
-    run(config, &state, &plan, report).await
+    let poll = args.wait.then(|| Duration::from_secs(args.poll));
+    loop {
+        let ended = run(config, &state, &plan, report).await;
+        let (Err(failure), Some(poll)) = (&ended, poll) else {
+            return ended;
+        };
+        if !failure.is_awaiting_approval() {
+            return ended;
+        }
+        report.say(format_args!(
+            "Waiting for the owner's approval; asking again in {} s …",
+            poll.as_secs()
+        ));
+        tokio::time::sleep(poll).await;
+    }
 }
 
 pub(super) async fn recover(
@@ -68,6 +89,12 @@ fn already_enrolled(enrolled: &Enrolled, plan: &Plan, report: &Report) -> Result
                 date(enrolled.not_after)
             ),
             "holdfast-attester recover (or enroll --replace with a new bundle)",
+        ));
+    }
+    if !plan.is_met_by(&enrolled.keys.ldevid) {
+        return Err(Failure::refused(
+            "this gateway is enrolled with an LDevID key that is not bound to these boot states",
+            "holdfast-attester enroll --replace --bind-to-boot FILE with a new bundle",
         ));
     }
     report.say(format_args!(
@@ -188,6 +215,9 @@ fn tell(report: &Report, step: &Step<'_>) {
             }
             report.say("Waiting for the verdict …");
         }
+        Step::ApprovalsTaken => report.say(APPROVALS_TAKEN),
+        Step::SecretsTaken(taken) => secrets_taken(report, taken),
+        Step::SecretsRefused(error) => secrets_refused(report, error),
         Step::Retrying(error) => report.say(format_args!("{error}: trying again …")),
     }
 }
@@ -200,7 +230,13 @@ fn tell_keys(report: &Report, enrolment: &Enrolment) {
         "Storage root key at {:#010x}, Name {}",
         keys.srk_handle, keys.srk_name
     ));
+    if let Some(device) = enrolment.device_identity() {
+        tell_device(report, device);
+    }
     match ek.certificate_chain.split_first() {
+        None if enrolment.device_identity().is_some() => report.say(format_args!(
+            "Endorsement key by template {template}: the challenge links it to the IAK"
+        )),
         Some((_, chain)) => report.say(format_args!(
             "Endorsement key by template {template}, with its vendor certificate from NV and {} more of the chain",
             chain.len()
@@ -209,19 +245,34 @@ fn tell_keys(report: &Report, enrolment: &Enrolment) {
             "Endorsement key by template {template}, WITHOUT a vendor certificate: the owner must have admitted it"
         )),
     }
+    let (from, ak) = match &keys.ak {
+        Ak::Own(_) => ("the endorsement key", "Fresh attestation key"),
+        Ak::Iak { .. } => ("the IAK", "Attestation key"),
+    };
     report.say(format_args!(
-        "Gateway id {} (from the endorsement key)",
+        "Gateway id {} (from {from})",
         enrolment.gateway_id()
     ));
     report.say(format_args!(
-        "Fresh attestation key ({}), Name {}",
-        names::ak_alg(keys.ak.alg),
+        "{ak} ({}), Name {}",
+        names::ak(&keys.ak),
         keys.ak_name
     ));
     report.say(format_args!(
         "Fresh LDevID key, Name {}",
         keys.ldevid.name()
     ));
+}
+
+fn tell_device(report: &Report, device: &DeviceIdentity) {
+    for (name, key) in [("IAK", &device.iak), ("IDevID", &device.idevid)] {
+        report.say(format_args!(
+            "{name} by template {}, certificate at NV {:#010x} and {} more of the chain",
+            key.template.label(),
+            key.nv_index,
+            key.certificate_chain.len().saturating_sub(1)
+        ));
+    }
 }
 
 pub(super) fn boot_log_words(platform: &Platform) -> String {
@@ -231,40 +282,14 @@ pub(super) fn boot_log_words(platform: &Platform) -> String {
     }
 }
 
-fn read_bundle(path: &Path, report: &Report) -> Result<Bundle, Failure> {
-    let advice = "get a bundle from the verifier's owner: holdfast-verifier token create";
-    let unreadable =
-        |e: std::io::Error| Failure::bad_input(format!("{}: {e}", path.display()), advice);
-    let mut text = Zeroizing::new(String::new());
-    if path == Path::new("-") {
-        std::io::stdin()
-            .take(MAX_BUNDLE)
-            .read_to_string(&mut text)
-            .map_err(unreadable)?;
+fn read_bundle(path: &Path) -> Result<Bundle, Failure> {
+    let read = if path == Path::new("-") {
+        bundle_file::read_from(path, std::io::stdin())
     } else {
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            report.say(format_args!(
-                "warning: {} has mode {mode:04o}; it holds a secret: chmod 600 it",
-                path.display()
-            ));
-        }
-        file.take(MAX_BUNDLE)
-            .read_to_string(&mut text)
-            .map_err(unreadable)?;
-    }
-    let bundle = Bundle::parse(text.trim())
-        .map_err(|e| Failure::bad_input(format!("{}: {e}", path.display()), advice))?;
-    if bundle.expires <= now() {
-        return Err(Failure::refused(
-            format!(
-                "the bundle's join token expired at {} (it is {} by this machine's clock)",
-                date(bundle.expires),
-                date(now())
-            ),
-            advice,
-        ));
-    }
-    Ok(bundle)
+        bundle_file::read(path)
+    };
+    read.map_err(|e| match e.is_expired() {
+        true => Failure::refused(&e, e.next_step()),
+        false => Failure::bad_input(&e, e.next_step()),
+    })
 }

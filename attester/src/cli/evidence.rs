@@ -30,7 +30,12 @@ pub(super) fn run(config: &Config, args: &Evidence, report: &Report) -> Result<u
         None => {
             report.say("Not enrolled: with keys made for this occasion.");
             let pinned = state.pinned_root()?;
-            let enrolment = Enrolment::new(&tpm, config.keys(&args.keys), pinned.as_ref())?;
+            let enrolment = Enrolment::by(
+                &tpm,
+                config.road(&args.keys),
+                config.keys(&args.keys),
+                pinned.as_ref(),
+            )?;
             (enrolment.keys().clone(), *enrolment.gateway_id())
         }
     };

@@ -7,15 +7,17 @@ use std::process::ExitCode;
 
 use holdfast_proto::grpc::v1;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::AttesterError;
 use crate::client::{ClientError, Verdict};
+pub(super) use crate::dates::date;
 use crate::enrolment::parse_selection;
 use crate::state::StateError;
 use crate::tpm::TpmError;
 
+/// Said when approvals came with a verdict.
+pub(super) const APPROVALS_TAKEN: &str =
+    "Approvals of boot states for sealed secrets came along, and were kept.";
 /// Done.
 pub(super) const DONE: u8 = 0;
 /// Refused, with the reason.
@@ -29,14 +31,21 @@ pub(super) struct Failure {
     code: u8,
     problem: String,
     next_step: String,
+    kind: Option<String>,
 }
 
 impl Failure {
+    /// Whether the owner must approve this gateway first.
+    pub(super) fn is_awaiting_approval(&self) -> bool {
+        self.kind.as_deref() == Some("awaiting-approval")
+    }
+
     pub(super) fn refused(problem: impl Display, next_step: impl Display) -> Self {
         Self {
             code: REFUSED,
             problem: problem.to_string(),
             next_step: next_step.to_string(),
+            kind: None,
         }
     }
 
@@ -45,13 +54,28 @@ impl Failure {
             code: BAD_INPUT,
             problem: problem.to_string(),
             next_step: next_step.to_string(),
+            kind: None,
         }
+    }
+}
+
+/// For the log of a daemon.
+impl Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.problem, self.next_step)
     }
 }
 
 impl From<AttesterError> for Failure {
     fn from(error: AttesterError) -> Self {
-        Self::refused(&error, error.next_step())
+        let kind = match &error {
+            AttesterError::Client(client) => client.kind().map(str::to_owned),
+            _ => None,
+        };
+        Self {
+            kind,
+            ..Self::refused(&error, error.next_step())
+        }
     }
 }
 
@@ -143,12 +167,4 @@ pub(super) fn reasons_json(reasons: &[v1::Reason]) -> Value {
 /// A challenge's PCR selection as tpm2-tools write it, e.g. "sha256:0,1,7".
 pub(super) fn pcrs(selection: Option<&v1::PcrSelection>) -> String {
     parse_selection(selection).map_or_else(|e| e.to_string(), |selection| selection.to_string())
-}
-
-/// RFC 3339, or the number where it is none that a calendar has.
-pub(super) fn date(seconds: i64) -> String {
-    OffsetDateTime::from_unix_timestamp(seconds)
-        .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_else(|| seconds.to_string())
 }

@@ -195,6 +195,24 @@ impl ClientError {
         }
     }
 
+    /// Whether the server's certificate does not fit the date: then our own
+    /// clock may be wrong, and be put right.
+    #[must_use]
+    pub fn is_about_a_date(&self) -> bool {
+        matches!(self, Self::Untrusted { date: true, .. })
+    }
+
+    /// When the Verifier wants to be asked again, where it said so
+    /// (`grpc-retry-pushback-ms`, gRPC proposal A6).
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let Self::Refused { status, .. } = self else {
+            return None;
+        };
+        let asked = status.metadata().get(RETRY_PUSHBACK)?.to_str().ok()?;
+        asked.parse().ok().map(Duration::from_millis)
+    }
+
     /// What the operator can do.
     #[must_use]
     pub fn next_step(&self) -> &'static str {
@@ -226,6 +244,9 @@ impl ClientError {
 /// Metadata key of a refusal's stable kind.
 const KIND: &str = "holdfast-kind";
 
+/// Metadata key of a wish for a pause, in milliseconds.
+const RETRY_PUSHBACK: &str = "grpc-retry-pushback-ms";
+
 /// Whether the Verifier wants the IMA log from its first entry.
 pub(crate) fn is_ima_resync(status: &Status) -> bool {
     kind_of(status) == Some("ima-resync")
@@ -240,6 +261,18 @@ fn kind_of(status: &Status) -> Option<&str> {
 fn next_step_of(status: &Status) -> &'static str {
     match (kind_of(status), status.code()) {
         (Some("not-admitted"), _) => "get a new bundle from the verifier's owner: token create",
+        (Some("awaiting-approval"), _) => {
+            "the verifier's owner approves it (holdfast-verifier admission pending, admission approve ID); `enroll --wait` asks until then"
+        }
+        (Some("queue-full"), _) => {
+            "ask the verifier's owner to look at those that wait: holdfast-verifier admission pending"
+        }
+        (Some("too-many-ldevids"), _) => {
+            "attest without --renew: a renewal is due at two thirds of an LDevID's life"
+        }
+        (Some("restore-unconfirmed"), _) => {
+            "come again later: the verifier's owner first looks at what was revoked since the backup"
+        }
         (Some("not-endorsed"), _) => {
             "the verifier's owner imports the TPM vendor's certificates (endorsement import), or accepts this kind of EK (accepted_eks in config.toml); doctor shows what this TPM has"
         }
@@ -348,6 +381,27 @@ mod tests {
             assert_eq!(shown, "a\u{FFFD}b", "{:x}", u32::from(obeyed));
         }
         assert_eq!(inert("Zürich 漢字 \"x\""), "Zürich 漢字 \"x\"");
+    }
+
+    #[test]
+    fn a_wish_for_a_pause_is_read() {
+        let refused = |value: &'static str| {
+            let mut status = Status::new(Code::ResourceExhausted, "later");
+            let value = tonic::metadata::MetadataValue::from_static(value);
+            status.metadata_mut().insert(RETRY_PUSHBACK, value);
+            ClientError::Refused {
+                call: "Attest",
+                status: Box::new(status),
+            }
+        };
+        assert_eq!(
+            refused("60000").retry_after(),
+            Some(Duration::from_secs(60))
+        );
+        // A negative value means "do not retry": the daemon's own pause holds.
+        for none in ["-1", "", "1e3", "99999999999999999999"] {
+            assert_eq!(refused(none).retry_after(), None, "{none}");
+        }
     }
 
     #[test]

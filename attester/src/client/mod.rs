@@ -13,6 +13,7 @@ use std::time::Duration;
 use holdfast_proto::binding::{EXPORTER_LABEL, EXPORTER_LEN};
 use holdfast_proto::grpc::v1::attestation_client::AttestationClient;
 use holdfast_proto::grpc::v1::enrollment_client::EnrollmentClient;
+use holdfast_proto::grpc::v1::heartbeat_client::HeartbeatClient;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -69,6 +70,12 @@ impl Connection {
     #[must_use]
     pub fn attestation(&self) -> AttestationClient<Channel> {
         AttestationClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    /// The heartbeat service, on this connection.
+    #[must_use]
+    pub fn heartbeat(&self) -> HeartbeatClient<Channel> {
+        HeartbeatClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// Names a failed call's cause: what the server said, or why the

@@ -8,17 +8,20 @@ use std::path::PathBuf;
 use holdfast_proto::bundle::Bundle;
 use holdfast_proto::claims::Purpose;
 use holdfast_proto::grpc::v1;
+use holdfast_proto::sealing::{Purpose as KeyPurpose, object_policy};
 use holdfast_proto::tpm::Name;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
 use zeroize::Zeroizing;
 
-use super::{Enrolment, KeyChoice, parse_selection};
+use super::{Enrolment, KeyChoice, Road, parse_selection};
 use crate::AttesterError;
 use crate::client::{Backoff, ClientError, Connection, Verdict, connect_to};
 use crate::evidence::{IMA_LOG_PATH, Platform, write_files};
+use crate::sealing::OwnApprovals;
+use crate::secrets::{DeliveryError, Taken, receive};
 use crate::state::{Enrolled, Pending, Server, StateDir};
-use crate::tpm::Tpm;
+use crate::tpm::{Ak, KeyBlob, Tpm};
 
 /// Further attempts to reach a Verifier that does not answer.
 const RETRIES: u32 = 4;
@@ -41,6 +44,11 @@ pub struct Plan {
     pub policy_root_name: Name,
     /// Keys for a first enrolment.
     pub choice: KeyChoice,
+    /// By whom the TPM is endorsed, in a first enrolment.
+    pub road: Road,
+    /// In a first enrolment: approved boot states that the LDevID key is to be
+    /// bound to.
+    pub bind_to_boot: Option<OwnApprovals>,
     /// Where the boot log is.
     pub boot_log: PathBuf,
     /// Where the IMA log is.
@@ -64,6 +72,8 @@ impl Plan {
             class: bundle.class.clone(),
             policy_root_name: bundle.policy_root_name.clone(),
             choice,
+            road: Road::default(),
+            bind_to_boot: None,
             boot_log,
             ima_log: PathBuf::from(IMA_LOG_PATH),
             evidence_dir: None,
@@ -80,10 +90,27 @@ impl Plan {
             class: enrolled.class.clone(),
             policy_root_name: enrolled.policy_root_name.clone(),
             choice: KeyChoice::default(),
+            road: Road::default(),
+            bind_to_boot: None,
             boot_log,
             ima_log: PathBuf::from(IMA_LOG_PATH),
             evidence_dir: None,
         }
+    }
+}
+
+impl Plan {
+    /// Whether this LDevID key is bound to boot states as asked. One that is
+    /// bound where nothing was said is held to more than was asked.
+    #[must_use]
+    pub fn is_met_by(&self, ldevid: &KeyBlob) -> bool {
+        self.bind_to_boot.is_none()
+            || (ldevid.is_bound() && ldevid.public().auth_policy == self.boot_policy())
+    }
+
+    /// The policy of an LDevID key that is bound to boot states.
+    fn boot_policy(&self) -> [u8; 32] {
+        object_policy(&self.policy_root_name, &self.class, KeyPurpose::LdevidKey)
     }
 }
 
@@ -99,6 +126,8 @@ pub enum Step<'a> {
     KeysReady(&'a Enrolment),
     /// TLS stands, and the server is the pinned one.
     Connected(&'a Server),
+    /// Approvals of boot states came with the grant, and were kept.
+    ApprovalsTaken,
     /// The Verifier has checked endorsement and keys, and challenges.
     Challenged(&'a v1::RequestChallengeResponse),
     /// The challenge is met; this will be sent.
@@ -108,6 +137,10 @@ pub enum Step<'a> {
         /// What the platform added.
         platform: &'a Platform,
     },
+    /// Secrets came with the grant, and were kept.
+    SecretsTaken(&'a Taken),
+    /// Secrets came, and not all were taken.
+    SecretsRefused(&'a DeliveryError),
     /// The connection broke or the Verifier is busy: once more.
     Retrying(&'a ClientError),
 }
@@ -133,7 +166,7 @@ pub async fn enrol(
 ) -> Result<Outcome, AttesterError> {
     // A log that cannot be sent is better known before the token is shown.
     Platform::observe(&plan.boot_log)?;
-    if let Some(outcome) = resume(state, plan, watch).await? {
+    if let Some(outcome) = resume(tpm, state, plan, watch).await? {
         return Ok(outcome);
     }
     // The TPM is slow and so is a handshake: both at once.
@@ -148,7 +181,7 @@ pub async fn enrol(
         let pending = challenge(&enrolment, connection.take(), state, plan, watch).await?;
         let (connection, pending) = pending;
         match send(&pending, Some(connection), watch).await {
-            Ok(answer) => return conclude(state, &pending, answer),
+            Ok(answer) => return finish(tpm, state, &pending, answer, watch).await,
             // Nobody answered: the pending request stays, for the next run.
             Err(Lost::Unanswered(error)) => return Err(error.into()),
             Err(Lost::Refused { error, repeated }) => {
@@ -167,6 +200,7 @@ pub async fn enrol(
 /// Sends an unanswered `Enroll` of an earlier run again. `None` where there is
 /// none, or it is refused by now.
 async fn resume(
+    tpm: &Tpm,
     state: &StateDir,
     plan: &Plan,
     watch: &mut dyn FnMut(Step<'_>),
@@ -174,13 +208,19 @@ async fn resume(
     let Some(pending) = state.pending()? else {
         return Ok(None);
     };
-    if pending.server != plan.server || pending.purpose != plan.purpose {
+    // What was begun for something else is not what this run asks for: its grant
+    // would be taken for it.
+    let other = pending.server != plan.server
+        || pending.purpose != plan.purpose
+        || pending.class != plan.class
+        || !plan.is_met_by(&pending.keys.ldevid);
+    if other {
         state.clear_pending()?;
         return Ok(None);
     }
     watch(Step::Resuming);
     match send(&pending, None, watch).await {
-        Ok(answer) => conclude(state, &pending, answer).map(Some),
+        Ok(answer) => finish(tpm, state, &pending, answer, watch).await.map(Some),
         Err(Lost::Unanswered(error)) => Err(error.into()),
         Err(Lost::Refused { error, .. }) => {
             watch(Step::PendingRefused(&error));
@@ -198,9 +238,23 @@ async fn prepare(tpm: &Tpm, state: &StateDir, plan: &Plan) -> Result<Enrolment, 
                 .await
         }
         _ => {
-            let (choice, pinned) = (plan.choice, state.pinned_root()?);
-            tpm.offload(move |tpm| Enrolment::new(tpm, choice, pinned.as_ref()))
-                .await
+            let (road, choice, pinned) = (plan.road, plan.choice, state.pinned_root()?);
+            let bound = plan.bind_to_boot.as_ref().map(|approvals| {
+                let approved = approvals.states(KeyPurpose::LdevidKey);
+                (plan.boot_policy(), approved)
+            });
+            if let Some(approvals) = &plan.bind_to_boot {
+                // Before there is a key that needs them.
+                approvals.keep(state)?;
+            }
+            tpm.offload(move |tpm| {
+                let enrolment = Enrolment::by(tpm, road, choice, pinned.as_ref())?;
+                match bound {
+                    Some((policy, approved)) => enrolment.bound(policy, approved),
+                    None => Ok(enrolment),
+                }
+            })
+            .await
         }
     }
 }
@@ -337,10 +391,36 @@ async fn send(
     }
 }
 
+async fn finish(
+    tpm: &Tpm,
+    state: &StateDir,
+    pending: &Pending,
+    mut answer: v1::EnrollResponse,
+    watch: &mut dyn FnMut(Step<'_>),
+) -> Result<Outcome, AttesterError> {
+    let delivery = answer.secrets.take();
+    let outcome = conclude(state, pending, answer, watch)?;
+    let Outcome::Granted(enrolled, _) = &outcome else {
+        return Ok(outcome);
+    };
+    // After the grant is on disk, and not worth losing it for.
+    if let Err(error) = crate::secrets::delete_other_classes(state, enrolled) {
+        watch(Step::SecretsRefused(&error));
+    }
+    if let Some(delivery) = delivery {
+        match receive(tpm, state, enrolled, delivery).await {
+            Ok(taken) => watch(Step::SecretsTaken(&taken)),
+            Err(error) => watch(Step::SecretsRefused(&error)),
+        }
+    }
+    Ok(outcome)
+}
+
 fn conclude(
     state: &StateDir,
     pending: &Pending,
     answer: v1::EnrollResponse,
+    watch: &mut dyn FnMut(Step<'_>),
 ) -> Result<Outcome, AttesterError> {
     const CALL: &str = "Enroll";
     let bad = |problem| ClientError::BadAnswer {
@@ -357,9 +437,13 @@ fn conclude(
         .grant
         .ok_or_else(|| bad("affirms and grants nothing"))?;
     check_grant(CALL, &pending.keys, &grant)?;
-    let ek = holdfast_proto::tpm::Public::parse(&pending.request.ek_public)
-        .map_err(AttesterError::EkPublic)?;
-    let gateway_id = holdfast_proto::binding::gateway_id(&ek).map_err(AttesterError::EkPublic)?;
+    let endorsed = match pending.keys.ak {
+        Ak::Own(_) => &pending.request.ek_public,
+        Ak::Iak { .. } => &pending.request.ak_public,
+    };
+    let endorsed = holdfast_proto::tpm::Public::parse(endorsed).map_err(AttesterError::EkPublic)?;
+    let gateway_id =
+        holdfast_proto::binding::gateway_id(&endorsed).map_err(AttesterError::EkPublic)?;
     if answer.gateway_id != gateway_id.as_bytes() {
         return Err(bad("names another gateway").into());
     }
@@ -375,6 +459,13 @@ fn conclude(
     };
     state.promote(&enrolled)?;
     state.write_ear(&verdict.ear_jwt)?;
+    if let Some(approvals) = answer.seal_approvals {
+        // Not worth losing the enrolment for.
+        match crate::sealing::take_in(state, &enrolled, approvals) {
+            Ok(()) => watch(Step::ApprovalsTaken),
+            Err(error) => tracing::warn!(%error, "approvals for sealing"),
+        }
+    }
     Ok(Outcome::Granted(Box::new(enrolled), verdict))
 }
 

@@ -1,9 +1,12 @@
 //! Enrolment and Recover: building the two messages, apart from sending them
 //! ([`exchange`]), so that a test can change one thing in between.
 
+pub mod bundle_file;
 pub mod exchange;
 
-use holdfast_proto::binding::{certify_extra_data, gateway_id};
+use std::str::FromStr;
+
+use holdfast_proto::binding::{certify_extra_data, certify_idevid_extra_data, gateway_id};
 use holdfast_proto::claims::{Purpose, Ueid};
 use holdfast_proto::grpc::v1;
 use holdfast_proto::tpm::templates::{AkAlg, EkTemplate};
@@ -13,7 +16,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::AttesterError;
 use crate::evidence::{self, Challenge, Platform};
 use crate::state::{Enrolled, Keys};
-use crate::tpm::{AttestationKey, EkChoice, EndorsementKey, Tpm};
+use crate::tpm::{
+    Ak, ApprovedState, AttestationKey, DeviceIdentity, EkChoice, EndorsementKey, Tpm, TpmError,
+};
 
 /// Which keys to enrol with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,12 +29,51 @@ pub struct KeyChoice {
     pub ak: AkAlg,
 }
 
+/// By whom the gateway's TPM is endorsed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Road {
+    /// The EK road where there is an EK certificate, else the IAK road where
+    /// there is a device identity. The TPM's vendor first: its word is about
+    /// the TPM itself, the AK is fresh with each enrolment, and a gateway that
+    /// enrolled before IAKs were known keeps its id.
+    #[default]
+    Auto,
+    /// The TPM's vendor, for the EK.
+    Ek,
+    /// The OEM, for the IAK.
+    Iak,
+}
+
+impl Road {
+    /// As on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Ek => "ek",
+            Self::Iak => "iak",
+        }
+    }
+}
+
+impl FromStr for Road {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        [Self::Auto, Self::Ek, Self::Iak]
+            .into_iter()
+            .find(|road| road.name() == s)
+            .ok_or_else(|| format!("{s:?} is not one of auto, ek, iak"))
+    }
+}
+
 /// One enrolment: its keys, made and ready. Making it talks to the TPM only.
 #[derive(Clone, Debug)]
 pub struct Enrolment {
     tpm: Tpm,
     purpose: Purpose,
     ek: EndorsementKey,
+    device: Option<DeviceIdentity>,
     ak_public: Public,
     keys: Keys,
     gateway_id: Ueid,
@@ -46,7 +90,45 @@ impl Enrolment {
         Self::with_keys(tpm, Purpose::Enrol, choice, pinned)
     }
 
-    /// A Recover: same EK as before, fresh AK and LDevID key.
+    /// A first enrolment by the IAK road: the OEM's IAK, fresh LDevID key.
+    /// Blocks on the TPM.
+    ///
+    /// # Errors
+    /// [`AttesterError`] of the TPM.
+    pub fn by_iak(tpm: &Tpm, ek: EkChoice, pinned: Option<&Name>) -> Result<Self, AttesterError> {
+        Self::with_device(tpm, Purpose::Enrol, ek, pinned)
+    }
+
+    /// A first enrolment by this road.
+    ///
+    /// # Errors
+    /// [`AttesterError`] of the TPM; for [`Road::Auto`] on a TPM with neither
+    /// an EK certificate nor a device identity that it has no EK certificate.
+    pub fn by(
+        tpm: &Tpm,
+        road: Road,
+        choice: KeyChoice,
+        pinned: Option<&Name>,
+    ) -> Result<Self, AttesterError> {
+        match road {
+            Road::Ek => Self::new(tpm, choice, pinned),
+            Road::Iak => Self::by_iak(tpm, choice.ek, pinned),
+            Road::Auto => match Self::new(tpm, choice, pinned) {
+                Err(AttesterError::Tpm(lacks @ TpmError::NoEkCertificate { .. })) => {
+                    match Self::by_iak(tpm, choice.ek, pinned) {
+                        Err(AttesterError::Tpm(TpmError::NoDeviceIdentity { .. })) => {
+                            Err(lacks.into())
+                        }
+                        made => made,
+                    }
+                }
+                made => made,
+            },
+        }
+    }
+
+    /// A Recover: same EK as before, fresh AK and LDevID key; on the IAK road
+    /// the same IAK.
     ///
     /// # Errors
     /// [`AttesterError::OtherGateway`] where the TPM's EK is another by now.
@@ -58,19 +140,41 @@ impl Enrolment {
             Some(EkTemplate::H6) => EkChoice::Rsa3072,
             None => EkChoice::Auto,
         };
-        let choice = KeyChoice {
-            ek,
-            ak: enrolled.keys.ak.alg,
-        };
         let pinned = Some(&enrolled.keys.srk_name);
-        let recovery = Self::with_keys(tpm, Purpose::Recover, choice, pinned)?;
+        let recovery = match &enrolled.keys.ak {
+            Ak::Own(key) => {
+                let choice = KeyChoice { ek, ak: key.alg };
+                Self::with_keys(tpm, Purpose::Recover, choice, pinned)?
+            }
+            Ak::Iak { .. } => Self::with_device(tpm, Purpose::Recover, ek, pinned)?,
+        };
         if recovery.gateway_id != enrolled.gateway_id {
             return Err(AttesterError::OtherGateway {
                 found: recovery.gateway_id,
                 enrolled: enrolled.gateway_id,
             });
         }
-        Ok(recovery)
+        let before = &enrolled.keys.ldevid;
+        match <[u8; 32]>::try_from(before.public().auth_policy.as_slice()) {
+            // Once bound, always bound: to the same, with what is approved by now.
+            Ok(policy) if before.is_bound() => recovery.bound(policy, before.approved().to_vec()),
+            _ => Ok(recovery),
+        }
+    }
+
+    /// The same with an LDevID key that signs by `policy` alone, in these boot
+    /// states. Blocks on the TPM.
+    ///
+    /// # Errors
+    /// [`AttesterError`] of the TPM.
+    pub fn bound(
+        mut self,
+        policy: [u8; 32],
+        approved: Vec<ApprovedState>,
+    ) -> Result<Self, AttesterError> {
+        let key = self.tpm.create_bound_ldevid(policy)?;
+        self.keys.ldevid = key.approved_for(approved);
+        Ok(self)
     }
 
     fn with_keys(
@@ -95,7 +199,7 @@ impl Enrolment {
             srk_handle: root.handle,
             srk_name: root.name,
             ek_template: ek.template.clone(),
-            ak,
+            ak: Ak::Own(ak),
             ak_name: ak_public.name(),
             ldevid: tpm.create_ldevid()?,
         };
@@ -103,13 +207,62 @@ impl Enrolment {
             tpm: tpm.clone(),
             purpose,
             ek,
+            device: None,
             ak_public,
             keys,
             gateway_id,
         })
     }
 
-    /// The gateway's id: it follows from the EK.
+    fn with_device(
+        tpm: &Tpm,
+        purpose: Purpose,
+        ek: EkChoice,
+        pinned: Option<&Name>,
+    ) -> Result<Self, AttesterError> {
+        let root = tpm.storage_root(pinned)?;
+        let device = tpm.device_identity()?;
+        // The OEM vouches for the IAK; any EK of this TPM links to it. The
+        // quickest to make, unless told otherwise, and without its certificate.
+        let ek = tpm.endorsement_key(match ek {
+            EkChoice::Auto => EkChoice::EccP256,
+            named => named,
+        })?;
+        let ek = EndorsementKey {
+            certificate_chain: Vec::new(),
+            ..ek
+        };
+        let ak_public = device.iak.public.clone();
+        let gateway_id = gateway_id(&ak_public).map_err(AttesterError::EkPublic)?;
+        let keys = Keys {
+            srk_handle: root.handle,
+            srk_name: root.name,
+            ek_template: ek.template.clone(),
+            ak: Ak::Iak {
+                source: device.iak.source.clone(),
+                template: device.iak.template,
+            },
+            ak_name: ak_public.name(),
+            ldevid: tpm.create_ldevid()?,
+        };
+        Ok(Self {
+            tpm: tpm.clone(),
+            purpose,
+            ek,
+            device: Some(device),
+            ak_public,
+            keys,
+            gateway_id,
+        })
+    }
+
+    /// The OEM's keys and certificates, on the IAK road.
+    #[must_use]
+    pub fn device_identity(&self) -> Option<&DeviceIdentity> {
+        self.device.as_ref()
+    }
+
+    /// The gateway's id: it follows from the EK, on the IAK road from the IAK.
     #[must_use]
     pub fn gateway_id(&self) -> &Ueid {
         &self.gateway_id
@@ -148,7 +301,42 @@ impl Enrolment {
             ak_public: self.ak_public.encode(),
             ldevid_public: self.keys.ldevid.public().encode(),
             join_token: join_token.to_vec(),
+            iak_certificate_chain: self.iak_chain(),
+            idevid_certificate_chain: self.idevid_chain(),
+            idevid_public: self.idevid_public(),
         }
+    }
+
+    fn iak_chain(&self) -> Vec<Vec<u8>> {
+        let of = |device: &DeviceIdentity| device.iak.certificate_chain.clone();
+        self.device.as_ref().map(of).unwrap_or_default()
+    }
+
+    fn idevid_chain(&self) -> Vec<Vec<u8>> {
+        let of = |device: &DeviceIdentity| device.idevid.certificate_chain.clone();
+        self.device.as_ref().map(of).unwrap_or_default()
+    }
+
+    fn idevid_public(&self) -> Vec<u8> {
+        let of = |device: &DeviceIdentity| device.idevid.public.encode();
+        self.device.as_ref().map(of).unwrap_or_default()
+    }
+
+    /// The IAK's word that the IDevID key is in its TPM.
+    fn idevid_certification(
+        &self,
+        nonce: &[u8; 32],
+    ) -> Result<Option<v1::KeyCertification>, AttesterError> {
+        let Some(device) = &self.device else {
+            return Ok(None);
+        };
+        let idevid = device.idevid.public.name();
+        let extra_data = certify_idevid_extra_data(nonce, &self.keys.ak_name, &idevid);
+        let certified = self.tpm.certify_idevid(device, extra_data)?;
+        Ok(Some(v1::KeyCertification {
+            attest: certified.attest,
+            signature: certified.signature,
+        }))
     }
 
     /// Step 2: meets the challenge. `exporter` is of the connection that will
@@ -202,6 +390,10 @@ impl Enrolment {
                 signature: certification.signature,
             }),
             evidence: Some(evidence),
+            iak_certificate_chain: self.iak_chain(),
+            idevid_certificate_chain: self.idevid_chain(),
+            idevid_public: self.idevid_public(),
+            idevid_certification: self.idevid_certification(&asked.nonce)?,
         })
     }
 }

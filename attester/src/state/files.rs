@@ -1,9 +1,10 @@
 //! Files in a directory that only we may touch: checked when opened, replaced
-//! whole or not at all.
+//! whole or not at all. Root may work in the directory of the daemon's account;
+//! what it writes there is that account's.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -16,11 +17,17 @@ pub(super) const MAX_STATE_FILE: u64 = 12 * 1024 * 1024;
 
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
+const ROOT: u32 = 0;
 /// Group and others: any of these bits is too many.
 const FOREIGN: u32 = 0o077;
 
 #[derive(Debug)]
-pub(super) struct Dir(PathBuf);
+pub(super) struct Dir {
+    path: PathBuf,
+    /// Whose it and its files are: this process's user, unless that is root.
+    uid: u32,
+    gid: u32,
+}
 
 impl Dir {
     pub(super) fn open_or_create(path: &Path) -> Result<Self, StateError> {
@@ -47,16 +54,35 @@ impl Dir {
                 expected: "directory",
             });
         }
-        check(path, &found, DIR_MODE)?;
-        Ok(Self(path.to_owned()))
+        let own = own();
+        // Root is let in: it could do all that the owner can.
+        if own != ROOT {
+            owned(path, &found, own)?;
+        }
+        private(path, &found, DIR_MODE)?;
+        Ok(Self {
+            path: path.to_owned(),
+            uid: found.uid(),
+            gid: found.gid(),
+        })
+    }
+
+    /// The same for a directory that must be there already.
+    pub(super) fn open_existing(path: &Path) -> Result<Self, StateError> {
+        match fs::symlink_metadata(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                Err(StateError::NotEnrolled(path.to_owned()))
+            }
+            _ => Self::open_or_create(path),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     pub(super) fn lock(&self, name: &str) -> Result<File, StateError> {
-        let path = self.0.join(name);
+        let path = self.path.join(name);
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -65,16 +91,17 @@ impl Dir {
             .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(&path)
             .map_err(|e| io(&path, "open the lock", e))?;
+        self.give(&path, &file)?;
         match file.try_lock() {
             Ok(()) => Ok(file),
-            Err(fs::TryLockError::WouldBlock) => Err(StateError::Busy(self.0.clone())),
+            Err(fs::TryLockError::WouldBlock) => Err(StateError::Busy(self.path.clone())),
             Err(fs::TryLockError::Error(e)) => Err(io(&path, "lock", e)),
         }
     }
 
     /// The file's bytes; `None` where it does not exist.
     pub(super) fn read(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, StateError> {
-        let path = self.0.join(name);
+        let path = self.path.join(name);
         let opened = OpenOptions::new()
             .read(true)
             .custom_flags(OFlag::O_NOFOLLOW.bits())
@@ -95,7 +122,11 @@ impl Dir {
                 expected: "regular file",
             });
         }
-        check(&path, &found, FILE_MODE)?;
+        // Before it was the account's: what root wrote is still root's.
+        if found.uid() != own() {
+            owned(&path, &found, self.uid)?;
+        }
+        private(&path, &found, FILE_MODE)?;
         let mut bytes = Vec::new();
         file.take(max + 1)
             .read_to_end(&mut bytes)
@@ -120,7 +151,7 @@ impl Dir {
     }
 
     fn replace(&self, name: &str, content: &[u8], durable: bool) -> Result<(), StateError> {
-        let (path, temporary) = (self.0.join(name), self.0.join(format!(".{name}.new")));
+        let (path, temporary) = (self.path.join(name), self.path.join(format!(".{name}.new")));
         // Left over from a killed run; the directory is ours alone.
         match fs::remove_file(&temporary) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
@@ -134,6 +165,7 @@ impl Dir {
             .mode(FILE_MODE)
             .open(&temporary)
             .map_err(|e| io(&temporary, "create", e))?;
+        self.give(&temporary, &file)?;
         file.write_all(content)
             .map_err(|e| io(&temporary, "write", e))?;
         if durable {
@@ -145,7 +177,7 @@ impl Dir {
     /// Not waited for: whoever still finds the file knows how to tell that it
     /// is done with.
     pub(super) fn remove(&self, name: &str) -> Result<(), StateError> {
-        let path = self.0.join(name);
+        let path = self.path.join(name);
         match fs::remove_file(&path) {
             Ok(()) => Ok(()),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
@@ -153,31 +185,46 @@ impl Dir {
         }
     }
 
+    /// A new file of root's becomes the directory's owner's.
+    fn give(&self, path: &Path, file: &File) -> Result<(), StateError> {
+        if own() == self.uid {
+            return Ok(());
+        }
+        fchown(file, Some(self.uid), Some(self.gid)).map_err(|e| io(path, "give away", e))
+    }
+
     fn sync(&self) -> Result<(), StateError> {
-        File::open(&self.0)
+        File::open(&self.path)
             .and_then(|dir| dir.sync_all())
-            .map_err(|e| io(&self.0, "sync", e))
+            .map_err(|e| io(&self.path, "sync", e))
     }
 }
 
-fn check(path: &Path, found: &fs::Metadata, wanted: u32) -> Result<(), StateError> {
-    let own = nix::unistd::geteuid().as_raw();
-    if found.uid() != own {
-        return Err(StateError::Owner {
-            path: path.to_owned(),
-            owner: found.uid(),
-            own,
-        });
+fn own() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+fn owned(path: &Path, found: &fs::Metadata, by: u32) -> Result<(), StateError> {
+    if found.uid() == by {
+        return Ok(());
     }
+    Err(StateError::Owner {
+        path: path.to_owned(),
+        owner: found.uid(),
+        own: by,
+    })
+}
+
+fn private(path: &Path, found: &fs::Metadata, wanted: u32) -> Result<(), StateError> {
     let mode = found.mode() & 0o7777;
-    if mode & FOREIGN != 0 {
-        return Err(StateError::Mode {
-            path: path.to_owned(),
-            mode,
-            wanted,
-        });
+    if mode & FOREIGN == 0 {
+        return Ok(());
     }
-    Ok(())
+    Err(StateError::Mode {
+        path: path.to_owned(),
+        mode,
+        wanted,
+    })
 }
 
 fn io(path: &Path, action: &'static str, source: std::io::Error) -> StateError {

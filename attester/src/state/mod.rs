@@ -7,9 +7,12 @@
 //! repeated. Nothing in here works without the TPM that made it: the LDevID
 //! key is wrapped by its storage root, and the AK is only a recipe.
 
+mod certificate;
 mod files;
+mod instance;
 mod pem;
 mod record;
+mod view;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,11 +20,18 @@ use std::path::{Path, PathBuf};
 use holdfast_proto::tpm::Name;
 use thiserror::Error;
 
+pub use certificate::CertificateWords;
+pub use instance::InstanceLock;
+pub(crate) use instance::STATUS_FILE;
 pub use record::{Enrolled, Keys, Pending, Server};
+pub use view::StateView;
 
+use crate::sealing::equip;
 use files::{Dir, MAX_STATE_FILE};
 
-const STATE: &str = "state.json";
+/// The one truth; each write of it is a new file in its place.
+pub(crate) const STATE_FILE: &str = "state.json";
+const STATE: &str = STATE_FILE;
 const PENDING: &str = "pending.json";
 const LOCK: &str = "lock";
 const EAR: &str = "ear.jwt";
@@ -63,13 +73,14 @@ pub enum StateError {
         expected: &'static str,
     },
     /// It belongs to somebody else.
-    #[error("{} belongs to user {owner}, not to this process's user {own}", path.display())]
+    #[error("{} belongs to user {owner}, not to user {own}", path.display())]
     Owner {
         /// The path.
         path: PathBuf,
         /// Its owner's id.
         owner: u32,
-        /// This process's effective user id.
+        /// Whose it must be: this process's effective user, or for root the
+        /// directory's owner.
         own: u32,
     },
     /// Others may read or write it.
@@ -159,7 +170,10 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Damaged`] where the file is not what this program writes.
     pub fn enrolled(&self) -> Result<Option<Enrolled>, StateError> {
-        self.read_json(STATE, Enrolled::from_json)
+        match self.read_json(STATE, Enrolled::from_json)? {
+            Some(enrolled) => equip(enrolled, |name, max| self.dir.read(name, max)).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The enrolment.
@@ -225,6 +239,16 @@ impl StateDir {
         self.dir.write_copy(EAR, jwt.as_bytes())
     }
 
+    /// A file of another room's; `None` where it does not exist.
+    pub(crate) fn read_file(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, StateError> {
+        self.dir.read(name, max)
+    }
+
+    /// Replaces a file of another room's, durably.
+    pub(crate) fn write_file(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
+        self.dir.write(name, content)
+    }
+
     fn write_copies(&self, enrolled: &Enrolled) -> Result<(), StateError> {
         let ldevid = &enrolled.keys.ldevid;
         let copies = [
@@ -268,6 +292,11 @@ impl StateDir {
 #[must_use]
 pub fn certificates_to_pem<C: AsRef<[u8]>>(chain: impl IntoIterator<Item = C>) -> String {
     pem::certificates(chain)
+}
+
+/// One PEM block.
+pub(crate) fn pem_block(label: &str, der: &[u8]) -> String {
+    pem::block(label, der)
 }
 
 #[cfg(test)]

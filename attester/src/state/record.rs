@@ -3,13 +3,14 @@
 
 use holdfast_proto::claims::{Purpose, Ueid};
 use holdfast_proto::grpc::v1::EnrollRequest;
+use holdfast_proto::tpm::devid::{DevidKey, DevidTemplate, DevidUnique};
 use holdfast_proto::tpm::{Name, Public};
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::names;
-use crate::tpm::{AttestationKey, KeyBlob};
+use crate::tpm::{Ak, AttestationKey, DeviceKeySource, KeyBlob};
 
 const VERSION: u32 = 1;
 
@@ -34,7 +35,7 @@ pub struct Keys {
     /// What makes the EK.
     pub ek_template: Public,
     /// What makes the AK.
-    pub ak: AttestationKey,
+    pub ak: Ak,
     /// The AK's Name.
     pub ak_name: Name,
     /// The LDevID key.
@@ -93,8 +94,16 @@ struct KeysJson {
     srk_handle: u32,
     srk_name: Hex,
     ek_template: Hex,
+    /// An algorithm of ours, or `iak`.
     ak_alg: String,
+    /// Of a key of ours; else empty.
     ak_unique: Hex,
+    /// TPMT_PUBLIC that makes the IAK.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iak_area: Option<Hex>,
+    /// Where the IAK is kept: handle and its public area.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iak_handle: Option<u32>,
     ak_name: Hex,
     ldevid_public: Hex,
     ldevid_private: Hex,
@@ -210,12 +219,25 @@ impl From<ServerJson> for Server {
 
 impl From<&Keys> for KeysJson {
     fn from(keys: &Keys) -> Self {
+        let (ak_unique, iak_area, iak_handle) = match &keys.ak {
+            Ak::Own(key) => (hex(key.unique), None, None),
+            Ak::Iak { source, template } => match source {
+                DeviceKeySource::Template(area) => (hex([]), Some(hex(area.encode())), None),
+                // Any area of the template says which it is.
+                DeviceKeySource::Persistent { handle, .. } => {
+                    let area = template.public(DevidKey::Iak, DevidUnique::Zeros);
+                    (hex([]), Some(hex(area.encode())), Some(*handle))
+                }
+            },
+        };
         Self {
             srk_handle: keys.srk_handle,
             srk_name: hex(keys.srk_name.as_bytes()),
             ek_template: hex(keys.ek_template.encode()),
-            ak_alg: names::ak_alg(keys.ak.alg).to_owned(),
-            ak_unique: hex(keys.ak.unique),
+            ak_alg: names::ak(&keys.ak).to_owned(),
+            ak_unique,
+            iak_area,
+            iak_handle,
             ak_name: hex(keys.ak_name.as_bytes()),
             ldevid_public: hex(keys.ldevid.encode_public()),
             ldevid_private: hex(keys.ldevid.encode_private()),
@@ -227,16 +249,40 @@ impl TryFrom<KeysJson> for Keys {
     type Error = String;
 
     fn try_from(json: KeysJson) -> Result<Self, String> {
-        let unique = <[u8; 32]>::try_from(json.ak_unique.0.as_slice());
+        let ak_name = field("ak_name", Name::parse(&json.ak_name.0))?;
+        let ak = match &json.iak_area {
+            None => Ak::Own(AttestationKey {
+                alg: names::parse_ak_alg(&json.ak_alg)?,
+                unique: field(
+                    "ak_unique",
+                    <[u8; 32]>::try_from(json.ak_unique.0.as_slice()),
+                )?,
+            }),
+            Some(area) => {
+                let area = field("iak_area", Public::parse(&area.0))?;
+                let template = DevidTemplate::matching(&area, DevidKey::Iak)
+                    .ok_or("iak_area: not the template of an IAK")?;
+                if json.ak_alg != names::IAK || !json.ak_unique.0.is_empty() {
+                    return Err("ak_alg, ak_unique: not those of an IAK".to_owned());
+                }
+                Ak::Iak {
+                    source: match json.iak_handle {
+                        None => DeviceKeySource::Template(Box::new(area)),
+                        Some(handle) => DeviceKeySource::Persistent {
+                            handle,
+                            name: ak_name.clone(),
+                        },
+                    },
+                    template,
+                }
+            }
+        };
         Ok(Self {
             srk_handle: json.srk_handle,
             srk_name: field("srk_name", Name::parse(&json.srk_name.0))?,
             ek_template: field("ek_template", Public::parse(&json.ek_template.0))?,
-            ak: AttestationKey {
-                alg: names::parse_ak_alg(&json.ak_alg)?,
-                unique: field("ak_unique", unique)?,
-            },
-            ak_name: field("ak_name", Name::parse(&json.ak_name.0))?,
+            ak,
+            ak_name,
             ldevid: field(
                 "ldevid_public, ldevid_private",
                 KeyBlob::parse(&json.ldevid_public.0, &json.ldevid_private.0),

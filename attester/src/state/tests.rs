@@ -19,7 +19,8 @@ fn keys(unique: u8) -> Keys {
         ak: AttestationKey {
             alg: AkAlg::EcdsaP384,
             unique: [unique; 32],
-        },
+        }
+        .into(),
         ak_name: ak_template(AkAlg::EcdsaP384, &[unique; 32]).name(),
         ldevid: KeyBlob::parse(&public, &[0, 3, unique, 2, 3]).unwrap(),
     }
@@ -279,4 +280,64 @@ fn no_secret_but_the_wrapped_key_is_in_the_state() {
             "srk_name"
         ]
     );
+}
+
+/// Both ways in which an OEM's IAK is had come back as they were.
+#[test]
+fn an_iak_is_remembered() {
+    use crate::tpm::{Ak, DeviceKeySource};
+    use holdfast_proto::tpm::devid::{DevidKey, DevidTemplate, DevidUnique};
+    let area = DevidTemplate::H3.public(DevidKey::Iak, DevidUnique::LabelInBoth);
+    for source in [
+        DeviceKeySource::Template(Box::new(area.clone())),
+        DeviceKeySource::Persistent {
+            handle: 0x8102_0001,
+            name: area.name(),
+        },
+    ] {
+        let mut kept = enrolled(7);
+        kept.keys.ak = Ak::Iak {
+            source,
+            template: DevidTemplate::H3,
+        };
+        kept.keys.ak_name = area.name();
+        let json = kept.to_json();
+        assert_eq!(Enrolled::from_json(&json).unwrap(), kept);
+        let text = String::from_utf8(json).unwrap();
+        let other = text.replace("\"iak\"", "\"ecdsa-p256\"");
+        assert!(Enrolled::from_json(other.as_bytes()).is_err());
+    }
+}
+
+/// `enroll` by root leaves a state that the daemon's account can go on with.
+#[test]
+fn what_root_writes_is_the_directory_owners() {
+    const ACCOUNT: u32 = 65_534;
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root, to give a directory away");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("state");
+    drop(StateDir::open(&dir).unwrap());
+    for path in [dir.clone(), dir.join(LOCK)] {
+        std::os::unix::fs::chown(path, Some(ACCOUNT), Some(ACCOUNT)).unwrap();
+    }
+    let state = StateDir::open(&dir).unwrap();
+    state.promote(&enrolled(1)).unwrap();
+    drop(state);
+    for entry in fs::read_dir(&dir).unwrap() {
+        let entry = entry.unwrap();
+        let meta = entry.metadata().unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (ACCOUNT, ACCOUNT), "{entry:?}");
+        assert_eq!(meta.mode() & 0o777, 0o600, "{entry:?}");
+    }
+    assert!(StateDir::open(&dir).unwrap().enrolled().unwrap().is_some());
+
+    // A third one's file is refused, by root too.
+    std::os::unix::fs::chown(dir.join(STATE), Some(ACCOUNT - 1), None).unwrap();
+    assert!(matches!(
+        StateDir::open(&dir),
+        Err(StateError::Owner { owner, own: ACCOUNT, .. }) if owner == ACCOUNT - 1
+    ));
 }

@@ -7,7 +7,7 @@ use tss_esapi::structures::{EncryptedSecret, IdObject, Nonce};
 use zeroize::Zeroizing;
 
 use super::engine::{Encrypt, Engine};
-use super::{AttestationKey, Tpm, TpmError};
+use super::{Ak, Tpm, TpmError};
 
 impl Tpm {
     /// Recovers the secret that the Verifier wrapped for this EK and AK.
@@ -20,11 +20,11 @@ impl Tpm {
     pub fn activate_credential(
         &self,
         ek_template: &Public,
-        ak: &AttestationKey,
+        ak: impl Into<Ak>,
         credential_blob: &[u8],
         encrypted_secret: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
-        let (ek, ak) = (ek_template.clone(), ak.clone());
+        let (ek, ak) = (ek_template.clone(), ak.into());
         let (blob, secret) = (credential_blob.to_vec(), encrypted_secret.to_vec());
         self.call(move |engine| engine.activate_credential(&ek, &ak, blob, secret))
     }
@@ -34,7 +34,7 @@ impl Engine {
     fn activate_credential(
         &mut self,
         ek: &Public,
-        ak: &AttestationKey,
+        ak: &Ak,
         blob: Vec<u8>,
         secret: Vec<u8>,
     ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
@@ -47,14 +47,17 @@ impl Engine {
             Hierarchy::Endorsement,
             ek,
             |engine, ek_handle, ek_public| {
-                engine.with_primary(
-                    Hierarchy::Endorsement,
-                    &ak.template(),
-                    |engine, ak_handle, _| {
-                        engine.salt_session_to(ek_handle)?;
+                engine.with_ak(ak, |engine, ak_handle, _| {
+                    engine.salt_session_to(ek_handle)?;
+                    engine.with_activation_auth(ak, |engine, policy| {
                         engine.with_ek_auth(ek_public, |engine, ek_auth| {
                             let session = engine.session(Encrypt::Both)?;
-                            let sessions = (Some(session), Some(ek_auth), None);
+                            // Where a policy authorises the AK, the salted
+                            // session comes third: it protects the secret.
+                            let sessions = match policy {
+                                None => (Some(session), Some(ek_auth), None),
+                                Some(policy) => (Some(policy), Some(ek_auth), Some(session)),
+                            };
                             let digest =
                                 engine.command("TPM2_ActivateCredential", sessions, |c| {
                                     c.activate_credential(
@@ -66,8 +69,8 @@ impl Engine {
                                 })?;
                             Ok(Zeroizing::new(digest.to_vec()))
                         })
-                    },
-                )
+                    })
+                })
             },
         )
     }
@@ -75,7 +78,7 @@ impl Engine {
     /// Authorisation for the EK's USER role: by its (empty) auth value where
     /// userWithAuth allows that (high range), else by its policy,
     /// PolicySecret(TPM_RH_ENDORSEMENT) (low range).
-    fn with_ek_auth<T>(
+    pub(super) fn with_ek_auth<T>(
         &mut self,
         ek: &Public,
         work: impl FnOnce(&mut Self, AuthSession) -> Result<T, TpmError>,
@@ -86,24 +89,33 @@ impl Engine {
         self.with_policy_session(|engine, policy| {
             let policy_session = PolicySession::try_from(policy)
                 .map_err(|e| TpmError::from_tss("policy session", e))?;
-            // The hierarchy's auth value goes as an HMAC, never in clear.
-            let session = engine.session(Encrypt::Both)?;
-            engine.command_as(
-                Hierarchy::Endorsement,
-                "TPM2_PolicySecret",
-                (Some(session), None, None),
-                |c| {
-                    c.policy_secret(
-                        policy_session,
-                        AuthHandle::Endorsement,
-                        Nonce::default(),
-                        Default::default(),
-                        Nonce::default(),
-                        None,
-                    )
-                },
-            )?;
+            engine.policy_secret_endorsement(policy_session)?;
             work(engine, policy)
         })
+    }
+
+    /// PolicySecret(TPM_RH_ENDORSEMENT) with an empty policyRef.
+    pub(super) fn policy_secret_endorsement(
+        &mut self,
+        policy: PolicySession,
+    ) -> Result<(), TpmError> {
+        // The hierarchy's auth value goes as an HMAC, never in clear.
+        let session = self.session(Encrypt::Both)?;
+        self.command_as(
+            Hierarchy::Endorsement,
+            "TPM2_PolicySecret",
+            (Some(session), None, None),
+            |c| {
+                c.policy_secret(
+                    policy,
+                    AuthHandle::Endorsement,
+                    Nonce::default(),
+                    Default::default(),
+                    Nonce::default(),
+                    None,
+                )
+            },
+        )?;
+        Ok(())
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use holdfast_proto::tpm::templates::{AkAlg, ak_template};
-use holdfast_proto::tpm::{HashAlg, Hierarchy, Name, PcrSelection, PcrSet, Public};
+use holdfast_proto::tpm::{HashAlg, Name, PcrSelection, PcrSet, Public};
 use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{Data, SignatureScheme};
 use tss_esapi::traits::Marshall;
 
 use super::convert::to_tss_selection;
 use super::engine::{Encrypt, Engine, NO_SESSION};
-use super::{KeyBlob, Tpm, TpmError};
+use super::{Ak, KeyBlob, Tpm, TpmError};
 
 /// How often PCRs are read again when one changed meanwhile.
 const MAX_READS: u32 = 5;
@@ -59,13 +59,11 @@ impl Tpm {
     ///
     /// # Errors
     /// [`TpmError`] of the failing command.
-    pub fn attestation_key(&self, ak: &AttestationKey) -> Result<Public, TpmError> {
-        let ak = ak.clone();
+    pub fn attestation_key(&self, ak: impl Into<Ak>) -> Result<Public, TpmError> {
+        let ak = ak.into();
         self.call(move |engine| {
             engine.root()?;
-            engine.with_primary(Hierarchy::Endorsement, &ak.template(), |_, _, p| {
-                Ok(p.clone())
-            })
+            engine.with_ak(&ak, |_, _, p| Ok(p.clone()))
         })
     }
 
@@ -76,10 +74,10 @@ impl Tpm {
     pub fn certify(
         &self,
         key: &KeyBlob,
-        ak: &AttestationKey,
+        ak: impl Into<Ak>,
         extra_data: [u8; 32],
     ) -> Result<Attestation, TpmError> {
-        let (key, ak) = (key.clone(), ak.clone());
+        let (key, ak) = (key.clone(), ak.into());
         self.call(move |engine| engine.certify(&key, &ak, extra_data))
     }
 
@@ -89,11 +87,11 @@ impl Tpm {
     /// [`TpmError`] of the failing command.
     pub fn quote(
         &self,
-        ak: &AttestationKey,
+        ak: impl Into<Ak>,
         selection: &PcrSelection,
         extra_data: [u8; 32],
     ) -> Result<Attestation, TpmError> {
-        let (ak, selection) = (ak.clone(), *selection);
+        let (ak, selection) = (ak.into(), *selection);
         self.call(move |engine| engine.quote(&ak, &selection, extra_data))
     }
 
@@ -113,60 +111,52 @@ impl Engine {
     fn certify(
         &mut self,
         key: &KeyBlob,
-        ak: &AttestationKey,
+        ak: &Ak,
         extra_data: [u8; 32],
     ) -> Result<Attestation, TpmError> {
         self.with_key(key, |engine, key_handle| {
-            engine.with_primary(
-                Hierarchy::Endorsement,
-                &ak.template(),
-                |engine, ak_handle, _| {
-                    let session = engine.session(Encrypt::Both)?;
-                    // The session authorises the LDevID key and protects the
-                    // response; the AK's auth value is empty.
-                    let sessions = (Some(session), Some(AuthSession::Password), None);
-                    let (attest, signature) = engine.command("TPM2_Certify", sessions, |c| {
-                        c.certify(
-                            key_handle.into(),
-                            ak_handle,
-                            Data::try_from(extra_data.as_slice())?,
-                            SignatureScheme::Null,
-                        )
-                    })?;
-                    marshalled(&attest, &signature)
-                },
-            )
+            engine.with_ak(ak, |engine, ak_handle, _| {
+                let session = engine.session(Encrypt::Both)?;
+                // The session authorises the LDevID key and protects the
+                // response; the AK's auth value is empty.
+                let sessions = (Some(session), Some(AuthSession::Password), None);
+                let (attest, signature) = engine.command("TPM2_Certify", sessions, |c| {
+                    c.certify(
+                        key_handle.into(),
+                        ak_handle,
+                        Data::try_from(extra_data.as_slice())?,
+                        SignatureScheme::Null,
+                    )
+                })?;
+                marshalled(&attest, &signature)
+            })
         })
     }
 
     fn quote(
         &mut self,
-        ak: &AttestationKey,
+        ak: &Ak,
         selection: &PcrSelection,
         extra_data: [u8; 32],
     ) -> Result<Attestation, TpmError> {
         self.root()?;
         let list = to_tss_selection(selection)?;
-        self.with_primary(
-            Hierarchy::Endorsement,
-            &ak.template(),
-            |engine, handle, _| {
-                let session = engine.session(Encrypt::Both)?;
-                let (attest, signature) =
-                    engine.command("TPM2_Quote", (Some(session), None, None), |c| {
-                        c.quote(
-                            handle,
-                            Data::try_from(extra_data.as_slice())?,
-                            SignatureScheme::Null,
-                            list.clone(),
-                        )
-                    })?;
-                marshalled(&attest, &signature)
-            },
-        )
+        self.with_ak(ak, |engine, handle, _| {
+            let session = engine.session(Encrypt::Both)?;
+            let (attest, signature) =
+                engine.command("TPM2_Quote", (Some(session), None, None), |c| {
+                    c.quote(
+                        handle,
+                        Data::try_from(extra_data.as_slice())?,
+                        SignatureScheme::Null,
+                        list.clone(),
+                    )
+                })?;
+            marshalled(&attest, &signature)
+        })
     }
 
-    fn read_pcrs(&mut self, selection: &PcrSelection) -> Result<PcrValues, TpmError> {
+    pub(super) fn read_pcrs(&mut self, selection: &PcrSelection) -> Result<PcrValues, TpmError> {
         for _ in 0..MAX_READS {
             if let Some(values) = self.read_pcrs_once(selection)? {
                 return Ok(values);
@@ -222,7 +212,7 @@ impl Engine {
     }
 }
 
-fn marshalled(
+pub(super) fn marshalled(
     attest: &tss_esapi::structures::Attest,
     signature: &tss_esapi::structures::Signature,
 ) -> Result<Attestation, TpmError> {

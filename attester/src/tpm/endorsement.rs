@@ -7,6 +7,7 @@ use holdfast_proto::tpm::templates::EkTemplate;
 use holdfast_proto::tpm::{Hierarchy, Parameters, Public, Unique};
 
 use super::engine::Engine;
+use super::issuer::{self, Issuer};
 use super::nv::{split_chain, split_sequence};
 use super::{Tpm, TpmError};
 
@@ -92,6 +93,18 @@ pub struct EndorsementKey {
     /// DER: the EK certificate, then the chain found in NV. Empty where the
     /// TPM has no certificate for this key.
     pub certificate_chain: Vec<Vec<u8>>,
+}
+
+impl EkCertificates {
+    /// Of each EK certificate, the issuer that is not in NV: which the
+    /// verifier's owner must have imported.
+    #[must_use]
+    pub fn missing_issuers(&self) -> Vec<(EkTemplate, Issuer)> {
+        let of = |(template, leaf): &(EkTemplate, Vec<u8>)| {
+            Some((*template, issuer::missing(leaf, &self.chain)?))
+        };
+        self.leaves.iter().filter_map(of).collect()
+    }
 }
 
 /// What the vendor left in NV memory.
@@ -185,7 +198,7 @@ impl Engine {
         Ok(())
     }
 
-    fn endorsement_key(&mut self, choice: EkChoice) -> Result<EndorsementKey, TpmError> {
+    pub(super) fn endorsement_key(&mut self, choice: EkChoice) -> Result<EndorsementKey, TpmError> {
         let indices = self.endorsement_indices()?;
         let mut found = EkCertificates::default();
         for template in choice.templates() {
@@ -310,7 +323,7 @@ fn insert_nonce(area: &mut Public, nonce: &[u8]) -> Result<(), &'static str> {
 /// SubjectPublicKeyInfo, whatever the algorithm identifier around them (old
 /// RSA EK certificates say RSAES-OAEP). The Verifier decides; this only finds
 /// the key that the certificate is meant for.
-fn certifies(certificate: &[u8], public: &Public) -> bool {
+pub(super) fn certifies(certificate: &[u8], public: &Public) -> bool {
     let key = match public.parameters {
         Parameters::Ecc { .. } => public.to_ec_point(),
         _ => public.to_rsa_public_key_der(),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use holdfast_proto::tpm::{Hierarchy, Name, Public};
 use tss_esapi::Context;
 use tss_esapi::attributes::SessionAttributesBuilder;
-use tss_esapi::constants::{CapabilityType, SessionType};
+use tss_esapi::constants::{CapabilityType, PropertyTag, SessionType};
 use tss_esapi::handles::{KeyHandle, ObjectHandle, SessionHandle, TpmHandle};
 use tss_esapi::interface_types::algorithm::HashingAlgorithm;
 use tss_esapi::interface_types::resource_handles;
@@ -51,6 +51,15 @@ pub(super) enum Encrypt {
     Both,
 }
 
+/// Whether others may have something loaded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manners {
+    /// A command that somebody runs by hand.
+    Alone,
+    /// A daemon that works beside other programs.
+    Beside,
+}
+
 /// The storage root, checked against its pin.
 #[derive(Clone)]
 pub(super) struct Root {
@@ -82,6 +91,7 @@ impl Engine {
         tcti: &TctiName,
         settings: Settings,
         meter: Arc<Meter>,
+        manners: Manners,
     ) -> Result<Self, TpmError> {
         let context = super::connect::connect(tcti)?;
         let mut engine = Self {
@@ -95,8 +105,14 @@ impl Engine {
             broken: None,
         };
         engine.set_hierarchy_auth()?;
-        if tcti.is_exclusive() {
-            engine.flush_left_overs()?;
+        match manners {
+            Manners::Alone if tcti.is_exclusive() => engine.flush_left_overs()?,
+            Manners::Alone => {}
+            // Whether somebody answers is seen while the caller waits for no
+            // longer than an opening may take.
+            Manners::Beside => {
+                engine.property(PropertyTag::Manufacturer)?;
+            }
         }
         Ok(engine)
     }
@@ -126,6 +142,9 @@ impl Engine {
             };
             if error.ends_connection() {
                 self.broken = Some(error.clone());
+            }
+            if error.is_retryable() {
+                self.meter.add_retry();
             }
             if !error.is_retryable() || retries == MAX_RETRIES {
                 return Err(error);
@@ -166,7 +185,8 @@ impl Engine {
             Some(session) => session,
             None => {
                 let salt_key = self.root.as_ref().map(|root| root.handle);
-                let session = self.start_session(salt_key, SessionType::Hmac)?;
+                let session =
+                    self.start_session(salt_key, SessionType::Hmac, HashingAlgorithm::Sha256)?;
                 self.session = Some(session);
                 session
             }
@@ -188,7 +208,8 @@ impl Engine {
     /// sits on the bus can answer otherwise than ours (CVE class C27).
     pub(super) fn salt_session_to(&mut self, key: KeyHandle) -> Result<(), TpmError> {
         self.end_session();
-        self.session = Some(self.start_session(Some(key), SessionType::Hmac)?);
+        self.session =
+            Some(self.start_session(Some(key), SessionType::Hmac, HashingAlgorithm::Sha256)?);
         Ok(())
     }
 
@@ -196,6 +217,7 @@ impl Engine {
         &mut self,
         salt_key: Option<KeyHandle>,
         kind: SessionType,
+        hash: HashingAlgorithm,
     ) -> Result<AuthSession, TpmError> {
         self.command("TPM2_StartAuthSession", NO_SESSION, |context| {
             context.start_auth_session(
@@ -204,7 +226,7 @@ impl Engine {
                 None,
                 kind,
                 SymmetricDefinition::AES_128_CFB,
-                HashingAlgorithm::Sha256,
+                hash,
             )
         })?
         .ok_or(TpmError::NoFreeSlot {
@@ -218,7 +240,16 @@ impl Engine {
         &mut self,
         work: impl FnOnce(&mut Self, AuthSession) -> Result<T, TpmError>,
     ) -> Result<T, TpmError> {
-        let session = self.start_session(None, SessionType::Policy)?;
+        self.with_policy_session_of(HashingAlgorithm::Sha256, work)
+    }
+
+    /// The same for the policy of an object whose nameAlg is `hash`.
+    pub(super) fn with_policy_session_of<T>(
+        &mut self,
+        hash: HashingAlgorithm,
+        work: impl FnOnce(&mut Self, AuthSession) -> Result<T, TpmError>,
+    ) -> Result<T, TpmError> {
+        let session = self.start_session(None, SessionType::Policy, hash)?;
         let outcome = work(self, session);
         self.flush(SessionHandle::from(session).into());
         outcome
@@ -304,6 +335,12 @@ impl Engine {
         let outcome = work(self, handle, &public);
         self.flush(handle.into());
         outcome
+    }
+
+    /// Drops what was saved of an object, so that it is made anew if it is ever
+    /// wanted again.
+    pub(super) fn forget(&mut self, key: &[u8]) {
+        self.saved.remove(key);
     }
 
     /// A saved context fails to load after a TPM reset: then it is forgotten
@@ -407,10 +444,7 @@ impl Engine {
     }
 
     /// One fixed or variable property (`TPM2_GetCapability`).
-    pub(super) fn property(
-        &mut self,
-        tag: tss_esapi::constants::PropertyTag,
-    ) -> Result<Option<u32>, TpmError> {
+    pub(super) fn property(&mut self, tag: PropertyTag) -> Result<Option<u32>, TpmError> {
         self.command("TPM2_GetCapability", NO_SESSION, |c| {
             c.get_tpm_property(tag)
         })

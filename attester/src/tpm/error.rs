@@ -127,6 +127,18 @@ pub enum TpmError {
         /// " for …", or empty.
         wanted: String,
     },
+    /// No device identity that can be used.
+    #[error("the TPM has no usable IDevID and IAK: {lacks}")]
+    NoDeviceIdentity {
+        /// What is missing.
+        lacks: &'static str,
+    },
+    /// Another key is where the OEM's was.
+    #[error("the key at {handle:#010x} is not the IAK or IDevID that was there")]
+    OtherDeviceKey {
+        /// Where.
+        handle: u32,
+    },
     /// A required PCR is not there.
     #[error("the TPM has no value for PCR {index} in the {bank} bank")]
     PcrMissing {
@@ -186,6 +198,41 @@ pub enum TpmError {
     /// The thread that owns the TPM ended.
     #[error("the TPM thread ended")]
     ThreadGone,
+    /// The EK is not the one that enrolled: another TPM, or an answer that was
+    /// made up on the bus.
+    #[error("the TPM's EK makes gateway {found}, gateway {enrolled} enrolled")]
+    OtherEndorsementKey {
+        /// The gateway's id by the TPM's answer.
+        found: String,
+        /// By the enrolment.
+        enrolled: String,
+    },
+    /// The Verifier sent an object that is not of the kind that was due.
+    #[error(
+        "the {what} that the verifier sent has other attributes or another scheme than a {what} has"
+    )]
+    NotAsExpected {
+        /// What was due.
+        what: &'static str,
+    },
+    /// The LDevID key is bound to boot states, and this is none of them.
+    #[error(
+        "the LDevID key is bound to approved boot states, and none of {count} approvals is of the \
+         state that the TPM is in: it does not sign"
+    )]
+    BootNotApproved {
+        /// How many are on file.
+        count: usize,
+    },
+    /// The policy of an object does not hold: other PCR values, or a signature
+    /// that is not by the key that the object names.
+    #[error("{command}: the object's policy does not hold (code {code:#x})")]
+    PolicyRefused {
+        /// The refused command.
+        command: &'static str,
+        /// The TPM's code.
+        code: u32,
+    },
 }
 
 /// Codes of TPM 2.0 Library Part 2 §6.6.3, format-one ones without their
@@ -197,12 +244,19 @@ pub(super) mod rc {
     pub(crate) const NV_UNINITIALIZED: u32 = 0x14A;
     pub(crate) const ASYMMETRIC: u32 = 0x081;
     pub(crate) const HASH: u32 = 0x083;
+    pub(crate) const VALUE: u32 = 0x084;
     pub(crate) const HIERARCHY: u32 = 0x085;
     pub(crate) const KEY_SIZE: u32 = 0x087;
     pub(crate) const HANDLE: u32 = 0x08B;
     pub(crate) const AUTH_FAIL: u32 = 0x08E;
     pub(crate) const SCHEME: u32 = 0x092;
     pub(crate) const SYMMETRIC: u32 = 0x096;
+    pub(crate) const SIGNATURE: u32 = 0x09B;
+    pub(crate) const POLICY_FAIL: u32 = 0x09D;
+    pub(crate) const PCR_CHANGED: u32 = 0x128;
+    pub(crate) const SIZE: u32 = 0x095;
+    pub(crate) const INSUFFICIENT: u32 = 0x09A;
+    pub(crate) const ECC_POINT: u32 = 0x0A7;
     pub(crate) const INTEGRITY: u32 = 0x09F;
     pub(crate) const BAD_AUTH: u32 = 0x0A2;
     pub(crate) const CURVE: u32 = 0x0A6;
@@ -253,6 +307,10 @@ impl TpmError {
             rc::LOCKOUT => Self::LockedOut { command },
             rc::BAD_AUTH | rc::AUTH_FAIL => Self::AuthRefused { command, code },
             rc::HIERARCHY => Self::HierarchyDisabled { command },
+            rc::POLICY_FAIL | rc::PCR_CHANGED => Self::PolicyRefused {
+                command,
+                code: base_code(code),
+            },
             rc::OBJECT_MEMORY | rc::SESSION_MEMORY | rc::SESSION_HANDLES | rc::OBJECT_HANDLES => {
                 Self::NoFreeSlot { command, code }
             }
@@ -286,9 +344,24 @@ impl TpmError {
         )
     }
 
+    /// The TPM is taken, restarting or gone for the moment: the same may do
+    /// better later.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.is_retryable()
+            || matches!(
+                self,
+                Self::Unreachable { .. }
+                    | Self::ConnectionLost { .. }
+                    | Self::NoAnswer { .. }
+                    | Self::NotInitialised { .. }
+                    | Self::NoFreeSlot { .. }
+                    | Self::ThreadGone
+            )
+    }
+
     /// An answer was altered, or none came: ESYS stays in an error state, and
     /// whoever wants to go on opens the TPM anew.
-    pub(super) fn ends_connection(&self) -> bool {
+    pub(crate) fn ends_connection(&self) -> bool {
         matches!(
             self,
             Self::ResponseAltered { .. } | Self::ConnectionLost { .. }
@@ -349,6 +422,12 @@ impl TpmError {
             Self::NoEkCertificate { .. } => {
                 "holdfast-attester doctor lists what the TPM has; fetch the certificate from the vendor into NV, or name a key by --ek and let the owner admit it"
             }
+            Self::NoDeviceIdentity { .. } => {
+                "holdfast-attester doctor lists what the OEM left in NV; ask the OEM to restore it, or use the EK road (--identity ek)"
+            }
+            Self::OtherDeviceKey { .. } => {
+                "somebody replaced the OEM's key; restore it (the OEM can say how), or enrol anew"
+            }
             Self::PcrMissing { .. } => {
                 "enable that PCR bank in the firmware's setup (tpm2_pcrallocate), then reboot"
             }
@@ -357,6 +436,18 @@ impl TpmError {
             }
             Self::Unsupported { .. } => {
                 "choose another --ek or --ak that doctor lists as supported"
+            }
+            Self::OtherEndorsementKey { .. } => {
+                "the TPM was replaced, or something on its bus answers in its place: enrol anew with an empty --state-dir, or look at the board"
+            }
+            Self::BootNotApproved { .. } => {
+                "boot a state that was approved; or have this one approved (holdfast-verifier seal approve, seal export) and bring the file: holdfast-attester seal approvals import FILE"
+            }
+            Self::PolicyRefused { .. } => {
+                "boot the state that was approved, or have this one approved: holdfast-verifier seal approve"
+            }
+            Self::NotAsExpected { .. } => {
+                "verifier and attester are of different versions, or the verifier is not to be trusted: tell its owner"
             }
             Self::NvContent { .. } => {
                 "the certificate in NV is damaged; the vendor can say how to restore it"

@@ -6,7 +6,7 @@ use tss_esapi::structures::CapabilityData;
 
 use super::engine::{Engine, NO_SESSION};
 use super::storage::unfit;
-use super::{EkCertificates, Tpm, TpmError};
+use super::{DeviceIdentityFindings, EkCertificates, Tpm, TpmError};
 
 /// `TPMA_PERMANENT` (Part 2 §8.6).
 const OWNER_AUTH_SET: u32 = 1;
@@ -15,6 +15,17 @@ const IN_LOCKOUT: u32 = 1 << 9;
 /// `TPMA_STARTUP_CLEAR` (Part 2 §8.7).
 const OWNER_ENABLED: u32 = 1 << 1;
 const ENDORSEMENT_ENABLED: u32 = 1 << 2;
+
+/// Whose TPM it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmMake {
+    /// Four-letter vendor id of the TCG's registry.
+    pub manufacturer: String,
+    /// The vendor's own words.
+    pub vendor: String,
+    /// Firmware version, both words.
+    pub firmware: String,
+}
 
 /// A PCR bank that the TPM keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +50,8 @@ pub enum SrkOccupant {
 /// What the TPM is and has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmFacts {
-    /// Four-letter vendor id of the TCG's registry.
-    pub manufacturer: String,
-    /// The vendor's own words.
-    pub vendor: String,
-    /// Firmware version, both words.
-    pub firmware: String,
+    /// Whose it is.
+    pub make: TpmMake,
     /// Revision of the TPM 2.0 specification, e.g. "1.38".
     pub spec_revision: String,
     /// PCR banks with at least one PCR.
@@ -71,6 +78,8 @@ pub struct TpmFacts {
     pub srk: SrkOccupant,
     /// EK certificates in NV.
     pub certificates: EkCertificates,
+    /// IDevID and IAK.
+    pub device_identity: DeviceIdentityFindings,
 }
 
 impl Tpm {
@@ -80,32 +89,40 @@ impl Tpm {
     /// [`TpmError`] of the failing command.
     pub fn facts(&self) -> Result<TpmFacts, TpmError> {
         let certificates = self.ek_certificates()?;
-        self.call(move |engine| engine.facts(certificates))
+        let device_identity = match self.find_device_identity() {
+            Ok(found) => found,
+            // Keys cannot be made without the hierarchy's auth value: told as
+            // such by whoever reads these facts.
+            Err(TpmError::AuthRefused { .. }) => DeviceIdentityFindings::default(),
+            Err(error) => return Err(error),
+        };
+        self.call(move |engine| engine.facts(certificates, device_identity))
+    }
+
+    /// Whose TPM it is: a few commands that take no time.
+    ///
+    /// # Errors
+    /// [`TpmError`] of the failing command.
+    pub fn make(&self) -> Result<TpmMake, TpmError> {
+        self.call(Engine::make)
     }
 }
 
 impl Engine {
-    fn facts(&mut self, certificates: EkCertificates) -> Result<TpmFacts, TpmError> {
+    fn facts(
+        &mut self,
+        certificates: EkCertificates,
+        device_identity: DeviceIdentityFindings,
+    ) -> Result<TpmFacts, TpmError> {
         // The NV reads' session would count as an occupied slot.
         self.end_session();
         let permanent = self.property(PropertyTag::Permanent)?.unwrap_or(0);
         let startup = self
             .property(PropertyTag::StartupClear)?
             .unwrap_or(u32::MAX);
-        let firmware = (
-            self.property(PropertyTag::FirmwareVersion1)?.unwrap_or(0),
-            self.property(PropertyTag::FirmwareVersion2)?.unwrap_or(0),
-        );
         let revision = self.property(PropertyTag::Revision)?.unwrap_or(0);
         Ok(TpmFacts {
-            manufacturer: self.text(&[PropertyTag::Manufacturer])?,
-            vendor: self.text(&[
-                PropertyTag::VendorString1,
-                PropertyTag::VendorString2,
-                PropertyTag::VendorString3,
-                PropertyTag::VendorString4,
-            ])?,
-            firmware: format!("{:08x}.{:08x}", firmware.0, firmware.1),
+            make: self.make()?,
             spec_revision: format!("{}.{:02}", revision / 100, revision % 100),
             pcr_banks: self.pcr_banks()?,
             free_transient: self.property(PropertyTag::HrTransientAvail)?,
@@ -123,6 +140,24 @@ impl Engine {
             srk_handle: self.settings.srk_handle,
             srk: self.srk_occupant()?,
             certificates,
+            device_identity,
+        })
+    }
+
+    fn make(&mut self) -> Result<TpmMake, TpmError> {
+        let firmware = (
+            self.property(PropertyTag::FirmwareVersion1)?.unwrap_or(0),
+            self.property(PropertyTag::FirmwareVersion2)?.unwrap_or(0),
+        );
+        Ok(TpmMake {
+            manufacturer: self.text(&[PropertyTag::Manufacturer])?,
+            vendor: self.text(&[
+                PropertyTag::VendorString1,
+                PropertyTag::VendorString2,
+                PropertyTag::VendorString3,
+                PropertyTag::VendorString4,
+            ])?,
+            firmware: format!("{:08x}.{:08x}", firmware.0, firmware.1),
         })
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 pub(super) struct Meter {
     nanoseconds: AtomicU64,
     commands: AtomicU64,
+    retries: AtomicU64,
 }
 
 impl Meter {
@@ -16,6 +17,14 @@ impl Meter {
         let elapsed = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         self.nanoseconds.fetch_add(elapsed, Ordering::Relaxed);
         self.commands.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
     }
 
     pub(super) fn time(&self) -> Duration {

@@ -3,34 +3,46 @@
 //! commands and gets typed answers. Nothing of tss-esapi leaves this room.
 
 mod activation;
+mod ak;
 mod attestation;
 mod connect;
 mod convert;
+mod devid;
+mod devid_csr;
 mod endorsement;
 mod engine;
 mod error;
 mod facts;
+mod imported;
+mod issuer;
 mod meter;
 mod nv;
+mod sealing;
 mod secret;
 mod storage;
 mod tcti;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use ak::Ak;
 pub use attestation::{Attestation, AttestationKey, PcrValues};
+pub use devid::{DeviceIdentity, DeviceIdentityFindings, DeviceKey, DeviceKeySource};
+pub use devid_csr::DevidMaking;
 pub use endorsement::{EkCertificates, EkChoice, EndorsementKey};
 pub use error::TpmError;
-pub use facts::{PcrBank, SrkOccupant, TpmFacts};
+pub use facts::{PcrBank, SrkOccupant, TpmFacts, TpmMake};
+pub use imported::{ImportedObject, ImportedUse};
+pub use issuer::Issuer;
+pub use sealing::{ApprovedState, PinnedEk, Unlock};
 pub use secret::{AuthFileError, AuthValue};
 pub use storage::{KeyBlob, KeyBlobError, StorageRoot};
 pub use tcti::{DEFAULT_DEVICE, TctiName, TctiNameError};
 
-use engine::Engine;
+use engine::{Engine, Manners};
 use meter::Meter;
 
 /// The storage root key's customary persistent handle (TCG Provisioning
@@ -40,6 +52,11 @@ pub const DEFAULT_SRK_HANDLE: u32 = 0x8100_0001;
 /// Longest wait for an answer. Creating an RSA primary takes a slow discrete
 /// TPM up to a minute.
 const ANSWER_LIMIT: Duration = Duration::from_secs(180);
+/// Openings that were given up and still hang in libtss2.
+static HANGING: AtomicUsize = AtomicUsize::new(0);
+/// So many are let hang: a daemon that tries again for days must not gather
+/// threads. As soon as one of them comes back, there is a next try.
+const MAX_HANGING: usize = 3;
 /// Longest wait for a connection and its first commands, none of which is
 /// slow: longer means that another program has the TPM, or nobody reads there.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
@@ -56,6 +73,19 @@ pub struct Settings {
     pub endorsement_auth: Option<AuthValue>,
     /// Auth value of the owner hierarchy, where it is not empty.
     pub owner_auth: Option<AuthValue>,
+}
+
+impl Settings {
+    /// The same for an enrolment whose storage root is at `srk_handle`: that
+    /// wins over the default, so that nobody has to remember it.
+    #[must_use]
+    pub fn made_with(&self, srk_handle: u32) -> Self {
+        let mut settings = self.clone();
+        if settings.srk_handle == DEFAULT_SRK_HANDLE {
+            settings.srk_handle = srk_handle;
+        }
+        settings
+    }
 }
 
 impl Default for Settings {
@@ -99,30 +129,54 @@ impl Tpm {
     /// # Errors
     /// [`TpmError`] says why the TPM cannot be reached.
     pub fn open_with(tcti: &TctiName, settings: Settings) -> Result<Self, TpmError> {
+        Self::open_as(tcti, settings, Manners::Alone)
+    }
+
+    /// Connects beside other programs: without a resource manager (swtpm), what
+    /// is loaded already is theirs and stays.
+    ///
+    /// # Errors
+    /// [`TpmError`] says why the TPM cannot be reached.
+    pub fn open_beside(tcti: &TctiName, settings: Settings) -> Result<Self, TpmError> {
+        Self::open_as(tcti, settings, Manners::Beside)
+    }
+
+    fn open_as(tcti: &TctiName, settings: Settings, manners: Manners) -> Result<Self, TpmError> {
         let meter = Arc::new(Meter::default());
         let (jobs, inbox) = mpsc::channel::<Job>();
-        let (ready, opened) = mpsc::sync_channel(1);
+        if HANGING.load(Ordering::Relaxed) >= MAX_HANGING {
+            return Err(TpmError::NoAnswer {
+                seconds: OPEN_LIMIT.as_secs(),
+            });
+        }
+        // Without room: a thread that nobody waits for any more finds it out.
+        let (ready, opened) = mpsc::sync_channel(0);
         let (name, thread_meter) = (tcti.clone(), Arc::clone(&meter));
         let handle = std::thread::Builder::new()
             .name("tpm".to_owned())
-            .spawn(move || match Engine::open(&name, settings, thread_meter) {
-                Ok(engine) => {
-                    // The opener waits; if it went away, so does the inbox.
-                    let _ = ready.send(Ok(()));
-                    serve(engine, &inbox);
-                }
-                Err(error) => {
-                    let _ = ready.send(Err(error));
-                }
-            })
+            .spawn(
+                move || match Engine::open(&name, settings, thread_meter, manners) {
+                    Ok(engine) => match ready.send(Ok(())) {
+                        Ok(()) => serve(engine, &inbox),
+                        Err(_) => forget_hanging(),
+                    },
+                    Err(error) => {
+                        if ready.send(Err(error)).is_err() {
+                            forget_hanging();
+                        }
+                    }
+                },
+            )
             .map_err(|e| TpmError::Unreachable {
                 tcti: tcti.to_string(),
                 reason: e.to_string(),
             })?;
         match opened.recv_timeout(OPEN_LIMIT) {
             Ok(opened) => opened?,
-            // The thread hangs in libtss2; it ends with the process.
+            // The thread hangs in libtss2; it ends when the TPM answers, or with
+            // the process.
             Err(RecvTimeoutError::Timeout) => {
+                HANGING.fetch_add(1, Ordering::Relaxed);
                 return Err(TpmError::NoAnswer {
                     seconds: OPEN_LIMIT.as_secs(),
                 });
@@ -140,6 +194,13 @@ impl Tpm {
         })
     }
 
+    /// Gives the TPM back, though there may be copies of this handle in what has
+    /// no more use for it, as a connection has once its handshake is over: from
+    /// now on they get [`TpmError::ThreadGone`].
+    pub fn give_back(self) {
+        self.thread.end();
+    }
+
     /// Where this TPM is.
     #[must_use]
     pub fn tcti(&self) -> &TctiName {
@@ -150,6 +211,12 @@ impl Tpm {
     #[must_use]
     pub fn command_time(&self) -> Duration {
         self.thread.meter.time()
+    }
+
+    /// How many commands the TPM answered by "try again" so far.
+    #[must_use]
+    pub fn retry_count(&self) -> u64 {
+        self.thread.meter.retries()
     }
 
     /// Number of TPM commands so far.
@@ -222,6 +289,12 @@ impl Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Thread {
+    fn end(&self) {
         // Closing the inbox ends the thread's loop; waiting for it lets it
         // flush before the process exits.
         if let Ok(mut jobs) = self.jobs.lock() {
@@ -234,6 +307,11 @@ impl Drop for Thread {
             let _ = handle.join();
         }
     }
+}
+
+/// An opening that was given up came back.
+fn forget_hanging() {
+    HANGING.fetch_sub(1, Ordering::Relaxed);
 }
 
 fn serve(mut engine: Engine, inbox: &mpsc::Receiver<Job>) {

@@ -25,6 +25,11 @@ impl Engine {
         self.handles(FIRST_ENDORSEMENT_INDEX, MAX_LISTED)
     }
 
+    /// NV indices that exist from `first` on, ascending.
+    pub(super) fn nv_indices_from(&mut self, first: u32) -> Result<Vec<u32>, TpmError> {
+        self.handles(first, MAX_LISTED)
+    }
+
     /// All bytes of an NV index; `None` where it does not exist, or was defined
     /// and never written.
     pub(super) fn read_nv(&mut self, index: u32) -> Result<Option<Vec<u8>>, TpmError> {

@@ -1,7 +1,8 @@
 //! The storage root key, and keys under it: the LDevID key lives in the state
 //! directory as blobs that only this TPM can load.
 
-use holdfast_proto::tpm::templates::{ldevid_template, srk_template};
+use holdfast_proto::sealing::pcr_digest;
+use holdfast_proto::tpm::templates::{bound_ldevid_template, ldevid_template, srk_template};
 use holdfast_proto::tpm::{
     Hierarchy, Name, ObjectAttributes, Parameters, ParseError, Public, Signature, Symmetric,
 };
@@ -15,9 +16,9 @@ use tss_esapi::traits::Marshall;
 use tss_esapi::tss2_esys::TPMT_TK_HASHCHECK;
 
 use super::convert::{from_tss_public, to_tss_public};
-use super::engine::{Encrypt, Engine, NO_SESSION, Root, tss_hierarchy};
+use super::engine::{Encrypt, Engine, NO_SESSION, Root, Sessions, tss_hierarchy};
 use super::error::rc;
-use super::{Tpm, TpmError};
+use super::{ApprovedState, Tpm, TpmError, Unlock};
 
 /// Attributes without which a key cannot be the parent of others.
 const STORAGE_ATTRIBUTES: ObjectAttributes = ObjectAttributes::FIXED_TPM
@@ -39,11 +40,20 @@ pub struct StorageRoot {
 }
 
 /// A key wrapped by the storage root.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Eq)]
 pub struct KeyBlob {
-    public: Public,
+    pub(super) public: Public,
     /// The contents of `TPM2B_PRIVATE`: encrypted by the TPM.
-    private: Vec<u8>,
+    pub(super) private: Vec<u8>,
+    /// Boot states in which it may sign, where it is bound to them. They come
+    /// and go, and are no part of the key: equality does not look at them.
+    pub(super) approved: Vec<ApprovedState>,
+}
+
+impl PartialEq for KeyBlob {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.public, &self.private) == (&other.public, &other.private)
+    }
 }
 
 /// Why bytes are not a key blob.
@@ -74,7 +84,29 @@ impl KeyBlob {
         Ok(Self {
             public,
             private: private.to_vec(),
+            approved: Vec::new(),
         })
+    }
+
+    /// Whether it signs by policy: in boot states that were approved, and in no
+    /// others.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        let attributes = self.public.attributes;
+        !attributes.contains(ObjectAttributes::USER_WITH_AUTH)
+    }
+
+    /// Boot states that are approved for it.
+    #[must_use]
+    pub fn approved(&self) -> &[ApprovedState] {
+        &self.approved
+    }
+
+    /// The key with what was approved for it. The TPM decides whether it holds.
+    #[must_use]
+    pub fn approved_for(mut self, states: Vec<ApprovedState>) -> Self {
+        self.approved = states;
+        self
     }
 
     /// The key's public area.
@@ -119,13 +151,23 @@ impl Tpm {
     /// # Errors
     /// [`TpmError`] of the failing command.
     pub fn create_ldevid(&self) -> Result<KeyBlob, TpmError> {
-        self.call(Engine::create_ldevid)
+        self.call(|engine| engine.create_key(&ldevid_template()))
+    }
+
+    /// Makes a new LDevID key that signs by `policy` alone.
+    ///
+    /// # Errors
+    /// [`TpmError`] of the failing command.
+    pub fn create_bound_ldevid(&self, policy: [u8; 32]) -> Result<KeyBlob, TpmError> {
+        self.call(move |engine| engine.create_key(&bound_ldevid_template(&policy)))
     }
 
     /// ECDSA signature of a SHA-256 digest by an LDevID key.
     ///
     /// # Errors
-    /// [`TpmError::KeyOfAnotherTpm`] where this TPM did not make the key.
+    /// [`TpmError::KeyOfAnotherTpm`] where this TPM did not make the key;
+    /// [`TpmError::BootNotApproved`] where it is bound to boot states, and none
+    /// of those approved is the present one.
     pub fn sign(&self, key: &KeyBlob, digest: [u8; 32]) -> Result<Signature, TpmError> {
         let key = key.clone();
         self.call(move |engine| engine.sign(&key, digest))
@@ -275,9 +317,9 @@ impl Engine {
         self.root.clone().ok_or(TpmError::ThreadGone)
     }
 
-    fn create_ldevid(&mut self) -> Result<KeyBlob, TpmError> {
+    fn create_key(&mut self, template: &Public) -> Result<KeyBlob, TpmError> {
         let root = self.root()?;
-        let area = to_tss_public(&ldevid_template())?;
+        let area = to_tss_public(template)?;
         let session = self.session(Encrypt::Both)?;
         let made = self.command("TPM2_Create", (Some(session), None, None), |c| {
             c.create(root.handle, area.clone(), None, None, None, None)
@@ -285,6 +327,7 @@ impl Engine {
         Ok(KeyBlob {
             public: from_tss_public(&made.out_public)?,
             private: made.out_private.to_vec(),
+            approved: Vec::new(),
         })
     }
 
@@ -323,16 +366,48 @@ impl Engine {
 
     fn sign(&mut self, key: &KeyBlob, digest: [u8; 32]) -> Result<Signature, TpmError> {
         self.with_key(key, |engine, handle| {
+            if key.is_bound() {
+                let state = engine.present_of(&key.approved)?;
+                let unlock = Unlock::Approved(Box::new(state));
+                return engine.with_policy_session(|engine, policy| {
+                    engine.show(policy, &unlock)?;
+                    let session = engine.session(Encrypt::Command)?;
+                    engine.sign_by((Some(policy), Some(session), None), handle, digest)
+                });
+            }
             let session = engine.session(Encrypt::Command)?;
-            let signature = engine.command("TPM2_Sign", (Some(session), None, None), |c| {
-                c.sign(
-                    handle,
-                    digest.as_slice().try_into()?,
-                    SignatureScheme::Null,
-                    null_ticket()?,
-                )
-            })?;
-            parse_signature(&signature)
+            engine.sign_by((Some(session), None, None), handle, digest)
+        })
+    }
+
+    fn sign_by(
+        &mut self,
+        sessions: Sessions,
+        key: KeyHandle,
+        digest: [u8; 32],
+    ) -> Result<Signature, TpmError> {
+        let signature = self.command("TPM2_Sign", sessions, |c| {
+            c.sign(
+                key,
+                digest.as_slice().try_into()?,
+                SignatureScheme::Null,
+                null_ticket()?,
+            )
+        })?;
+        parse_signature(&signature)
+    }
+
+    /// The approved state that the TPM is in. Its policy session decides; this
+    /// only picks the one to show it.
+    fn present_of(&mut self, approved: &[ApprovedState]) -> Result<ApprovedState, TpmError> {
+        for state in approved {
+            let values = self.read_pcrs(&state.selection)?;
+            if pcr_digest(values.values().map(Vec::as_slice)) == state.pcr_digest {
+                return Ok(state.clone());
+            }
+        }
+        Err(TpmError::BootNotApproved {
+            count: approved.len(),
         })
     }
 }
@@ -367,7 +442,7 @@ pub(super) fn parse_signature(
 }
 
 /// The ticket of a digest that was made outside the TPM (Part 3 §20.2).
-fn null_ticket() -> tss_esapi::Result<HashcheckTicket> {
+pub(super) fn null_ticket() -> tss_esapi::Result<HashcheckTicket> {
     HashcheckTicket::try_from(TPMT_TK_HASHCHECK {
         tag: TPM2_ST_HASHCHECK,
         hierarchy: TPM2_RH_NULL,

@@ -153,12 +153,14 @@ impl Verifier {
 
     pub fn plan(&self, choice: holdfast_attester::enrolment::KeyChoice) -> Plan {
         Plan {
+            bind_to_boot: None,
             server: self.server.clone(),
             purpose: Purpose::Enrol,
             join_token: JOIN_TOKEN.to_vec().into(),
             class: "default".into(),
             policy_root_name: srk_template().name(),
             choice,
+            road: holdfast_attester::enrolment::Road::default(),
             boot_log: "/nonexistent".into(),
             ima_log: "/nonexistent".into(),
             evidence_dir: None,
@@ -439,6 +441,8 @@ impl Service {
             verdict: Some(verdict),
             grant,
             gateway_id: id.as_bytes().to_vec(),
+            seal_approvals: None,
+            secrets: None,
         };
         let mut script = self.script.lock().unwrap();
         if let Some(BootLog {
@@ -581,6 +585,8 @@ impl Attestation for Service {
         Ok(Response::new(AttestResponse {
             verdict: Some(verdict),
             grant,
+            seal_approvals: None,
+            secrets: None,
         }))
     }
 

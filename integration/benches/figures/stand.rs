@@ -52,6 +52,7 @@ impl Stand {
         };
         let verifier = Verifier::new(Settings {
             anchors: Anchors::new(vec![der(&vendor)?], Vec::new())?,
+            oems: holdfast_verifier::endorsement::OemAnchors::default(),
             accepted_eks: AcceptedEks::default(),
             sealer: ChallengeSealer::new([1; 32]),
             policy: Policy::standard()?,
@@ -116,7 +117,7 @@ impl Stand {
             token: challenge.token,
             evidence: Some(evidence),
             ldevid_certification: None,
-            ear_jwt: false,
+            ..v1::AttestRequest::default()
         };
         Ok(Self {
             verifier,

@@ -13,7 +13,7 @@
 //! | partition table | data covered, PCR 5, first one |
 //! | action | data covered, PCR 4 to 7, a known text |
 //! | firmware version | data covered, first measurement of PCR 0 (after an H-CRTM) |
-//! | GRUB text | text covered, PCR 8; its label (command or command line) never |
+//! | GRUB text | text covered, PCR 8, no NUL in it but one at its end; its label (command or command line) never |
 //! | UKI section name | name covered, PCR 11 |
 //! | command line (systemd) | data covered, PCR 12 or 8 |
 //! | everything else | never |

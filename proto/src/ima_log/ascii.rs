@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::{Entry, Field, MAX_DATA, MAX_LINE, MAX_PCR, Template, entry};
 use crate::boot_log::{Cause, Flaw};
-use crate::tpm::{Digest, HashAlg};
+use crate::tpm::HashAlg;
 
 fn flaw(field: &'static str, cause: Cause) -> Flaw {
     Flaw {
@@ -39,13 +39,13 @@ pub(super) fn read(log: &[u8]) -> Result<Entry<'static>, Flaw> {
     if pcr > MAX_PCR {
         return Err(flaw("pcr", Cause::Unsupported(pcr.into())));
     }
-    let (digest, rest) = column(rest, "template digest")?;
-    let digest = unhex("template digest", digest)?;
-    let digest = HashAlg::ALL
+    let (logged, rest) = column(rest, "template digest")?;
+    let logged = unhex("template digest", logged)?;
+    let alg = HashAlg::ALL
         .into_iter()
-        .find_map(|alg| Digest::from_bytes(alg, &digest).ok())
+        .find(|alg| alg.digest_len() == logged.len())
         .ok_or_else(|| {
-            let (len, expected) = (digest.len(), HashAlg::Sha1.digest_len());
+            let (len, expected) = (logged.len(), HashAlg::Sha1.digest_len());
             flaw("template digest", Cause::WrongLength { len, expected })
         })?;
     let (name, rest) = column(rest, "template name")?;
@@ -61,7 +61,8 @@ pub(super) fn read(log: &[u8]) -> Result<Entry<'static>, Flaw> {
         offset: 0,
         len,
         pcr,
-        digest,
+        alg,
+        logged: Cow::Owned(logged),
         template,
         data: Cow::Owned(data),
     })
@@ -77,7 +78,7 @@ fn column<'a>(line: &'a [u8], field: &'static str) -> Result<(&'a [u8], &'a [u8]
 /// Template data as the kernel hashed it. A name may hold spaces, so that what
 /// is before it is read from the left and what is after it from the right.
 fn template_data(template: &Template, text: &[u8]) -> Result<Vec<u8>, Flaw> {
-    let fields: Vec<Field> = template.fields().collect();
+    let fields = template.fields();
     let name = fields.iter().position(|field| field.is_name());
     let name = name.unwrap_or_else(|| fields.len().saturating_sub(1));
     let mut columns = vec![&[][..]; fields.len()];

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::entry::{self, IMA_DIGEST};
 use super::{Entry, MAX_DATA, MAX_IMA_NAME, MAX_PCR, MAX_TEMPLATE_NAME, Template};
 use crate::boot_log::{Cause, Cursor, Flaw};
-use crate::tpm::{Digest, HashAlg};
+use crate::tpm::HashAlg;
 
 /// Whether a log starts like a binary one with template digests of `alg`.
 pub(super) fn looks_like(log: &[u8], alg: HashAlg) -> bool {
@@ -13,15 +13,15 @@ pub(super) fn looks_like(log: &[u8], alg: HashAlg) -> bool {
     read_head(&mut cursor, alg).is_ok()
 }
 
-fn read_head<'a>(cursor: &mut Cursor<'a>, alg: HashAlg) -> Result<(u32, Digest, Template), Flaw> {
+/// PCR, template digest and template.
+#[inline]
+fn read_head<'a>(cursor: &mut Cursor<'a>, alg: HashAlg) -> Result<(u32, &'a [u8], Template), Flaw> {
     let at = cursor.clone();
     let pcr = cursor.u32("pcr")?;
     if pcr > MAX_PCR {
         return Err(at.flaw("pcr", Cause::Unsupported(pcr.into())));
     }
-    let digest = cursor.take("template digest", alg.digest_len())?;
-    let digest = Digest::from_bytes(alg, digest)
-        .map_err(|_| at.flaw("template digest", Cause::NotAllowed))?;
+    let logged = cursor.take("template digest", alg.digest_len())?;
     let len = cursor.size32("template name length", MAX_TEMPLATE_NAME)?;
     let at = cursor.clone();
     let name = cursor.take("template name", len)?;
@@ -29,13 +29,14 @@ fn read_head<'a>(cursor: &mut Cursor<'a>, alg: HashAlg) -> Result<(u32, Digest, 
         .ok()
         .and_then(Template::from_name)
         .ok_or_else(|| at.flaw("template name", Cause::NotAllowed))?;
-    Ok((pcr, digest, template))
+    Ok((pcr, logged, template))
 }
 
 /// The entry that `log` starts with; its `index` and `offset` are the caller's.
+#[inline]
 pub(super) fn read(log: &[u8], alg: HashAlg) -> Result<Entry<'_>, Flaw> {
     let mut cursor = Cursor::new(log);
-    let (pcr, digest, template) = read_head(&mut cursor, alg)?;
+    let (pcr, logged, template) = read_head(&mut cursor, alg)?;
     let len = if template.is_ima() {
         // No length of its own: 20 bytes, and a name with its length.
         let mut ahead = cursor.clone();
@@ -55,7 +56,8 @@ pub(super) fn read(log: &[u8], alg: HashAlg) -> Result<Entry<'_>, Flaw> {
         offset: 0,
         len: cursor.offset(),
         pcr,
-        digest,
+        alg,
+        logged: Cow::Borrowed(logged),
         template,
         data: Cow::Borrowed(data),
     })

@@ -22,7 +22,9 @@ pub struct Entry<'a> {
     pub(super) offset: u64,
     pub(super) len: usize,
     pub(super) pcr: u32,
-    pub(super) digest: Digest,
+    /// The algorithm of the logged digest, and as many bytes.
+    pub(super) alg: HashAlg,
+    pub(super) logged: Cow<'a, [u8]>,
     pub(super) template: Template,
     /// Template data; for `ima`, as in the binary log.
     pub(super) data: Cow<'a, [u8]>,
@@ -56,8 +58,8 @@ impl Entry<'_> {
     /// The template digest as logged. What is extended is
     /// [`Entry::template_hash`].
     #[must_use]
-    pub const fn logged_digest(&self) -> &Digest {
-        &self.digest
+    pub fn logged_digest(&self) -> &[u8] {
+        &self.logged
     }
 
     /// Its template. A claim: no digest covers its name, only what it makes of
@@ -71,7 +73,7 @@ impl Entry<'_> {
     /// measured while open for writing. Such an entry extends all ones.
     #[must_use]
     pub fn is_violation(&self) -> bool {
-        self.digest.as_bytes().iter().all(|byte| *byte == 0)
+        self.logged.iter().all(|byte| *byte == 0)
     }
 
     /// The digest of its template data in `bank` (`ima_calc_field_array_hash`).
@@ -91,16 +93,15 @@ impl Entry<'_> {
     /// by the data.
     #[must_use]
     pub fn is_as_logged(&self) -> bool {
-        self.is_violation() || self.template_hash(self.digest.alg()) == self.digest
+        self.is_violation() || self.template_hash(self.alg).as_bytes() == &*self.logged
     }
 
     /// Its fields' contents, in order.
     pub fn fields(&self) -> impl Iterator<Item = (Field, &[u8])> {
         let mut cursor = Cursor::new(&self.data);
         let is_ima = self.template.is_ima();
-        self.template
-            .fields()
-            .map_while(move |field| Some((field, read_field(&mut cursor, field, is_ima).ok()?)))
+        let fields = self.template.fields().iter().copied();
+        fields.map_while(move |field| Some((field, read_field(&mut cursor, field, is_ima).ok()?)))
     }
 
     /// The content of one field; none where the template has no such field.
@@ -110,26 +111,30 @@ impl Entry<'_> {
             .find_map(|(found, content)| (found == field).then_some(content))
     }
 
-    /// The digest of the file (or buffer) that was measured.
+    /// The digest of the file (or buffer) that was measured. None where it is not
+    /// the template's first field, as it is in each of the kernel's own: no
+    /// digest covers the template's name, so that a log can call a signature or
+    /// a buffer, which may hold anything, a digest.
     #[must_use]
     pub fn file_digest(&self) -> Option<FileDigest<'_>> {
-        self.fields().find_map(|(field, content)| match field {
+        let (field, content) = self.fields().next()?;
+        match field {
             Field::Digest | Field::DigestNg | Field::DigestNgV2 => {
                 FileDigest::parse(field, content).ok()
             }
             _ => None,
-        })
+        }
     }
 
     /// The name of the event: a path, `boot_aggregate`, or what a buffer is.
-    /// Kernels replace each space by an underscore.
+    /// Kernels replace each space by an underscore. None where it is not the
+    /// template's second field, for the reason that [`Entry::file_digest`] has.
     #[must_use]
     pub fn name(&self) -> Option<Text<'_>> {
-        self.fields().find_map(|(field, content)| {
-            field
-                .is_name()
-                .then(|| Text::new(content.strip_suffix(b"\0").unwrap_or(content)))
-        })
+        let (field, content) = self.fields().nth(1)?;
+        field
+            .is_name()
+            .then(|| Text::new(content.strip_suffix(b"\0").unwrap_or(content)))
     }
 
     /// The file's signature, if it has one that reads as such. It says nothing
@@ -165,7 +170,7 @@ fn read_field<'a>(cursor: &mut Cursor<'a>, field: Field, is_ima: bool) -> Result
 pub(super) fn validate(template: &Template, data: &[u8]) -> Result<(), Flaw> {
     let is_ima = template.is_ima();
     let mut cursor = Cursor::new(data);
-    for field in template.fields() {
+    for field in template.fields().iter().copied() {
         let content = read_field(&mut cursor, field, is_ima)?;
         let start = cursor.offset() - content.len();
         let flaw = |cause| Flaw {

@@ -8,6 +8,10 @@ use crate::tpm::HashAlg;
 /// kernel has.
 const MAX_ALGORITHM: usize = 32;
 
+/// The longest digest, in bytes, of an algorithm that Holdfast does not know:
+/// that of SHA-512, which no digest of the kernel's exceeds.
+const MAX_UNKNOWN_DIGEST: usize = 64;
+
 /// What a file digest is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DigestKind {
@@ -54,10 +58,12 @@ impl<'a> FileDigest<'a> {
         let bytes = rest.strip_prefix(b"\0").ok_or(Cause::NotText)?;
         let label = std::str::from_utf8(label).map_err(|_| Cause::NotText)?;
         let label = label.strip_suffix(':').ok_or(Cause::NotText)?;
-        let (kind, algorithm) = match (field, label.split_once(':')) {
-            (Field::DigestNgV2, Some(("ima", algorithm))) => (DigestKind::Contents, algorithm),
-            (Field::DigestNgV2, Some(("verity", algorithm))) => (DigestKind::Verity, algorithm),
-            (Field::DigestNgV2, _) => return Err(Cause::NotAllowed),
+        let (kind, algorithm) = match field {
+            Field::DigestNgV2 => match label.split_once(':') {
+                Some(("ima", algorithm)) => (DigestKind::Contents, algorithm),
+                Some(("verity", algorithm)) => (DigestKind::Verity, algorithm),
+                _ => return Err(Cause::NotAllowed),
+            },
             _ => (DigestKind::Contents, label),
         };
         let named = (1..=MAX_ALGORITHM).contains(&algorithm.len())
@@ -67,12 +73,7 @@ impl<'a> FileDigest<'a> {
         if !named {
             return Err(Cause::NotAllowed);
         }
-        let digest = Self {
-            kind,
-            algorithm,
-            bytes,
-        };
-        match digest.hash().map(HashAlg::digest_len) {
+        match HashAlg::from_name(algorithm).map(HashAlg::digest_len) {
             // For a violation kernels leave room for 20 bytes, whatever the
             // algorithm (`IMA_DIGEST_SIZE`).
             Some(expected) if bytes.len() != expected && bytes != [0; 20] => {
@@ -80,7 +81,15 @@ impl<'a> FileDigest<'a> {
                 Err(Cause::WrongLength { len, expected })
             }
             None if bytes.is_empty() => Err(Cause::Truncated { missing: 1 }),
-            _ => Ok(digest),
+            None if bytes.len() > MAX_UNKNOWN_DIGEST => Err(Cause::OverLimit {
+                value: bytes.len(),
+                max: MAX_UNKNOWN_DIGEST,
+            }),
+            _ => Ok(Self {
+                kind,
+                algorithm,
+                bytes,
+            }),
         }
     }
 }

@@ -105,7 +105,8 @@ impl Replay {
     /// Extends with the next entry.
     pub fn push(&mut self, entry: &Entry<'_>) {
         let bank = self.pcrs.bank();
-        let digest = match (entry.is_violation(), self.extend) {
+        let is_violation = entry.is_violation();
+        let digest = match (is_violation, self.extend) {
             (true, Extend::Native) => Digest::filled(bank, 0xff),
             (true, Extend::Sha1Padded) => Digest::filled(HashAlg::Sha1, 0xff).resized(bank),
             (false, Extend::Native) => entry.template_hash(bank),
@@ -114,7 +115,7 @@ impl Replay {
         self.pcrs.extend(entry.pcr(), digest.as_bytes());
         self.entries += 1;
         self.offset = self.offset.saturating_add(error::as_u64(entry.len()));
-        self.violations += u64::from(entry.is_violation());
+        self.violations += u64::from(is_violation);
     }
 
     /// Goes on with `log` until PCR `pcr` is as `quoted`. A gateway reads quote
@@ -133,11 +134,14 @@ impl Replay {
     ) -> Result<Match, ImaLogError> {
         let mut entries = log.entries();
         while self.pcrs.value(pcr) != Some(quoted) {
-            let Some(entry) = entries.next().transpose()? else {
-                return Ok(Match::Missed(self));
-            };
-            self.push(&entry);
-            visit(&entry);
+            match entries.next() {
+                Some(Ok(entry)) => {
+                    self.push(&entry);
+                    visit(&entry);
+                }
+                Some(Err(malformed)) => return Err(malformed),
+                None => return Ok(Match::Missed(self)),
+            }
         }
         Ok(Match::Reached {
             at_end: entries.rest().is_empty(),

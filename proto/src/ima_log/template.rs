@@ -6,6 +6,9 @@ use std::fmt;
 /// Most fields of a template (`TEMPLATE_NUM_FIELDS_MAX`).
 const MAX_FIELDS: usize = 15;
 
+/// The template of old.
+const IMA: &str = "ima";
+
 /// A field of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Field {
@@ -86,92 +89,120 @@ impl Field {
 
 /// The template of an entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Template {
-    name: Option<&'static str>,
-    fields: [Option<Field>; MAX_FIELDS],
+pub struct Template(Layout);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// `ima`, the template of old, which is laid out and hashed in a way of its
+    /// own.
+    Ima,
+    Named(&'static Named),
+    /// A format of the owner's own: its first `len` fields count.
+    Own {
+        len: u8,
+        fields: [Field; MAX_FIELDS],
+    },
 }
 
-impl Template {
-    /// The kernel's named templates.
-    const NAMED: [(&'static str, &'static [Field]); 8] = [
-        ("ima-ng", &[Field::DigestNg, Field::NameNg]),
-        (
-            "ima-sig",
-            &[Field::DigestNg, Field::NameNg, Field::Signature],
-        ),
-        ("ima-buf", &[Field::DigestNg, Field::NameNg, Field::Buffer]),
-        ("ima", &[Field::Digest, Field::Name]),
-        ("ima-ngv2", &[Field::DigestNgV2, Field::NameNg]),
-        (
-            "ima-sigv2",
-            &[Field::DigestNgV2, Field::NameNg, Field::Signature],
-        ),
-        (
-            "ima-modsig",
-            &[
-                Field::DigestNg,
-                Field::NameNg,
-                Field::Signature,
-                Field::ModsigDigest,
-                Field::Modsig,
-            ],
-        ),
-        (
-            "evm-sig",
-            &[
-                Field::DigestNg,
-                Field::NameNg,
-                Field::EvmSignature,
-                Field::XattrNames,
-                Field::XattrLengths,
-                Field::XattrValues,
-                Field::Uid,
-                Field::Gid,
-                Field::Mode,
-            ],
-        ),
-    ];
+#[derive(PartialEq, Eq)]
+struct Named {
+    name: &'static str,
+    fields: &'static [Field],
+}
 
+/// The kernel's named templates but `ima`, the usual ones first.
+static NAMED: [Named; 7] = [
+    Named {
+        name: "ima-ng",
+        fields: &[Field::DigestNg, Field::NameNg],
+    },
+    Named {
+        name: "ima-sig",
+        fields: &[Field::DigestNg, Field::NameNg, Field::Signature],
+    },
+    Named {
+        name: "ima-buf",
+        fields: &[Field::DigestNg, Field::NameNg, Field::Buffer],
+    },
+    Named {
+        name: "ima-ngv2",
+        fields: &[Field::DigestNgV2, Field::NameNg],
+    },
+    Named {
+        name: "ima-sigv2",
+        fields: &[Field::DigestNgV2, Field::NameNg, Field::Signature],
+    },
+    Named {
+        name: "ima-modsig",
+        fields: &[
+            Field::DigestNg,
+            Field::NameNg,
+            Field::Signature,
+            Field::ModsigDigest,
+            Field::Modsig,
+        ],
+    },
+    Named {
+        name: "evm-sig",
+        fields: &[
+            Field::DigestNg,
+            Field::NameNg,
+            Field::EvmSignature,
+            Field::XattrNames,
+            Field::XattrLengths,
+            Field::XattrValues,
+            Field::Uid,
+            Field::Gid,
+            Field::Mode,
+        ],
+    },
+];
+
+impl Template {
     /// By the name in a log: one of the kernel's templates, or a format of the
     /// owner's own (`ima_template_fmt=`), which the log names in full.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        let mut fields = [None; MAX_FIELDS];
+        if name == IMA {
+            return Some(Self(Layout::Ima));
+        }
+        if let Some(named) = NAMED.iter().find(|named| named.name == name) {
+            return Some(Self(Layout::Named(named)));
+        }
+        let mut fields = [Field::Digest; MAX_FIELDS];
+        let mut len = 0;
         let mut slots = fields.iter_mut();
-        let named = Self::NAMED.iter().find(|(known, _)| *known == name);
-        if let Some((known, known_fields)) = named {
-            for (slot, field) in slots.zip(*known_fields) {
-                *slot = Some(*field);
-            }
-            return Some(Self {
-                name: Some(*known),
-                fields,
-            });
-        }
         for id in name.split('|') {
-            *slots.next()? = Some(Field::from_id(id)?);
+            *slots.next()? = Field::from_id(id)?;
+            len += 1;
         }
-        Some(Self { name: None, fields })
+        Some(Self(Layout::Own { len, fields }))
     }
 
     /// Its fields, in order.
-    pub fn fields(&self) -> impl DoubleEndedIterator<Item = Field> + use<> {
-        self.fields.into_iter().flatten()
+    #[must_use]
+    pub fn fields(&self) -> &[Field] {
+        match &self.0 {
+            Layout::Ima => &[Field::Digest, Field::Name],
+            Layout::Named(named) => named.fields,
+            Layout::Own { len, fields } => fields.get(..usize::from(*len)).unwrap_or(fields),
+        }
     }
 
-    /// Whether it is `ima`, the template of old, which is laid out and hashed
-    /// in a way of its own.
-    pub(super) fn is_ima(&self) -> bool {
-        self.name == Some("ima")
+    /// Whether it is `ima`.
+    pub(super) const fn is_ima(&self) -> bool {
+        matches!(self.0, Layout::Ima)
     }
 }
 
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(name) = self.name {
-            return f.write_str(name);
+        match self.0 {
+            Layout::Ima => return f.write_str(IMA),
+            Layout::Named(named) => return f.write_str(named.name),
+            Layout::Own { .. } => {}
         }
-        for (n, field) in self.fields().enumerate() {
+        for (n, field) in self.fields().iter().enumerate() {
             let bar = if n == 0 { "" } else { "|" };
             write!(f, "{bar}{}", field.id())?;
         }

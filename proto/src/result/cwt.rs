@@ -4,8 +4,8 @@
 use ciborium::Value;
 
 use super::{
-    Claim, Ear, EarError, MAX_EAR_BYTES, PROFILE, SUBMODULE, SignedEar, Tier, TrustVector,
-    VerifierId, claims::appraisal_read, signed::signature_of,
+    Claim, DOTTED_PROFILE, Ear, EarError, Form, MAX_EAR_BYTES, PROFILE, SUBMODULE, SignedEar, Tier,
+    TrustVector, VerifierId, claims::appraisal_read, signed::signature_of,
 };
 use crate::cbor::{self, Fields, FromValue};
 use crate::cose::{self, CoseAlg, Limits};
@@ -39,7 +39,7 @@ pub(super) fn sign<E>(
     key_id: &[u8],
     sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
 ) -> Result<Vec<u8>, E> {
-    let payload = cbor::encode(&payload(ear, PROFILE, list(&ear.appraisal.policy_ids)));
+    let payload = cbor::encode(&payload(ear, Form::Draft04));
     cose::sign(CoseAlg::Esp256, key_id, payload, sign)
 }
 
@@ -48,12 +48,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<SignedEar, EarError> {
     if sign1.alg != CoseAlg::Esp256 {
         return Err(EarError::Header);
     }
-    let ear = read(cbor::decode("EAR", &sign1.payload)?)?.check()?;
+    let (ear, form) = read(cbor::decode("EAR", &sign1.payload)?)?;
+    let ear = ear.check()?;
     // Whatever `read` left over is found out here.
-    let policies = list(&ear.appraisal.policy_ids);
-    let encoded = cbor::encode(&payload(&ear, PROFILE, policies));
-    cbor::same("EAR", &encoded, &sign1.payload)?;
+    cbor::same("EAR", &cbor::encode(&payload(&ear, form)), &sign1.payload)?;
     Ok(SignedEar {
+        form,
         key_id: sign1.kid,
         to_be_signed: sign1.to_be_signed,
         signature: signature_of(&sign1.signature)?,
@@ -66,10 +66,18 @@ fn list(texts: &[String]) -> Value {
     texts.collect::<Vec<Value>>().into()
 }
 
-/// The claims set; `profile` and what is said of the policies differ between
-/// the forms.
-pub(super) fn payload(ear: &Ear, profile: &str, policies: Value) -> Value {
+/// The claims set; profile and what is said of the policies differ between the
+/// forms.
+pub(super) fn payload(ear: &Ear, form: Form) -> Value {
     let appraisal = &ear.appraisal;
+    let ids = &appraisal.policy_ids;
+    let (profile, policies) = match form {
+        Form::Draft04 => (PROFILE, list(ids)),
+        Form::Dotted => {
+            let only = ids.first().map_or(Value::Null, |id| id.as_str().into());
+            (DOTTED_PROFILE, only)
+        }
+    };
     let made = appraisal.vector.made();
     let vector = made.map(|(claim, value)| (claim.key().into(), value.into()));
     let gateway = [
@@ -96,11 +104,13 @@ pub(super) fn payload(ear: &Ear, profile: &str, policies: Value) -> Value {
     ])
 }
 
-fn read(payload: Value) -> Result<Ear, EarError> {
+fn read(payload: Value) -> Result<(Ear, Form), EarError> {
     let mut top = Fields::from_value("EAR", payload)?;
-    if needed::<String>(&mut top, "eat_profile", EAT_PROFILE)? != PROFILE {
-        return Err(EarError::Profile);
-    }
+    let form = match needed::<String>(&mut top, "eat_profile", EAT_PROFILE)?.as_str() {
+        PROFILE => Form::Draft04,
+        DOTTED_PROFILE => Form::Dotted,
+        _ => return Err(EarError::Profile),
+    };
     let submods = needed::<Value>(&mut top, "submods", SUBMODS)?
         .into_map()
         .map_err(|_| EarError::Submodules)?;
@@ -115,11 +125,19 @@ fn read(payload: Value) -> Result<Ear, EarError> {
         .ok_or_else(|| EarError::malformed("ear_status", "not a tier"))?;
     let vector = vector(needed(&mut gateway, "ear_trustworthiness_vector", VECTOR)?)?;
     let mut appraisal = appraisal_read(status, vector, needed(&mut gateway, "ueid", UEID)?)?;
-    appraisal.policy_ids = needed(&mut gateway, "ear_appraisal_policy_ids", POLICY_IDS)?;
+    const POLICIES: &str = "ear_appraisal_policy_ids";
+    appraisal.policy_ids = match form {
+        Form::Draft04 => needed(&mut gateway, POLICIES, POLICY_IDS)?,
+        Form::Dotted => match needed(&mut gateway, POLICIES, POLICY_IDS)? {
+            Value::Text(id) => vec![id],
+            Value::Null => Vec::new(),
+            _ => return Err(EarError::malformed(POLICIES, "neither a text nor null")),
+        },
+    };
     appraisal.reason_codes = needed(&mut gateway, "reason codes", REASON_CODES)?;
     appraisal.reference_id = gateway.take("reference id", REFERENCE_ID)?;
     let mut verifier: Fields = needed(&mut top, "ear_verifier_id", VERIFIER_ID)?;
-    Ok(Ear {
+    let ear = Ear {
         issued_at: needed(&mut top, "iat", IAT)?,
         expires: needed(&mut top, "exp", EXP)?,
         verifier: VerifierId {
@@ -128,7 +146,8 @@ fn read(payload: Value) -> Result<Ear, EarError> {
         },
         nonce: needed(&mut top, "eat_nonce", NONCE)?,
         appraisal,
-    })
+    };
+    Ok((ear, form))
 }
 
 fn vector(value: Value) -> Result<TrustVector, EarError> {

@@ -4,8 +4,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Claim, Ear, EarError, PROFILE, SignedEar, Tier, TrustVector, VerifierId,
-    claims::appraisal_read, signed::signature_of,
+    Claim, DOTTED_PROFILE, Ear, EarError, Form, PROFILE, SignedEar, Tier, TrustVector, VerifierId,
+    claims::appraisal_read, dotted, signed::signature_of,
 };
 
 const ALG: &str = "ES256";
@@ -21,20 +21,26 @@ struct Header {
     kid: String,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Payload {
+/// What tells the forms apart.
+#[derive(Deserialize)]
+struct Profile {
     eat_profile: String,
-    iat: i64,
-    exp: i64,
-    ear_verifier_id: Verifier,
-    eat_nonce: String,
-    submods: Submods,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Verifier {
+pub(super) struct Payload {
+    pub(super) eat_profile: String,
+    pub(super) iat: i64,
+    pub(super) exp: i64,
+    pub(super) ear_verifier_id: Verifier,
+    pub(super) eat_nonce: String,
+    pub(super) submods: Submods,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Verifier {
     developer: String,
     build: String,
 }
@@ -42,25 +48,25 @@ struct Verifier {
 /// Exactly one submodule: [`super::SUBMODULE`].
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Submods {
-    gateway: Gateway,
+pub(super) struct Submods {
+    pub(super) gateway: Gateway,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Gateway {
-    ear_status: String,
-    ear_trustworthiness_vector: Vector,
-    ear_appraisal_policy_ids: Vec<String>,
-    ueid: String,
+pub(super) struct Gateway {
+    pub(super) ear_status: String,
+    pub(super) ear_trustworthiness_vector: Vector,
+    pub(super) ear_appraisal_policy_ids: Vec<String>,
+    pub(super) ueid: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    holdfast_reference_id: Option<String>,
-    holdfast_reason_codes: Vec<String>,
+    pub(super) holdfast_reference_id: Option<String>,
+    pub(super) holdfast_reason_codes: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Vector {
+pub(super) struct Vector {
     #[serde(default, skip_serializing_if = "is_zero")]
     instance_identity: i8,
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -126,8 +132,18 @@ pub(super) fn parse(text: &str) -> Result<SignedEar, EarError> {
         .decode(signature)
         .map_err(|error| EarError::malformed("signature", error))?;
     let signature = signature_of(&signature)?;
-    let ear = read(decode("payload", body)?)?.check()?;
+    let Profile { eat_profile } = decode("payload", body)?;
+    let (form, payload) = match eat_profile.as_str() {
+        PROFILE => (Form::Draft04, decode("payload", body)?),
+        DOTTED_PROFILE => {
+            let payload: dotted::Payload = decode("payload", body)?;
+            (Form::Dotted, payload.into())
+        }
+        _ => return Err(EarError::Profile),
+    };
+    let ear = read(payload)?.check()?;
     Ok(SignedEar {
+        form,
         key_id,
         to_be_signed,
         signature,
@@ -147,7 +163,7 @@ fn decode<T: DeserializeOwned>(field: &'static str, text: &str) -> Result<T, Ear
     serde_json::from_slice(&json).map_err(|error| EarError::malformed(field, error))
 }
 
-fn payload(ear: &Ear) -> Payload {
+pub(super) fn payload(ear: &Ear) -> Payload {
     let appraisal = &ear.appraisal;
     let v = appraisal.vector;
     Payload {
@@ -182,9 +198,6 @@ fn payload(ear: &Ear) -> Payload {
 }
 
 fn read(payload: Payload) -> Result<Ear, EarError> {
-    if payload.eat_profile != PROFILE {
-        return Err(EarError::Profile);
-    }
     let gateway = payload.submods.gateway;
     let status = Tier::from_name(&gateway.ear_status)
         .ok_or_else(|| EarError::malformed("ear_status", "not a tier"))?;

@@ -31,7 +31,11 @@ pub enum EarError {
     #[error("the header is not that of an EAR signed with ES256")]
     Header,
     /// Another `eat_profile`.
-    #[error("eat_profile is not {}", super::PROFILE)]
+    #[error(
+        "eat_profile is neither {} nor {}",
+        super::PROFILE,
+        super::DOTTED_PROFILE
+    )]
     Profile,
     /// Not exactly one submodule, named `gateway`.
     #[error("submods is not exactly {:?}", super::SUBMODULE)]
@@ -67,6 +71,7 @@ pub struct OpenError<E>(#[source] pub E);
 /// A well-formed EAR whose signature nobody has checked. What it says is out
 /// of reach.
 pub struct SignedEar {
+    pub(super) form: Form,
     pub(super) key_id: Vec<u8>,
     pub(super) to_be_signed: Vec<u8>,
     pub(super) signature: [u8; SIGNATURE_BYTES],
@@ -74,7 +79,7 @@ pub struct SignedEar {
 }
 
 impl SignedEar {
-    /// Reads a JWT (compact serialisation, RFC 7515 §7.1).
+    /// Reads a JWT (compact serialisation, RFC 7515 §7.1), of either form.
     ///
     /// # Errors
     /// [`EarError`] names the part and the rule.
@@ -83,8 +88,8 @@ impl SignedEar {
         jwt::parse(text)
     }
 
-    /// Reads a CWT (COSE_Sign1, tag 18). Only the deterministic encoding that
-    /// [`Ear::sign_cwt`] writes is taken.
+    /// Reads a CWT (COSE_Sign1, tag 18), of either form. Only the deterministic
+    /// encoding that [`Ear::sign_cwt_as`] writes is taken.
     ///
     /// # Errors
     /// [`EarError`] names the part and the rule.
@@ -98,6 +103,12 @@ impl SignedEar {
     #[must_use]
     pub fn key_id(&self) -> &[u8] {
         &self.key_id
+    }
+
+    /// In which form it is written, by its `eat_profile`.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        self.form
     }
 
     /// Opens it if `verify` accepts the signature: ES256 over the first

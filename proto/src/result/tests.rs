@@ -527,6 +527,19 @@ proptest! {
         prop_assert_eq!(&SignedEar::parse_cwt(&cwt).unwrap().open(yes).unwrap(), &ear);
     }
 
+    /// The older form has room for one policy.
+    #[test]
+    fn what_is_written_with_dots_reads_back(ear in any_ear()) {
+        let mut ear = ear;
+        ear.appraisal.policy_ids.truncate(1);
+        let sign = |_: &[u8]| Ok::<_, Infallible>(vec![1; 64]);
+        let yes = |_: &[u8], _: &[u8]| Ok::<_, Infallible>(());
+        let jwt = ear.sign_jwt_as(Form::Dotted, b"k", sign).unwrap();
+        prop_assert_eq!(&SignedEar::parse_jwt(&jwt).unwrap().open(yes).unwrap(), &ear);
+        let cwt = ear.sign_cwt_as(Form::Dotted, b"k", sign).unwrap();
+        prop_assert_eq!(&SignedEar::parse_cwt(&cwt).unwrap().open(yes).unwrap(), &ear);
+    }
+
     #[test]
     fn hostile_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = SignedEar::parse_cwt(&bytes);

@@ -111,6 +111,7 @@ pub struct Digest {
 }
 
 impl Digest {
+    #[inline]
     fn new(alg: HashAlg, digest: &[u8]) -> Self {
         let mut bytes = [0; MAX_DIGEST];
         for (to, from) in bytes.iter_mut().zip(digest) {

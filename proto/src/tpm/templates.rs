@@ -5,7 +5,8 @@
 //! [`Public::matches_template`].
 
 use super::{
-    AsymScheme, EccCurve, HashAlg, ObjectAttributes, Parameters, Public, Symmetric, Unique,
+    AsymScheme, EccCurve, HashAlg, KeyedHashScheme, ObjectAttributes, Parameters, Public,
+    Symmetric, Unique,
 };
 
 /// PolicySecret(TPM_RH_ENDORSEMENT), SHA-256: "PolicyA".
@@ -277,6 +278,52 @@ pub fn ldevid_template() -> Public {
             x: Vec::new(),
             y: Vec::new(),
         },
+    }
+}
+
+/// The same, but that it signs by `policy` alone: userWithAuth is clear, and so
+/// is adminWithPolicy, so that the AK can certify it by its empty auth value
+/// (TPM2_Certify takes the ADMIN role, Part 3 §18.2).
+#[must_use]
+pub fn bound_ldevid_template(policy: &[u8; 32]) -> Public {
+    Public {
+        attributes: BORN_HERE | ObjectAttributes::NO_DA | ObjectAttributes::SIGN,
+        auth_policy: policy.to_vec(),
+        ..ldevid_template()
+    }
+}
+
+/// Objects that the Verifier makes, and a TPM imports under its EK. They were
+/// not born there, so fixedTPM, fixedParent and sensitiveDataOrigin are clear
+/// (Part 3 §13.3). They cannot leave again all the same: TPM2_Duplicate needs
+/// the DUP role, which only a policy can authorise (Part 1 §19.2), and with an
+/// empty authPolicy there is none.
+const IMPORTED: ObjectAttributes = ObjectAttributes::USER_WITH_AUTH.union(ObjectAttributes::NO_DA);
+
+/// The heartbeat key: HMAC with SHA-256, restricted, so that it signs what the
+/// TPM itself states (quotes) and nothing else; `unique` is still empty.
+#[must_use]
+pub fn heartbeat_key_template() -> Public {
+    imported_template(
+        IMPORTED | ObjectAttributes::SIGN | ObjectAttributes::RESTRICTED,
+        KeyedHashScheme::Hmac(HashAlg::Sha256),
+    )
+}
+
+/// A secret of the Verifier's for this TPM, to be unsealed; `unique` is still
+/// empty.
+#[must_use]
+pub fn delivered_secret_template() -> Public {
+    imported_template(IMPORTED, KeyedHashScheme::Null)
+}
+
+fn imported_template(attributes: ObjectAttributes, scheme: KeyedHashScheme) -> Public {
+    Public {
+        name_alg: HashAlg::Sha256,
+        attributes,
+        auth_policy: Vec::new(),
+        parameters: Parameters::KeyedHash { scheme },
+        unique: Unique::KeyedHash(Vec::new()),
     }
 }
 

@@ -20,6 +20,8 @@ use crate::boot_log::BANKS;
 const NV_CERTIFICATE: u32 = 1 | 1 << 13 | 1 << 16 | 1 << 17 | 1 << 18 | 1 << 25 | 1 << 30;
 /// `TPM_RC_HANDLE` of parameter or handle 1: no such index.
 const RC_NO_INDEX: u32 = 0x18B;
+/// `TPM_RC_HANDLE` of handle 1: no such object.
+const RC_NO_OBJECT: u32 = 0x18B;
 /// Octets that one `TPM2_NV_Write` or `TPM2_NV_Read` may carry everywhere.
 const NV_CHUNK: u16 = 512;
 /// PCRs that one `TPM2_PCR_Read` returns at least.
@@ -29,7 +31,44 @@ const PCR_READ_MAX: usize = 8;
 impl Wire {
     /// `TPM2_CreatePrimary` in the endorsement hierarchy, and flushes it again:
     /// the same key comes back at each call.
-    pub(crate) fn ek_public(&mut self, template: &Public) -> Result<Public, SimError> {
+    pub(crate) fn endorsement_primary(&mut self, template: &Public) -> Result<Public, SimError> {
+        let (handle, public) = self.load_primary(template)?;
+        self.flush(handle)?;
+        Ok(public)
+    }
+
+    /// Makes an endorsement primary persistent (`TPM2_EvictControl` by the
+    /// platform), unless something is there already.
+    pub(crate) fn keep_primary(&mut self, template: &Public, at: u32) -> Result<(), SimError> {
+        if self.is_there(at)? {
+            return Ok(());
+        }
+        let (handle, _) = self.load_primary(template)?;
+        // Handles up to 0x817FFFFF are the owner's to give (Part 2 §7.5.1).
+        let owner = Hierarchy::Owner.handle();
+        let kept = self.run(
+            "TPM2_EvictControl",
+            0x120,
+            &[owner, handle],
+            true,
+            &at.to_be_bytes(),
+        );
+        self.flush(handle)?;
+        kept.map(|_| ())
+    }
+
+    /// `TPM2_ReadPublic`: whether there is an object.
+    fn is_there(&mut self, handle: u32) -> Result<bool, SimError> {
+        match self.run("TPM2_ReadPublic", 0x173, &[handle], false, &[]) {
+            Ok(_) => Ok(true),
+            Err(SimError::Refused {
+                code: RC_NO_OBJECT, ..
+            }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn load_primary(&mut self, template: &Public) -> Result<(u32, Public), SimError> {
         let sensitive = tpm2b(&[tpm2b(&[]), tpm2b(&[])].concat());
         let creation_pcrs = 0u32.to_be_bytes();
         let parameters = [
@@ -42,7 +81,10 @@ impl Wire {
         let endorsement = [Hierarchy::Endorsement.handle()];
         let answer = self.run("TPM2_CreatePrimary", 0x131, &endorsement, true, &parameters)?;
         let (handle, mut answer) = answer.with_handle()?;
-        let public = Public::parse(&answer.tpm2b()?)?;
+        Ok((handle, Public::parse(&answer.tpm2b()?)?))
+    }
+
+    fn flush(&mut self, handle: u32) -> Result<(), SimError> {
         self.run(
             "TPM2_FlushContext",
             0x165,
@@ -50,7 +92,7 @@ impl Wire {
             false,
             &handle.to_be_bytes(),
         )?;
-        Ok(public)
+        Ok(())
     }
 
     /// Writes an index of the factory's: defined by the platform, readable by

@@ -128,6 +128,11 @@ pub(super) fn basic_constraints(ca: bool, path_len: Option<u8>) -> Vec<u8> {
     extension(&[2, 5, 29, 19], true, &der::sequence(&[ca, path_len]))
 }
 
+/// `KeyUsage` of a CA: keyCertSign and cRLSign (RFC 5280 §4.2.1.3).
+pub(super) fn ca_key_usage() -> Vec<u8> {
+    extension(&[2, 5, 29, 15], true, &[0x03, 0x02, 0x01, 0x06])
+}
+
 /// One bit of `KeyUsage` (RFC 5280 §4.2.1.3).
 #[derive(Clone, Copy)]
 pub(super) enum KeyUsage {
@@ -155,4 +160,28 @@ pub(super) fn authority_key_id(key_id: &[u8]) -> Vec<u8> {
 
 pub(super) fn subject_key_id(key_id: &[u8]) -> Vec<u8> {
     extension(&[2, 5, 29, 14], false, &der::octets(key_id))
+}
+
+/// DER `Name` of a certificate's subject (RFC 5280 §4.1).
+pub(super) fn subject_of(certificate: &[u8]) -> Option<Vec<u8>> {
+    let (_, certificate, _) = der::first(certificate)?;
+    let (_, mut rest, _) = der::first(certificate)?;
+    // version, serialNumber, signature, issuer, validity.
+    for _ in 0..5 {
+        (_, _, rest) = der::first(rest)?;
+    }
+    der::first(rest).map(|(subject, _, _)| subject.to_vec())
+}
+
+/// subjectKeyIdentifier of a CA's certificate: its extension begins in one way
+/// where it is not critical (§4.2.1.2) and has 20 octets.
+pub(super) fn subject_key_id_of(certificate: &[u8]) -> Option<Vec<u8>> {
+    const BEGINS: [u8; 9] = [0x06, 3, 0x55, 0x1d, 0x0e, 0x04, 22, 0x04, 20];
+    let at = certificate
+        .windows(BEGINS.len())
+        .position(|w| w == BEGINS)?;
+    certificate
+        .get(at..)?
+        .get(BEGINS.len()..BEGINS.len() + 20)
+        .map(<[u8]>::to_vec)
 }

@@ -1,5 +1,5 @@
-//! As much DER as X.509 certificates need (ITU-T X.690), to write and not to
-//! read. By hand, because a library that writes only good certificates cannot
+//! As much DER as X.509 certificates need (ITU-T X.690), to write, and to find
+//! a name in one that is there. By hand, because a library that writes only good certificates cannot
 //! write the bad ones.
 
 /// Universal and context tags in use.
@@ -10,6 +10,7 @@ pub(super) mod tag {
     pub(crate) const OCTET_STRING: u8 = 0x04;
     pub(crate) const OID: u8 = 0x06;
     pub(crate) const UTF8_STRING: u8 = 0x0c;
+    pub(crate) const PRINTABLE_STRING: u8 = 0x13;
     pub(crate) const UTC_TIME: u8 = 0x17;
     pub(crate) const GENERALIZED_TIME: u8 = 0x18;
     pub(crate) const SEQUENCE: u8 = 0x30;
@@ -116,9 +117,43 @@ pub(super) fn time(generalized: &str) -> Vec<u8> {
     }
 }
 
+/// The first element of some DER: all of it, its content, and what follows.
+pub(super) fn first(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (&short, rest) = bytes.get(1..)?.split_first()?;
+    let (len, content) = match short {
+        0..=0x7f => (usize::from(short), rest),
+        0x81 | 0x82 => {
+            let (long, rest) = rest.split_at_checked(usize::from(short & 0x7f))?;
+            let len = long
+                .iter()
+                .fold(0, |len, octet| len << 8 | usize::from(*octet));
+            (len, rest)
+        }
+        _ => return None,
+    };
+    let (content, after) = content.split_at_checked(len)?;
+    let whole = bytes.get(..bytes.len().checked_sub(after.len())?)?;
+    Some((whole, content, after))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_written_is_found_again() {
+        for len in [0, 1, 127, 128, 255, 256, 5000] {
+            let content = vec![7; len];
+            let whole = tlv(tag::OCTET_STRING, &content);
+            let bytes = [&whole[..], b"after"].concat();
+            assert_eq!(
+                first(&bytes),
+                Some((&whole[..], &content[..], &b"after"[..]))
+            );
+            assert_eq!(first(&whole[..whole.len() - 1]), None);
+        }
+        assert_eq!(first(&[]), None);
+    }
 
     #[test]
     fn known_encodings() {

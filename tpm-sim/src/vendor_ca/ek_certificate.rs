@@ -175,7 +175,8 @@ impl VendorCa {
                 let last = certificate.last_mut().expect("a certificate is not empty");
                 *last ^= 1;
             }
-            Some(Flaw::TrailingOctet) => certificate.push(0),
+            // Zeros would pass for filling of an NV index.
+            Some(Flaw::TrailingOctet) => certificate.push(1),
             _ => {}
         }
         Ok(IssuedEk {

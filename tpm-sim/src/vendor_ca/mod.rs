@@ -4,6 +4,7 @@
 mod certificate;
 mod der;
 mod ek_certificate;
+mod oem;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -15,8 +16,10 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, PublicKeyData as _};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use self::certificate::{Authority, Body, KeyUsage};
+use self::certificate::{Authority, Body};
 pub use self::ek_certificate::{EkCertOptions, Flaw, IssuedEk, SanLayout};
+pub(crate) use self::oem::hardware_serial;
+pub use self::oem::{DevidCertificate, OemCa};
 use crate::SimError;
 
 const ORGANISATION: &str = "Holdfast Simulation";
@@ -145,7 +148,7 @@ impl VendorCa {
             spki: root.key.subject_public_key_info(),
             extensions: vec![
                 certificate::subject_key_id(&root.key_id()),
-                certificate::key_usage(KeyUsage::KeyCertSign),
+                certificate::ca_key_usage(),
                 certificate::basic_constraints(true, None),
             ],
         })?;
@@ -215,7 +218,7 @@ impl Authority {
         let mut extensions = vec![
             certificate::subject_key_id(&certificate::key_id(&key)),
             certificate::authority_key_id(&self.key_id()),
-            certificate::key_usage(KeyUsage::KeyCertSign),
+            certificate::ca_key_usage(),
         ];
         extensions.extend(constraints);
         let certificate = self.issue(&Body {

@@ -11,7 +11,7 @@ use holdfast_proto::{binding::Ueid, tpm::HashAlg};
 
 use super::ima::ImaState;
 use crate::{
-    endorsement::TpmFacts,
+    endorsement::{EndorsementStanding, TpmFacts},
     verification::{KeyProof, PcrRelation, ReadBootLog, VerifiedEvidence},
 };
 
@@ -21,6 +21,8 @@ pub(super) struct Facts {
     pub(super) gateway: Ueid,
     pub(super) class: String,
     pub(super) tpm: TpmFacts,
+    /// Whether the TPM's endorsement stands now.
+    pub(super) standing: EndorsementStanding,
     /// Name of the AK, lower hex.
     pub(super) ak: String,
     /// Name of the LDevID key, lower hex.
@@ -47,13 +49,18 @@ pub(super) struct LoggedBoot {
 
 impl Facts {
     /// The repeatable part of verified Evidence.
-    pub(super) fn of<K: KeyProof>(evidence: &VerifiedEvidence<K>, ima: Option<&ImaState>) -> Self {
+    pub(super) fn of<K: KeyProof>(
+        evidence: &VerifiedEvidence<K>,
+        standing: EndorsementStanding,
+        ima: Option<&ImaState>,
+    ) -> Self {
         let clock = evidence.clock();
         let claims = evidence.claims();
         Self {
             gateway: *evidence.gateway_id(),
             class: evidence.class().as_str().to_owned(),
             tpm: evidence.tpm().clone(),
+            standing,
             ak: evidence.ak().name().to_string(),
             ldevid: evidence.ldevid_name().to_string(),
             bank: evidence.pcrs().bank(),

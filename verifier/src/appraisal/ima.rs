@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     reference_values::allow_list::{AllowList, ImaKey, Judgement},
-    verification::{ImaEvidence, ImaPlace, ReplayedIma, SignatureVerdict, verify_file_signature},
+    verification::{
+        ImaEvidence, ImaPlace, ReplayedIma, SignatureBudget, SignatureVerdict, Vouched,
+        verify_file_signature,
+    },
 };
 
 /// Files of each kind that are named; the others are only counted. Enough to
@@ -18,10 +21,6 @@ use crate::{
 pub const MAX_NAMED: usize = 16;
 /// Longest name kept, in bytes, as it is shown: a policy's reasons must hold it.
 const MAX_NAME: usize = 256;
-/// Signatures verified in one exchange; the files after these count as having
-/// none. Each takes up to 0.2 ms, so that this is a few seconds.
-pub const MAX_SIGNATURES: u64 = 20_000;
-
 /// The kernel's name of the entry that ties a log to its boot.
 const BOOT_AGGREGATE: &[u8] = b"boot_aggregate";
 
@@ -34,6 +33,19 @@ pub struct ImaState {
     /// Id of the allow list that the files were held against, in hex.
     pub(super) allow_list: Option<String>,
     pub(super) findings: Findings,
+}
+
+/// Entries of a log since boot, by what the allow list says of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImaCounts {
+    /// Measured files and buffers.
+    pub files: u64,
+    /// Neither listed nor signed by a key of the list.
+    pub unknown: u64,
+    /// Listed, with other digests.
+    pub mismatched: u64,
+    /// Written while measured, or measured while open for writing.
+    pub violations: u64,
 }
 
 /// What is in a log. Entries are not remembered, only counted.
@@ -82,6 +94,9 @@ pub(super) struct Signed {
     pub(super) invalid: u64,
     pub(super) unknown_key: u64,
     pub(super) unsupported: u64,
+    /// Not looked at: more than one exchange may cost.
+    #[serde(default)]
+    pub(super) unchecked: u64,
 }
 
 impl ImaState {
@@ -92,6 +107,7 @@ impl ImaState {
         evidence: &ImaEvidence,
         before: Option<&Self>,
         list: Option<&AllowList>,
+        vouched: &Vouched,
     ) -> Option<Self> {
         let ImaEvidence::Replayed(log) = evidence else {
             return None;
@@ -100,7 +116,7 @@ impl ImaState {
         Some(Self {
             place: log.place().clone(),
             allow_list: list.map(|list| hex::encode(list.digest())),
-            findings: judge(known.map(|state| &state.findings), log, list),
+            findings: judge(known.map(|state| &state.findings), log, list, vouched),
         })
     }
 
@@ -123,6 +139,22 @@ impl ImaState {
         &self.place
     }
 
+    /// How much of what was measured, for people.
+    #[must_use]
+    pub fn counts(&self) -> ImaCounts {
+        ImaCounts {
+            files: self.findings.files,
+            unknown: self.findings.unknown.count,
+            mismatched: self.findings.mismatched.count,
+            violations: self.findings.violations.count,
+        }
+    }
+
+    /// File signatures that nobody looked at.
+    pub(super) const fn unchecked_signatures(&self) -> u64 {
+        self.findings.signed.unchecked
+    }
+
     /// Whether its files were held against `list`: against another one, the
     /// log must be looked at again from boot.
     #[must_use]
@@ -131,17 +163,28 @@ impl ImaState {
     }
 }
 
-fn judge(known: Option<&Findings>, log: &ReplayedIma, list: Option<&AllowList>) -> Findings {
+fn judge(
+    known: Option<&Findings>,
+    log: &ReplayedIma,
+    list: Option<&AllowList>,
+    vouched: &Vouched,
+) -> Findings {
     let mut findings = known.cloned().unwrap_or_default();
-    let mut signatures = 0;
+    let mut budget = SignatureBudget::default();
     for entry in log.entries() {
-        findings.push(&entry, list, &mut signatures);
+        findings.push(&entry, list, vouched, &mut budget);
     }
     findings
 }
 
 impl Findings {
-    fn push(&mut self, entry: &Entry<'_>, list: Option<&AllowList>, signatures: &mut u64) {
+    fn push(
+        &mut self,
+        entry: &Entry<'_>,
+        list: Option<&AllowList>,
+        vouched: &Vouched,
+        budget: &mut SignatureBudget,
+    ) {
         self.other_pcrs += u64::from(entry.pcr() != crate::verification::IMA_PCR);
         self.altered += u64::from(!entry.is_as_logged());
         if entry.is_violation() {
@@ -154,12 +197,12 @@ impl Findings {
             return;
         }
         self.files += 1;
-        let vouched = self.signature(entry, list, signatures) == SignatureVerdict::Valid;
+        let is_signed = self.signature(entry, list, vouched, budget) == SignatureVerdict::Valid;
         match judgement(entry, name, list) {
             Judgement::Known => {}
             // A listed path is what the list says, whoever signed another.
             Judgement::Mismatched => self.mismatched.push(entry),
-            Judgement::Unknown if vouched => {}
+            Judgement::Unknown if is_signed => {}
             Judgement::Unknown => self.unknown.push(entry),
         }
     }
@@ -168,24 +211,23 @@ impl Findings {
         &mut self,
         entry: &Entry<'_>,
         list: Option<&AllowList>,
-        signatures: &mut u64,
+        vouched: &Vouched,
+        budget: &mut SignatureBudget,
     ) -> SignatureVerdict {
-        if *signatures == MAX_SIGNATURES {
-            return SignatureVerdict::None;
-        }
-        let verdict = verify_file_signature(entry, |key_id| {
+        let keys = |key_id| {
             list.into_iter()
                 .flat_map(move |list| list.keys_of(key_id).map(ImaKey::spki_der))
-        });
+        };
+        let verdict = verify_file_signature(entry, keys, vouched, budget);
         let count = match verdict {
             SignatureVerdict::None => return verdict,
             SignatureVerdict::Valid => &mut self.signed.valid,
             SignatureVerdict::Invalid => &mut self.signed.invalid,
             SignatureVerdict::UnknownKey => &mut self.signed.unknown_key,
             SignatureVerdict::Unsupported => &mut self.signed.unsupported,
+            SignatureVerdict::Unchecked => &mut self.signed.unchecked,
         };
         *count += 1;
-        *signatures += 1;
         verdict
     }
 }

@@ -36,7 +36,7 @@ use self::floor::Verdict;
 pub use self::{
     example::{Example, ExampleError, MAX_EXAMPLES},
     floor::Floor,
-    ima::{ImaState, MAX_NAMED, MAX_SIGNATURES},
+    ima::{ImaCounts, ImaState, MAX_NAMED},
     library::{DEFAULT_POLICY, LIBRARY, Shipped},
     opinion::{MAX_REASONS, Reason},
     policy::{MAX_SOURCE_BYTES, Policy, PolicyError, TIME_LIMIT},
@@ -45,7 +45,7 @@ pub use self::{
 #[cfg(doc)]
 use crate::reference_values::ReferenceValues;
 use crate::{
-    endorsement::TpmFacts,
+    endorsement::{EkKnownBy, TpmFacts},
     time::UnixTime,
     verification::{CertifiedNow, KeyProof, VerifiedEvidence},
 };
@@ -66,6 +66,8 @@ pub struct AttestationResult<K> {
     verdict: Arc<Verdict>,
     policy_id: [u8; 32],
     reference_id: Option<[u8; 32]>,
+    /// There once, and only where the status is affirming.
+    release: Option<SecretRelease>,
 }
 
 /// Whom the result is about.
@@ -89,12 +91,17 @@ impl<K: KeyProof> AttestationResult<K> {
             tpm: evidence.tpm().clone(),
             nonce: *evidence.nonce(),
         };
+        let release = (verdict.status == Tier::Affirming).then(|| SecretRelease {
+            gateway: subject.gateway,
+            class: subject.class.clone(),
+        });
         Self {
             key: evidence.into_key(),
             subject,
             verdict,
             policy_id,
             reference_id,
+            release,
         }
     }
 }
@@ -125,6 +132,12 @@ impl<K> AttestationResult<K> {
     #[must_use]
     pub fn is_malfunction(&self) -> bool {
         self.verdict.is_malfunction()
+    }
+
+    /// The permission to deliver secrets in the answer to this very exchange:
+    /// once, and only where the status is affirming.
+    pub fn release(&mut self) -> Option<SecretRelease> {
+        self.release.take()
     }
 
     /// Why. Never empty where the status is not affirming.
@@ -204,8 +217,9 @@ impl AttestationResult<CertifiedNow> {
             });
         }
         Ok(IssuanceGrant {
-            hardware_serial: hardware_serial(&self.subject.tpm),
+            hardware_serial: hardware_serial(&self.subject.tpm, &self.subject.gateway),
             gateway: self.subject.gateway,
+            class: self.subject.class,
             key: self.key,
             policy_id: self.policy_id,
             reference_id: self.reference_id,
@@ -213,17 +227,51 @@ impl AttestationResult<CertifiedNow> {
     }
 }
 
+/// tcg-hwType TPM 2.0.
+const HW_TYPE_TPM_2_0: &str = "2.23.133.1.2";
+
+/// Begins each serial number that an OEM's word stands behind.
+const OEM_SERIAL: &str = "oem:";
+
 /// hwSerialNum of a TPM: `<vendor code>:<AKI of the EK certificate>:<its
 /// serial number>` (TCG DevID profile as HPE's specification has it), hex in
-/// lower case.
-fn hardware_serial(tpm: &TpmFacts) -> String {
+/// lower case. Without a certificate: `<vendor code or TPM>:ek:<SHA-256 of the
+/// EK's SPKI>`.
+/// On the IAK road it is under the owner's name for the OEM, since an OEM's CA
+/// writes there what it likes: `oem:<OEM>:hw:<what it certified as such>`, or
+/// else `oem:<OEM>:sn:<the product's serial number>`. So no OEM speaks for
+/// another's products, nor for TPMs of the EK road.
+pub(crate) fn hardware_serial(tpm: &TpmFacts, gateway: &Ueid) -> String {
+    if let Some(devid) = &tpm.devid {
+        // The LDevID says hwType TPM 2.0: only such a serial number fits.
+        let (kind, serial) = match devid.hardware_type.as_str() {
+            HW_TYPE_TPM_2_0 => ("hw", &devid.hardware_serial),
+            _ => ("sn", &devid.serial),
+        };
+        return format!("{OEM_SERIAL}{}:{kind}:{serial}", devid.oem);
+    }
     let vendor = tpm
         .manufacturer_text()
         .unwrap_or_else(|| tpm.manufacturer.clone());
-    format!(
-        "{vendor}:{}:{}",
-        tpm.ek_certificate_aki, tpm.ek_certificate_serial
-    )
+    // Whatever a certificate calls its maker, it is no OEM.
+    let vendor = match vendor.strip_prefix(OEM_SERIAL) {
+        Some(_) => String::new(),
+        None => vendor,
+    };
+    let vendor = if vendor.is_empty() { "TPM" } else { &vendor };
+    match tpm.known_by {
+        EkKnownBy::EkCertificate => format!(
+            "{vendor}:{}:{}",
+            tpm.ek_certificate_aki, tpm.ek_certificate_serial
+        ),
+        EkKnownBy::Fingerprint => {
+            // After its type octet a UEID is that digest.
+            let [_, spki_sha256 @ ..] = gateway.as_bytes();
+            format!("{vendor}:ek:{}", hex::encode(spki_sha256))
+        }
+        // Has `devid`, and did not get here.
+        EkKnownBy::IakCertificate => format!("{gateway}"),
+    }
 }
 
 impl<K> fmt::Debug for AttestationResult<K> {
@@ -242,6 +290,7 @@ impl<K> fmt::Debug for AttestationResult<K> {
 pub struct IssuanceGrant {
     key: CertifiedNow,
     gateway: Ueid,
+    class: String,
     hardware_serial: String,
     policy_id: [u8; 32],
     reference_id: Option<[u8; 32]>,
@@ -258,6 +307,12 @@ impl IssuanceGrant {
     #[must_use]
     pub fn ldevid_spki(&self) -> &[u8] {
         self.key.ldevid().spki_der()
+    }
+
+    /// The class that it was affirmed as: whose certificate profile applies.
+    #[must_use]
+    pub fn class(&self) -> &str {
+        &self.class
     }
 
     /// hwSerialNum for the HardwareModuleName.
@@ -282,6 +337,41 @@ impl IssuanceGrant {
 impl fmt::Debug for IssuanceGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IssuanceGrant")
+            .field("gateway", &self.gateway)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Permission to deliver the secrets of a class to one gateway, in one answer.
+/// Only a fresh verdict that affirms has one. Spent by
+/// [`crate::secrets::Delivery::new`]; it cannot be copied, stored or made anew.
+#[must_use = "a release that is dropped is a gateway that was affirmed and got nothing"]
+pub struct SecretRelease {
+    gateway: Ueid,
+    class: String,
+}
+
+impl SecretRelease {
+    pub(crate) fn into_parts(self) -> (Ueid, String) {
+        (self.gateway, self.class)
+    }
+
+    /// The class that was affirmed.
+    #[must_use]
+    pub fn class(&self) -> &str {
+        &self.class
+    }
+
+    /// The gateway that was affirmed.
+    #[must_use]
+    pub fn gateway_id(&self) -> &Ueid {
+        &self.gateway
+    }
+}
+
+impl fmt::Debug for SecretRelease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretRelease")
             .field("gateway", &self.gateway)
             .finish_non_exhaustive()
     }

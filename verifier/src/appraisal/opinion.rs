@@ -50,10 +50,21 @@ pub(super) enum OpinionError {
     BadCode(usize),
     #[error("reason {0}: the code `{1}` is kept for what Holdfast says of a policy")]
     ReservedCode(usize, &'static str),
-    #[error("reason {0}: {1} is empty, longer than {MAX_TEXT} bytes, or has control characters")]
+    #[error("reason {0}: {1} is longer than {MAX_TEXT} bytes")]
+    LongText(usize, &'static str),
+    #[error("reason {0}: {1} is empty, or has control characters")]
     BadText(usize, &'static str),
     #[error("reason {0} names no trustworthiness claim")]
     NoClaim(usize),
+}
+
+impl OpinionError {
+    /// Whether there is too much of it, which a gateway can bring about by what
+    /// it shows: a policy says more of more. So it is not taken for a fault of the
+    /// policy alone, which would leave the gateway all that it has.
+    pub(super) const fn is_of_size(&self) -> bool {
+        matches!(self, Self::TooManyReasons(_) | Self::LongText(..))
+    }
 }
 
 #[derive(Deserialize)]
@@ -120,7 +131,10 @@ fn parse_reason(at: usize, written: WrittenReason) -> Result<Reason, OpinionErro
         return Err(OpinionError::ReservedCode(at, reserved));
     }
     for (field, text) in [("detail", &detail), ("next_step", &next_step)] {
-        if text.is_empty() || text.len() > MAX_TEXT || text.chars().any(char::is_control) {
+        if text.len() > MAX_TEXT {
+            return Err(OpinionError::LongText(at, field));
+        }
+        if text.is_empty() || text.chars().any(char::is_control) {
             return Err(OpinionError::BadText(at, field));
         }
     }

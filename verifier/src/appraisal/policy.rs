@@ -7,15 +7,19 @@ use regorus::{Engine, LimitError, Value, utils::limits::ExecutionTimerConfig};
 use super::{
     AttestationResult,
     facts::Facts,
-    floor::{self, Floor, PolicyFault, Verdict},
+    floor::{self, Floor, Grounds, PolicyFault, Verdict},
     ima::ImaState,
-    input,
+    input::{self, Branches},
     memo::Memo,
     opinion::{Opinion, OpinionError},
-    rego,
+    rego::{
+        self,
+        size::{MAX_RULES, MAX_STATEMENTS},
+    },
 };
 use crate::{
     digest::sha256,
+    endorsement::EndorsementStanding,
     reference_values::ReferenceValues,
     time::UnixTime,
     verification::{KeyProof, VerifiedEvidence},
@@ -77,6 +81,26 @@ pub enum PolicyError {
         "the first argument of `sprintf` must be a text as it stands, with widths of at most 3 digits"
     )]
     Format,
+    /// More than `MAX_NESTING` of brackets within brackets.
+    #[error(
+        "line {0}: too many brackets within brackets up to here: give the inner parts names of their own"
+    )]
+    Nesting(u32),
+    /// More than `MAX_RULES`.
+    #[error("{0} rules: at most {MAX_RULES} are taken")]
+    Rules(usize),
+    /// More than `MAX_STATEMENTS` in one body.
+    #[error("{0} statements in one body: at most {MAX_STATEMENTS} are taken")]
+    Statements(usize),
+    /// A `replace` that the policy makes up, or that makes longer.
+    #[error(
+        "the second and third argument of `replace` must be texts as they stand, the third no longer \
+         than the second"
+    )]
+    Replace,
+    /// A `trim` of what the policy makes up.
+    #[error("the second argument of `trim` must be a text as it stands")]
+    Trim,
     /// `with` is for tests of policies.
     #[error("the policy uses `with`: only tests may put one value in place of another")]
     With,
@@ -89,6 +113,8 @@ pub struct Policy {
     /// rules.
     engine: Engine,
     floor: Floor,
+    /// What it is shown, and no more: so nothing else is part of its memo.
+    reads: Branches,
     id: [u8; 32],
     memo: Memo,
 }
@@ -103,11 +129,12 @@ impl Policy {
         if source.len() > MAX_SOURCE_BYTES {
             return Err(PolicyError::TooLong(source.len()));
         }
-        let (engine, floor) = on_deep_stack(|| prepare(source))
+        let (engine, floor, reads) = on_deep_stack(|| prepare(source))
             .unwrap_or_else(|_| Err(PolicyError::Source("the compiler failed on it".to_owned())))?;
         Ok(Self {
             engine,
             floor,
+            reads,
             id: sha256(&[source.as_bytes()]),
             memo: Memo::new(),
         })
@@ -133,18 +160,24 @@ impl Policy {
         self.floor
     }
 
+    /// What it is shown of its input.
+    pub(super) const fn reads(&self) -> Branches {
+        self.reads
+    }
+
     /// Appraises: compares verified claims with reference values under this
     /// policy. Whatever goes wrong in the policy is a result that affirms
-    /// nothing, with reason `policy-error`. `ima` is [`ImaState::of`] the
-    /// evidence's log.
+    /// nothing, with reason `policy-error`. `standing` is that of the
+    /// evidence's TPM, `ima` is [`ImaState::of`] the evidence's log.
     pub fn appraise<K: KeyProof>(
         &self,
         evidence: VerifiedEvidence<K>,
+        standing: EndorsementStanding,
         references: Option<&ReferenceValues>,
         ima: Option<&ImaState>,
         now: UnixTime,
     ) -> AttestationResult<K> {
-        let facts = Facts::of(&evidence, ima);
+        let facts = Facts::of(&evidence, standing, ima);
         let verdict = self.verdict(&facts, references, now);
         AttestationResult::new(
             evidence,
@@ -163,15 +196,15 @@ impl Policy {
     ) -> std::sync::Arc<Verdict> {
         // The memo is this policy's own, so equal keys have equal verdicts
         // until the set's next end.
-        let known = input::key(facts);
+        let known = input::key(facts, self.reads);
         let id = references.map_or(&[][..], |set| set.digest());
         self.memo
             .get_or_insert(sha256(&[known.as_bytes(), id]), now, || {
                 let (in_force, ends) = references.map(|set| set.at(now)).unzip();
                 let in_force = in_force.as_deref();
-                let opinion = self.run(&input::text(facts, in_force));
+                let opinion = self.run(&input::text(facts, in_force, self.reads));
                 (
-                    floor::verdict(opinion, self.floor, facts, in_force),
+                    floor::verdict(opinion, self.floor, &Grounds::of(facts), in_force),
                     ends.flatten(),
                 )
             })
@@ -236,8 +269,12 @@ impl fmt::Debug for Policy {
     }
 }
 
-fn prepare(source: &str) -> Result<(Engine, Floor), PolicyError> {
+fn prepare(source: &str) -> Result<(Engine, Floor, Branches), PolicyError> {
     let fault = |error: &anyhow::Error| PolicyError::Source(explain(&error.to_string()));
+    rego::size::bound_nesting(source).map_err(|refusal| match refusal {
+        PolicyError::Source(text) => PolicyError::Source(explain(&text)),
+        other => other,
+    })?;
     let mut engine = Engine::new();
     engine.set_execution_timer_config(ExecutionTimerConfig {
         limit: TIME_LIMIT,
@@ -260,15 +297,16 @@ fn prepare(source: &str) -> Result<(Engine, Floor), PolicyError> {
     {
         return Err(PolicyError::NoResult);
     }
-    let mut floor = Floor::default();
+    let (mut floor, mut reads) = (Floor::default(), Branches::NONE);
     for module in engine.get_modules() {
         rego::check(module)?;
         floor = rego::floor(module)?;
+        reads = rego::reads(module)?;
     }
     // Analyses and schedules every rule now, so that clones need not.
     engine.set_input(Value::new_object());
     let _ = engine.eval_rule(ENTRY_POINT.to_owned());
-    Ok((engine, floor))
+    Ok((engine, floor, reads))
 }
 
 fn failed(error: &anyhow::Error) -> PolicyFault {

@@ -10,12 +10,13 @@ mod ima;
 mod library;
 mod memory;
 mod opinions;
+mod reads;
 
 use std::collections::BTreeMap;
 
 use holdfast_proto::{binding::Ueid, tpm::HashAlg};
 
-use super::{facts::Facts, floor::Verdict, policy::Policy};
+use super::{facts::Facts, floor::Verdict, input::Branches, policy::Policy};
 use crate::{endorsement::TpmFacts, reference_values::ReferenceValues, time::UnixTime};
 
 const NOW: UnixTime = UnixTime::from_seconds(1_795_507_200);
@@ -41,7 +42,12 @@ fn facts() -> Facts {
             ek_certificate_aki: "02".into(),
             ek_certificate_sha256: "03".into(),
             ek_template: "L-2".into(),
+            known_by: crate::endorsement::EkKnownBy::EkCertificate,
+            leniencies: Vec::new(),
+            path: Vec::new(),
+            devid: None,
         },
+        standing: crate::endorsement::EndorsementStanding::default(),
         ak: "000b11".into(),
         ldevid: "000b22".into(),
         bank: HashAlg::Sha256,

@@ -34,18 +34,19 @@ impl Trial {
     /// Whether the policy failed, ran too long, or gave no proper answer.
     #[must_use]
     pub fn policy_failed(&self) -> bool {
-        self.reasons
-            .iter()
-            .any(|reason| reason.code == floor::POLICY_ERROR)
+        let faults = [floor::POLICY_ERROR, floor::ANSWER_TOO_LARGE];
+        let mut codes = self.reasons.iter().map(|reason| &*reason.code);
+        codes.any(|code| faults.contains(&code))
     }
 }
 
 impl Policy {
-    /// Runs the policy on `input`, within the same limits as an appraisal.
+    /// Runs the policy on `input`, within the same limits as an appraisal and
+    /// shown as much of it.
     #[must_use]
     pub fn try_on(&self, input: &Value) -> Trial {
         let verdict = floor::conclude(
-            self.run(&input.to_string()),
+            self.run(&self.reads().shown_of(input).to_string()),
             self.floor(),
             floor::Findings::default(),
         );

@@ -1,12 +1,13 @@
-//! `gateway list|show|approve|suspend|resume|revoke`.
+//! `gateway list|show|approve|suspend|resume|reset-clock|replace|revoke`.
 
 mod approve;
 
 use anyhow::anyhow;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use holdfast_proto::grpc::v1::{
-    Gateway, GetGatewayRequest, ListGatewaysRequest, ResumeGatewayRequest, RevokeGatewayRequest,
-    SuspendGatewayRequest,
+    EvidenceSeen, Gateway, GetGatewayRequest, ListGatewaysRequest, ReplaceGatewayRequest,
+    Replacement, ResetGatewayClockRequest, ResumeGatewayRequest, RevocationReason,
+    RevokeGatewayRequest, SuspendGatewayRequest,
 };
 use serde_json::{Value, json};
 
@@ -41,8 +42,29 @@ Examples:
     Suspend(ChangeArgs),
     /// Lift a suspension: the gateway comes back with `holdfast-attester recover`.
     Resume(ChangeArgs),
+    /// Let one whose TPM was cleared (TPM2_Clear) enrol again, though its TPM's
+    /// clock is behind what was seen of it. Its LDevIDs are revoked.
+    #[command(after_help = "\
+Only a gateway that came by its IAK needs this: the IAK survives TPM2_Clear, and
+the clock begins anew (docs/devid.md). Be sure that somebody did clear it: an
+older copy of the TPM's state looks the same. A suspension stays: `resume` lifts it.
+
+Example:
+  holdfast-verifier gateway reset-clock --dir /var/lib/holdfast 01ab... \\
+    --reason 'cleared by the firmware update of 3 May'")]
+    ResetClock(ResetClockArgs),
+    /// Put another in the place of a broken one: the broken one is revoked for
+    /// ever, the other is admitted in its class. Cannot be undone.
+    Replace(ReplaceArgs),
     /// Never trust one again; its LDevIDs are revoked. Cannot be undone.
-    Revoke(ChangeArgs),
+    #[command(after_help = "\
+Within a second the verifier refuses the gateway's LDevIDs and cuts its
+connections; CRLs and OCSP tell other relying parties (docs/revocation.md).
+
+Example:
+  holdfast-verifier gateway revoke --dir /var/lib/holdfast 01ab... \\
+    --reason-code key-compromise --reason 'stolen from site 7'")]
+    Revoke(RevokeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -64,12 +86,73 @@ pub(super) struct OneArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct ReplaceArgs {
+    #[command(flatten)]
+    one: OneArgs,
+    /// The other: its gateway id, as `admission pending` shows it, or the
+    /// SHA-256 of its EK, as doctor shows it. It must not be on record yet.
+    #[arg(long, value_name = "ID")]
+    by: String,
+    /// Why: one line, for the record.
+    #[arg(long)]
+    reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResetClockArgs {
+    #[command(flatten)]
+    one: OneArgs,
+    /// Why: one line, for the record.
+    #[arg(long)]
+    reason: String,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct ChangeArgs {
     #[command(flatten)]
     one: OneArgs,
     /// Why: one line, for the record.
     #[arg(long, default_value = "")]
     reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RevokeArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+    /// Why, as CRLs and OCSP say it.
+    #[arg(long, value_enum, default_value_t = ReasonCode::Unspecified, value_name = "CODE")]
+    reason_code: ReasonCode,
+}
+
+/// CRLReason (RFC 5280 §5.3.1), as far as it is of an LDevID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReasonCode {
+    /// None is given.
+    Unspecified,
+    /// The TPM, or a key in it, is in other hands.
+    KeyCompromise,
+    /// What the LDevID says of its holder is no longer so.
+    AffiliationChanged,
+    /// Another gateway or identity took its place.
+    Superseded,
+    /// The gateway is taken out of service.
+    CessationOfOperation,
+    /// It is not trusted any more.
+    PrivilegeWithdrawn,
+}
+
+impl From<ReasonCode> for RevocationReason {
+    fn from(code: ReasonCode) -> Self {
+        match code {
+            ReasonCode::Unspecified => Self::Unspecified,
+            ReasonCode::KeyCompromise => Self::KeyCompromise,
+            ReasonCode::AffiliationChanged => Self::AffiliationChanged,
+            ReasonCode::Superseded => Self::Superseded,
+            ReasonCode::CessationOfOperation => Self::CessationOfOperation,
+            ReasonCode::PrivilegeWithdrawn => Self::PrivilegeWithdrawn,
+        }
+    }
 }
 
 pub(super) async fn run(command: GatewayCommand) -> Outcome {
@@ -111,11 +194,50 @@ pub(super) async fn run(command: GatewayCommand) -> Outcome {
                 .map_err(|s| client::refused(&s))?;
             show(answer.into_inner().gateway, one.json)
         }
-        GatewayCommand::Revoke(ChangeArgs { one, reason }) => {
+        GatewayCommand::ResetClock(ResetClockArgs { one, reason }) => {
+            let mut client = client::connect(&one.dir).await?;
+            let request = ResetGatewayClockRequest {
+                gateway_id: one.id,
+                reason,
+            };
+            let answer = client
+                .reset_gateway_clock(request)
+                .await
+                .map_err(|s| client::refused(&s))?;
+            show(answer.into_inner().gateway, one.json)
+        }
+        GatewayCommand::Replace(ReplaceArgs { one, by, reason }) => {
+            let mut client = client::connect(&one.dir).await?;
+            let request = ReplaceGatewayRequest {
+                gateway_id: one.id,
+                by,
+                reason,
+            };
+            let done = client
+                .replace_gateway(request)
+                .await
+                .map_err(|s| client::refused(&s))?
+                .into_inner()
+                .replacement
+                .unwrap_or_default();
+            if one.json.json {
+                return output::print_json(&replacement_json(&done));
+            }
+            output::print(&format!(
+                "{} is revoked; {} is admitted in its place: it may enrol",
+                output::inert(&done.old_gateway_id),
+                output::inert(&done.new_gateway_id)
+            ))
+        }
+        GatewayCommand::Revoke(RevokeArgs {
+            change: ChangeArgs { one, reason },
+            reason_code,
+        }) => {
             let mut client = client::connect(&one.dir).await?;
             let request = RevokeGatewayRequest {
                 gateway_id: one.id,
                 reason,
+                reason_code: RevocationReason::from(reason_code).into(),
             };
             let answer = client
                 .revoke_gateway(request)
@@ -190,14 +312,28 @@ fn show(gateway: Option<Gateway>, json: JsonArg) -> Result<(), Failure> {
         ("LDevID until", output::when(gateway.ldevid_not_after)),
         (
             "TPM",
-            format!("{} {}", gateway.tpm_manufacturer, gateway.tpm_model),
+            format!("{} {}", gateway.tpm_manufacturer, gateway.tpm_model)
+                .trim()
+                .to_owned(),
         ),
+        (
+            "device",
+            gateway
+                .device
+                .map(|device| format!("{} of OEM {}", device.serial, device.oem))
+                .unwrap_or_default(),
+        ),
+        ("EK known by", gateway.endorsement_known_by),
+        ("leniencies", gateway.endorsement_leniencies.join(", ")),
     ];
     let mut lines: Vec<String> = fields
         .iter()
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| format!("{name:14} {}", output::inert(value)))
         .collect();
+    if let Some(seen) = &gateway.evidence {
+        lines.extend(evidence_lines(seen));
+    }
     for reason in &gateway.last_reasons {
         lines.push(format!(
             "last verdict   {}: {}; next: {}",
@@ -206,10 +342,45 @@ fn show(gateway: Option<Gateway>, json: JsonArg) -> Result<(), Failure> {
             output::inert(&reason.next_step)
         ));
     }
+    for replacement in &gateway.replacements {
+        lines.push(format!(
+            "replacement    {} by {} at {}: {}",
+            output::inert(&replacement.old_gateway_id),
+            output::inert(&replacement.new_gateway_id),
+            output::when(replacement.at),
+            output::inert(&replacement.reason)
+        ));
+    }
     for line in &gateway.drift {
         lines.push(format!("drift          {}", output::inert(line)));
     }
     output::print(&lines.join("\n"))
+}
+
+fn evidence_lines(seen: &EvidenceSeen) -> [String; 3] {
+    let boot_log = match seen.boot_log_sha256.as_str() {
+        "" => "none: what the PCRs mean is not known",
+        digest => digest,
+    };
+    let ima = seen.ima.map_or_else(
+        || "none that a quoted PCR 10 proves".to_owned(),
+        |ima| {
+            format!(
+                "{} entries since boot {}: {} files, {} unknown, {} mismatched, {} violations",
+                ima.entries,
+                ima.reset_count,
+                ima.files,
+                ima.unknown,
+                ima.mismatched,
+                ima.violations
+            )
+        },
+    );
+    [
+        format!("last quote     {}", output::when(seen.at)),
+        format!("boot log       {}", output::inert(boot_log)),
+        format!("IMA log        {ima}"),
+    ]
 }
 
 fn as_json(gateway: &Gateway) -> Value {
@@ -229,7 +400,39 @@ fn as_json(gateway: &Gateway) -> Value {
         "ldevid_serial": gateway.ldevid_serial,
         "tpm_manufacturer": gateway.tpm_manufacturer,
         "tpm_model": gateway.tpm_model,
+        "endorsement_known_by": gateway.endorsement_known_by,
+        "endorsement_leniencies": gateway.endorsement_leniencies,
+        "device": gateway.device.as_ref().map(|device| json!({
+            "oem": device.oem,
+            "serial": device.serial,
+            "hardware_serial": device.hardware_serial,
+            "idevid_certificate_sha256": device.idevid_certificate_sha256,
+            "iak_certificate_sha256": device.iak_certificate_sha256,
+        })),
         "last_reasons": reasons,
+        "evidence": gateway.evidence.as_ref().map(|seen| json!({
+            "at": seen.at,
+            "boot_log_sha256": seen.boot_log_sha256,
+            "ima": seen.ima.map(|ima| json!({
+                "entries": ima.entries,
+                "reset_count": ima.reset_count,
+                "files": ima.files,
+                "unknown": ima.unknown,
+                "mismatched": ima.mismatched,
+                "violations": ima.violations,
+            })),
+        })),
         "drift": gateway.drift,
+        "replacements": gateway.replacements.iter().map(replacement_json).collect::<Vec<_>>(),
+    })
+}
+
+fn replacement_json(replacement: &Replacement) -> Value {
+    json!({
+        "old_gateway_id": replacement.old_gateway_id,
+        "new_gateway_id": replacement.new_gateway_id,
+        "at": replacement.at,
+        "by": replacement.by,
+        "reason": replacement.reason,
     })
 }

@@ -1,7 +1,7 @@
 //! What commands print. Text from devices is made inert: no control character
 //! reaches a terminal (A27).
 
-use std::{fmt::Write as _, io::Write as _};
+use std::{fmt::Write as _, io::Write as _, path::Path};
 
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -18,6 +18,13 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
         // Whoever reads us has seen enough.
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
+    }
+}
+
+/// Tells on stderr that a list is not all there is, and what to do for the rest.
+pub(super) fn note_cut(cut: bool, next: &str) {
+    if cut {
+        eprintln!("holdfast-verifier: there are more than are listed here; {next}");
     }
 }
 
@@ -112,9 +119,33 @@ pub(super) fn when(seconds: i64) -> String {
         .unwrap_or_else(|| seconds.to_string())
 }
 
+/// A path as a shell takes it for one word: for commands that are printed to be
+/// copied.
+pub(super) fn shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_one_word_to_a_shell() {
+        assert_eq!(shell(Path::new("/var/lib/holdfast")), "/var/lib/holdfast");
+        for path in ["", "/a b", "/it's", "/$(id)", "/a\nb", "~x", "*", "/é"] {
+            let said = std::process::Command::new("sh")
+                .arg("-c")
+                .arg(format!("printf %s {}", shell(Path::new(path))))
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(said.stdout).unwrap(), path);
+        }
+    }
 
     #[test]
     fn adv_a27_terminal_escapes_are_shown_inert() {

@@ -11,11 +11,14 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use ring::rand::SystemRandom;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::{DirArg, Failure, JsonArg, Outcome, input, output};
 use crate::{
     config::{Home, HomeError, files, home::file},
+    custody::{KeyFileError, SecretSource, decrypt, is_encrypted},
     owner::{EVERY_CLASS, Kind, MAX_STATEMENT_BYTES, OwnerError, OwnerKey, OwnerSigner},
+    sealing::PolicyKey,
 };
 
 /// Longest document that is signed: the largest that the admin calls take.
@@ -28,6 +31,10 @@ pub(super) struct SignArgs {
     /// DIR/policy-root.key.pem, where it was left there.
     #[arg(long, env = "HOLDFAST_OWNER_KEY", value_name = "FILE")]
     owner_key: Option<PathBuf>,
+    /// Where the passphrase of that key is, if it is encrypted:
+    /// credential:NAME, env:NAME or file:/PATH.
+    #[arg(long, value_name = "SOURCE")]
+    owner_passphrase: Option<SecretSource>,
     /// A statement signed elsewhere, by `owner sign`, instead of a key.
     #[arg(long, value_name = "FILE", conflicts_with = "owner_key")]
     statement: Option<PathBuf>,
@@ -45,14 +52,31 @@ impl SignArgs {
         version: u64,
         document: &[u8],
     ) -> Result<Vec<u8>, Failure> {
-        let home = Home::open(&dir.dir)?;
+        // With an address, the verifier is elsewhere: there it is checked.
+        let here = dir.dir.as_deref().filter(|_| dir.server.is_none());
+        let home = here.map(Home::visit).transpose()?;
         let signed = match &self.statement {
             Some(path) => read_capped(path, MAX_STATEMENT_BYTES.try_into()?)?,
             None => {
-                let default = home.path(file::POLICY_ROOT_KEY);
-                let signer = signer(self.owner_key.as_deref().unwrap_or(&default))?;
+                let (name, text) = match (&self.owner_key, &home) {
+                    (Some(path), _) => (path.clone(), files::read_secret(path)),
+                    (None, Some(home)) => (
+                        home.path(file::POLICY_ROOT_KEY),
+                        home.read_secret(file::POLICY_ROOT_KEY),
+                    ),
+                    (None, None) => {
+                        return Err(input(anyhow!(
+                            "where is the owner's key? Name it with --owner-key"
+                        )));
+                    }
+                };
+                let signer = signer(&name, text, self.owner_passphrase.as_ref())?;
                 signer.state(kind, subject, version, document, &SystemRandom::new())?
             }
+        };
+        // Elsewhere than where the verifier is, it is the verifier that looks.
+        let Some(home) = home else {
+            return Ok(signed);
         };
         match owner_key(&home)?.verify(&signed, kind, subject, document) {
             Ok(_) => Ok(signed),
@@ -73,8 +97,9 @@ pub(super) enum OwnerCommand {
     #[command(after_help = "\
 The statement says that the document is that version of its subject, and goes
 with the document into `policy apply --statement`, `reference import
---statement` and the like. The subject of a policy is \"*\"; of reference
-values, their class; of an allow list, its name. Versions go up by one: the
+--statement` and the like. The subject of a policy and of
+endorsements is \"*\"; of reference values, their class; of an allow list, its
+name. Versions go up by one: the
 one in use is in `policy list` and `reference list`.
 
 Examples:
@@ -91,6 +116,7 @@ enum KindArg {
     Policy,
     ReferenceValues,
     AllowList,
+    Endorsements,
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +124,10 @@ pub(super) struct OwnerSignArgs {
     /// The owner's private key, PEM, mode 0600.
     #[arg(long, env = "HOLDFAST_OWNER_KEY", value_name = "FILE")]
     owner_key: PathBuf,
+    /// Where its passphrase is, if it is encrypted: credential:NAME, env:NAME
+    /// or file:/PATH.
+    #[arg(long, value_name = "SOURCE")]
+    owner_passphrase: Option<SecretSource>,
     /// What the document is.
     #[arg(long, value_enum)]
     kind: KindArg,
@@ -122,9 +152,11 @@ pub(super) fn run(command: OwnerCommand) -> Outcome {
         KindArg::Policy => Kind::Policy,
         KindArg::ReferenceValues => Kind::ReferenceValues,
         KindArg::AllowList => Kind::AllowList,
+        KindArg::Endorsements => Kind::Endorsements,
     };
     let document = read_capped(&args.document, MAX_DOCUMENT_BYTES)?;
-    let signer = signer(&args.owner_key)?;
+    let text = files::read_secret(&args.owner_key);
+    let signer = signer(&args.owner_key, text, args.owner_passphrase.as_ref())?;
     let rng = SystemRandom::new();
     let signed = signer.state(kind, &args.subject, args.version, &document, &rng)?;
     // A subject that no one would take is told here.
@@ -156,9 +188,14 @@ pub(super) fn run(command: OwnerCommand) -> Outcome {
     ))
 }
 
-fn signer(path: &Path) -> Result<OwnerSigner, Failure> {
+/// From what was read of `path`.
+fn signer(
+    path: &Path,
+    read: Result<Zeroizing<String>, HomeError>,
+    passphrase: Option<&SecretSource>,
+) -> Result<OwnerSigner, Failure> {
     let name = path.display().to_string();
-    let text = files::read_secret(path).map_err(|error| match error {
+    let text = read.map_err(|error| match error {
         HomeError::Io { ref source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             anyhow!(
                 "the owner's key is not at {name}: name it with --owner-key FILE, or sign where \
@@ -167,7 +204,43 @@ fn signer(path: &Path) -> Result<OwnerSigner, Failure> {
         }
         other => other.into(),
     })?;
-    Ok(OwnerSigner::from_pkcs8_pem(&text, &SystemRandom::new()).context(name)?)
+    let rng = SystemRandom::new();
+    if !is_encrypted(&text) {
+        return Ok(OwnerSigner::from_pkcs8_pem(&text, &rng).context(name)?);
+    }
+    let key = decrypted(&text, &name, passphrase)?;
+    Ok(OwnerSigner::from_pkcs8(&key, &rng).context(name)?)
+}
+
+/// PKCS#8 of an encrypted key file.
+fn decrypted(
+    text: &str,
+    name: &str,
+    passphrase: Option<&SecretSource>,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let passphrase = passphrase.ok_or_else(|| {
+        input(anyhow!(
+            "{name} is encrypted: say where its passphrase is, with --owner-passphrase SOURCE"
+        ))
+    })?;
+    let passphrase = passphrase.read()?;
+    let key = decrypt::<KeyFileError>(text, || Ok(Some(passphrase)));
+    Ok(key.with_context(|| name.to_owned())?)
+}
+
+/// The owner's key as the policy root of sealed secrets.
+pub(super) fn policy_root(
+    path: &Path,
+    passphrase: Option<&SecretSource>,
+) -> Result<PolicyKey, Failure> {
+    let name = path.display().to_string();
+    let (text, rng) = (files::read_secret(path)?, SystemRandom::new());
+    let root = if is_encrypted(&text) {
+        PolicyKey::from_pkcs8(&decrypted(&text, &name, passphrase)?, &rng)
+    } else {
+        PolicyKey::from_pkcs8_pem(&text, &rng)
+    };
+    Ok(root.context(name)?)
 }
 
 /// The owner's public key, as the verifier in `home` trusts it.

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::anyhow;
 use clap::Args;
-use holdfast_proto::grpc::v1::{Drift, ProposeReferenceValuesResponse};
+use holdfast_proto::grpc::v1::{Drift, FallingValue, ProposeReferenceValuesResponse};
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -33,8 +33,8 @@ pub(super) struct DecideArgs {
 pub(super) enum Decision {
     /// To be signed and sent.
     Go,
-    /// Written to a file, or nothing to do: this is to be printed.
-    Stop(String),
+    /// Written to a file, and said so.
+    Stop,
 }
 
 impl DecideArgs {
@@ -47,31 +47,43 @@ impl DecideArgs {
     ) -> Result<Decision, Failure> {
         let drift = drift_of(proposal.drift.as_ref())?;
         let next = proposal.base_version.saturating_add(1);
+        let shown = [Some(text(drift)), falling_text(&proposal.falling)];
+        let shown = shown.into_iter().flatten().collect::<Vec<_>>().join("\n");
         if let Some(file) = &self.output {
             files::write_new(file, proposal.document.as_bytes(), 0o644)?;
-            return Ok(Decision::Stop(format!(
-                "{}\n\nwritten to {}; sign it where the key is kept:\n  holdfast-verifier owner sign \
+            if json {
+                output::print_json(&json!({
+                    "changed": false,
+                    "class": proposal.class,
+                    "version": next,
+                    "written_to": file.display().to_string(),
+                    "drift": as_json(drift),
+                    "falling": falling_json(&proposal.falling),
+                }))?;
+                return Ok(Decision::Stop);
+            }
+            output::print(&format!(
+                "{shown}\n\nwritten to {}; sign it where the key is kept:\n  holdfast-verifier owner sign \
                  --owner-key KEY --kind reference-values --subject {} --version {next} --output \
                  STATEMENT {}\nthen give this command --statement STATEMENT instead of --output",
-                text(drift),
                 file.display(),
                 proposal.class,
-                file.display()
-            )));
+                output::shell(file)
+            ))?;
+            return Ok(Decision::Stop);
         }
         if self.yes {
             if !json {
-                output::print(&text(drift))?;
+                output::print(&shown)?;
             }
             return Ok(Decision::Go);
         }
         if !io::stdin().is_terminal() {
             return Err(input(anyhow!(
-                "{}\n\nnobody is there to ask: say --yes, or --output FILE to look at it first",
-                text(drift)
+                "{shown}\n\nnobody is there to ask: say --yes, or --output FILE to look at it first",
             )));
         }
-        eprint!("{}\n\n{question} [y/N] ", text(drift));
+        eprint!("{shown}\n\n{question} [y/N] ");
         io::stderr().flush()?;
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer)?;
@@ -143,6 +155,42 @@ pub(super) fn text(drift: &Drift) -> String {
         ));
     }
     lines.join("\n")
+}
+
+/// Values that would not be accepted any more, for people: all of them, for
+/// what falls away is what nobody asked about.
+fn falling_text(falling: &[FallingValue]) -> Option<String> {
+    if falling.is_empty() {
+        return None;
+    }
+    let mut lines = vec!["values that will not be accepted any more:".to_owned()];
+    for value in falling {
+        let when = match value.at {
+            0 => "at once".to_owned(),
+            at => format!("from {}", output::when(at)),
+        };
+        lines.push(format!(
+            "  {} PCR {} ({}) {} {when}",
+            value.bank, value.index, value.measures, value.value
+        ));
+    }
+    Some(lines.join("\n"))
+}
+
+/// The same for programs.
+pub(super) fn falling_json(falling: &[FallingValue]) -> Vec<Value> {
+    falling
+        .iter()
+        .map(|value| {
+            json!({
+                "bank": value.bank,
+                "pcr": value.index,
+                "measures": value.measures,
+                "value": value.value,
+                "at": (value.at != 0).then_some(value.at),
+            })
+        })
+        .collect()
 }
 
 /// For programs.
@@ -235,6 +283,28 @@ mod tests {
         ] {
             assert!(end_from(bad, now).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_falls_away_is_shown_in_full() {
+        let value = |at| FallingValue {
+            bank: "sha256".to_owned(),
+            index: 4,
+            measures: "boot manager code".to_owned(),
+            value: "aa".to_owned(),
+            at,
+        };
+        assert_eq!(falling_text(&[]), None);
+        assert_eq!(
+            falling_text(&[value(0), value(1_796_083_200)]).unwrap(),
+            "values that will not be accepted any more:\n\
+             \x20 sha256 PCR 4 (boot manager code) aa at once\n\
+             \x20 sha256 PCR 4 (boot manager code) aa from 2026-12-01T00:00:00Z"
+        );
+        assert_eq!(
+            json!(falling_json(&[value(0)])),
+            json!([{"bank": "sha256", "pcr": 4, "measures": "boot manager code", "value": "aa", "at": null}])
+        );
     }
 
     #[test]

@@ -43,11 +43,51 @@ fn every_command_has_help_with_its_purpose() {
     );
 }
 
+/// Where /etc/holdfast/verifier.toml says where the verifier is. The OEM's desk
+/// is another directory, and gets no default from it.
+#[test]
+fn the_machines_directory_stands_in_for_dir() {
+    let at = |line: &str| {
+        let words = std::iter::once("holdfast-verifier").chain(line.split(' '));
+        command_at(Some(Path::new("/var/lib/v"))).try_get_matches_from(words)
+    };
+    command_at(Some(Path::new("/var/lib/v"))).debug_assert();
+    for line in [
+        "serve",
+        "init",
+        "token create",
+        "key list",
+        "gateway list",
+        "ca check",
+    ] {
+        let matches = at(line).unwrap();
+        let mut last = &matches;
+        while let Some((_, sub)) = last.subcommand() {
+            last = sub;
+        }
+        let dir = last.get_one::<PathBuf>("dir");
+        assert_eq!(
+            dir.map(PathBuf::as_path),
+            Some(Path::new("/var/lib/v")),
+            "{line}"
+        );
+    }
+    let said = at("serve --dir D").unwrap();
+    let (_, serve) = said.subcommand().unwrap();
+    assert_eq!(serve.get_one::<PathBuf>("dir").unwrap(), Path::new("D"));
+    assert!(at("oem issued").is_err());
+    assert!(Cli::try_parse_from(["holdfast-verifier", "serve"]).is_err());
+}
+
 #[test]
 fn command_lines_of_the_interface_parse() {
     for line in [
         "init --dir D --server-name a --server-name b --listen 127.0.0.1:0 --root-ca-dir R",
         "serve --dir D --listen 127.0.0.1:0 --address-file F",
+        "oem init --dir D --organization Acme --vendor-ca F --vendor-ca G --root-dir R --passphrase env:P",
+        "oem challenge --dir D C --output F --json",
+        "oem issue --dir D C --answer A --output O --replace --passphrase file:/p --json",
+        "oem issued --dir D --json",
         "token create --dir D --class default --uses 3 --valid-for 1h --server h:1 --output F",
         "endorsement import --dir D a b",
         "endorsement list --dir D --json",
@@ -77,6 +117,38 @@ fn command_lines_of_the_interface_parse() {
         "gateway suspend --dir D 01ab --reason why",
         "gateway resume --dir D 01ab",
         "gateway revoke --dir D 01ab --reason why --json",
+        "admission pending --dir D --json",
+        "admission approve --dir D 01ab --class c",
+        "admission deny --dir D 01ab --reason why",
+        "admission forget --dir D 01ab",
+        "admission allow --dir D --ek-sha256 ab --class c --note n --json",
+        "admission list --dir D",
+        "admission remove --dir D --ek-sha256 S",
+        "admission bundle --dir D --valid-for 30d --output F",
+        "gateway replace --dir D 01ab --by 01cd --reason broken",
+        "operator init-ca --dir D --organization O --json",
+        "operator issue alice --role viewer --days 30 --dir D --ca-dir C --output F --json",
+        "operator add --dir D F --json",
+        "operator list --admin-server h:1 --identity I --server-ca C --json",
+        "operator revoke 01ab --reason why --admin-socket S",
+        "operator whoami --dir D",
+        "audit list --dir D --limit 7 --json",
+        "audit verify --dir D --head 01ab --json",
+        "init --dir D --policy-root-dir P --server-ca-dir S --offline-passphrase env:P",
+        "init --dir D --ca-passphrase credential:ca",
+        "init --dir D --endorsement a --endorsement b --reference F --class c --bundle B --bundle-valid-for 2d --user u",
+        "init --dir D --ca-backend pkcs11 --pkcs11-module /m.so --pkcs11-token t --pkcs11-pin env:P",
+        "init --dir D --ca-backend tpm --ca-tpm swtpm:h:1 --ca-tpm-handle 0x81010001",
+        "ca show --dir D --json",
+        "ca check --dir D --days 60 --json",
+        "ca rotate --dir D issuing --root-ca-dir R --root-passphrase file:/p --overlap 8d",
+        "ca request --dir D --output F --json",
+        "ca sign --root-ca-dir R F --output G --json",
+        "ca install --dir D F --overlap 9d --json",
+        "key list --dir D --json",
+        "key rotate --dir D token --overlap 1h --json",
+        "key rotate --dir D server --server-ca-dir S",
+        "key retire --dir D result 00ff --now --json",
         "inspect boot-log F --json",
         "inspect ima-log F --list --json",
         "inspect quote --key K --attest A --signature S --nonce 00 --pcr sha256:0=00 --json",
@@ -96,7 +168,7 @@ fn init_makes_everything_once_and_only_once() {
 
     let parent = tempfile::tempdir().unwrap();
     let (dir, root) = (parent.path().join("v"), parent.path().join("offline"));
-    let init = |dir: &std::path::Path| {
+    let init = |dir: &Path| {
         let words = [
             "holdfast-verifier",
             "init",
@@ -111,7 +183,12 @@ fn init_makes_everything_once_and_only_once() {
         ]))
         .unwrap();
         match cli.command {
-            Command::Init(args) => init::run(&args),
+            Command::Init(args) => {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .build()
+                    .unwrap();
+                runtime.block_on(init::run(&args, &Machine::default()))
+            }
             _ => unreachable!(),
         }
     };
@@ -121,7 +198,7 @@ fn init_makes_everything_once_and_only_once() {
     for entry in std::fs::read_dir(&dir).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        let secret = name.ends_with("key.pem") || name == "token.key";
+        let secret = name.ends_with("key.pem") || name.ends_with(".key") || name == "keyring.lock";
         let mode = entry.metadata().unwrap().mode() & 0o777;
         assert_eq!(mode, if secret { 0o600 } else { 0o644 }, "{name}");
     }
@@ -146,7 +223,8 @@ async fn without_a_server_the_error_names_socket_and_command() {
     let parent = tempfile::tempdir().unwrap();
     let home = crate::config::Home::create(&parent.path().join("v")).unwrap();
     let dir = DirArg {
-        dir: home.dir().to_owned(),
+        dir: Some(home.dir().to_owned()),
+        ..DirArg::default()
     };
     let Err(Failure::Refused(error)) = client::connect(&dir).await else {
         panic!()

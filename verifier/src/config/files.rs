@@ -29,8 +29,14 @@ pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError + '_ {
 /// # Errors
 /// [`HomeError`] names the file and what to do.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, HomeError> {
+    read_secret_of(path, Uid::effective().as_raw())
+}
+
+/// The same of another's, for root.
+pub(super) fn read_secret_of(path: &Path, owner: u32) -> Result<Zeroizing<String>, HomeError> {
     let (file, meta) = open_plain(path)?;
-    private(path, &meta, 0o600)?;
+    owned_by(path, &meta, owner)?;
+    closed(path, &meta, 0o600)?;
     read_text(path, file, &meta).map(Zeroizing::new)
 }
 
@@ -40,19 +46,66 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, HomeError> {
 /// # Errors
 /// [`HomeError::Exists`], [`HomeError::Io`].
 pub fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), HomeError> {
-    let temporary = temporary_beside(path);
-    let result = write_synced(&temporary, content, mode)
-        .and_then(|()| fs::hard_link(&temporary, path))
-        .map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => HomeError::Exists {
+    let mut new = NewFile::create(path, mode)?;
+    new.file().write_all(content).map_err(at(path))?;
+    new.finish()
+}
+
+/// A new file in the making, under another name: whole or not there.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: File,
+}
+
+impl NewFile {
+    /// # Errors
+    /// [`HomeError::Exists`], [`HomeError::Io`].
+    pub(crate) fn create(path: &Path, mode: u32) -> Result<Self, HomeError> {
+        if fs::symlink_metadata(path).is_ok() {
+            return Err(HomeError::Exists {
                 path: path.to_owned(),
-            },
-            _ => at(path)(e),
-        });
-    // Whether or not it was linked; where it was never made, nothing is lost.
-    let _ = fs::remove_file(&temporary);
-    result?;
-    sync_parent(path)
+            });
+        }
+        let temporary = temporary_beside(path);
+        let file = create_new(&temporary, mode).map_err(at(path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            temporary,
+            file,
+        })
+    }
+
+    /// What has been written so far, to write more.
+    pub(crate) fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Gives it its name, once all of it is on disk.
+    ///
+    /// # Errors
+    /// [`HomeError::Exists`] where something has that name by now;
+    /// [`HomeError::Io`].
+    pub(crate) fn finish(self) -> Result<(), HomeError> {
+        self.file
+            .sync_all()
+            .and_then(|()| fs::hard_link(&self.temporary, &self.path))
+            .map_err(|e| match e.kind() {
+                io::ErrorKind::AlreadyExists => HomeError::Exists {
+                    path: self.path.clone(),
+                },
+                _ => at(&self.path)(e),
+            })?;
+        sync_parent(&self.path)
+    }
+}
+
+impl Drop for NewFile {
+    /// Finished or not: the other name goes.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.temporary);
+    }
 }
 
 /// Writes a file over what may be there, whole or not at all.
@@ -93,17 +146,21 @@ fn temporary_beside(path: &Path) -> PathBuf {
 }
 
 fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    // create_new (O_EXCL) follows no link.
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?;
+    let mut file = create_new(path, mode)?;
     file.write_all(content)?;
     file.sync_all()
 }
 
-pub(super) fn open_plain(path: &Path) -> Result<(File, fs::Metadata), HomeError> {
+fn create_new(path: &Path, mode: u32) -> io::Result<File> {
+    // create_new (O_EXCL) follows no link.
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+}
+
+pub(crate) fn open_plain(path: &Path) -> Result<(File, fs::Metadata), HomeError> {
     // O_NONBLOCK: opening a FIFO must not hang.
     let file = OpenOptions::new()
         .read(true)
@@ -127,8 +184,13 @@ pub(super) fn open_plain(path: &Path) -> Result<(File, fs::Metadata), HomeError>
     }
 }
 
-pub(super) fn private(path: &Path, meta: &fs::Metadata, want: u32) -> Result<(), HomeError> {
+pub(crate) fn private(path: &Path, meta: &fs::Metadata, want: u32) -> Result<(), HomeError> {
     owned(path, meta)?;
+    closed(path, meta, want)
+}
+
+/// Nothing for group and others.
+pub(super) fn closed(path: &Path, meta: &fs::Metadata, want: u32) -> Result<(), HomeError> {
     if meta.mode() & 0o077 != 0 {
         return Err(HomeError::LooseMode {
             path: path.to_owned(),
@@ -139,8 +201,11 @@ pub(super) fn private(path: &Path, meta: &fs::Metadata, want: u32) -> Result<(),
     Ok(())
 }
 
-pub(super) fn owned(path: &Path, meta: &fs::Metadata) -> Result<(), HomeError> {
-    let expected = Uid::effective().as_raw();
+pub(crate) fn owned(path: &Path, meta: &fs::Metadata) -> Result<(), HomeError> {
+    owned_by(path, meta, Uid::effective().as_raw())
+}
+
+pub(super) fn owned_by(path: &Path, meta: &fs::Metadata, expected: u32) -> Result<(), HomeError> {
     if meta.uid() == expected {
         Ok(())
     } else {
@@ -152,7 +217,7 @@ pub(super) fn owned(path: &Path, meta: &fs::Metadata) -> Result<(), HomeError> {
     }
 }
 
-pub(super) fn read_text(path: &Path, file: File, meta: &fs::Metadata) -> Result<String, HomeError> {
+pub(crate) fn read_text(path: &Path, file: File, meta: &fs::Metadata) -> Result<String, HomeError> {
     let mut text = String::new();
     capped(path, file, meta)?
         .read_to_string(&mut text)
@@ -160,7 +225,7 @@ pub(super) fn read_text(path: &Path, file: File, meta: &fs::Metadata) -> Result<
     Ok(text)
 }
 
-pub(super) fn read_bytes(
+pub(crate) fn read_bytes(
     path: &Path,
     file: File,
     meta: &fs::Metadata,

@@ -12,11 +12,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::libc;
+use nix::{libc, unistd::Uid};
 use zeroize::Zeroizing;
 
 use super::files::{
-    at, open_plain, owned, private, read_bytes, read_secret, read_text, sync_parent, write_new,
+    at, closed, open_plain, owned, owned_by, private, read_bytes, read_secret_of, read_text,
+    replace, sync_parent, write_new,
 };
 
 /// Files in the directory. One name each, in one place.
@@ -39,12 +40,24 @@ pub mod file {
     pub const SERVER: &str = "server.pem";
     /// Its key.
     pub const SERVER_KEY: &str = "server.key.pem";
+    /// CA of operators' certificates.
+    pub const OPERATOR_CA: &str = "operator-ca.pem";
+    /// Its key; better kept elsewhere: serving does not need it.
+    pub const OPERATOR_CA_KEY: &str = "operator-ca.key.pem";
     /// Key that signs attestation results.
     pub const RESULT_KEY: &str = "result.key.pem";
     /// Its public half, for those who check results.
     pub const RESULT_PUBLIC: &str = "result.pub.pem";
     /// AEAD key of challenge tokens: 32 bytes in lower hex.
     pub const TOKEN_KEY: &str = "token.key";
+    /// Public halves of the result keys that count, as a JWK Set.
+    pub const RESULT_JWKS: &str = "result-keys.jwks.json";
+    /// The same as a COSE_KeySet.
+    pub const RESULT_COSE: &str = "result-keys.cose";
+    /// Which keys are in use and which of before still count.
+    pub const KEYRING: &str = "keyring.json";
+    /// Held while the keyring is changed.
+    pub const KEYRING_LOCK: &str = "keyring.lock";
     /// Policy root: signs what decides appraisals, and for sealing. Better kept
     /// elsewhere; serving does not need it.
     pub const POLICY_ROOT_KEY: &str = "policy-root.key.pem";
@@ -55,12 +68,21 @@ pub mod file {
     pub const POLICY: &str = "policy.rego";
     /// The owner's statement for it.
     pub const POLICY_STATEMENT: &str = "policy.statement";
+    /// Online policy key: approves boot states for sealed secrets.
+    pub const SEAL_KEY: &str = "seal-policy.key.pem";
     /// The store.
     pub const STORE: &str = "holdfast.db";
     /// Admin socket, while serving.
     pub const ADMIN_SOCKET: &str = "admin.sock";
     /// Held while serving, so that two servers never share a store.
     pub const LOCK: &str = "lock";
+
+    /// What sealed secrets of a class come out in. Classes are fit for file
+    /// names (`Class::parse`).
+    #[must_use]
+    pub fn seal_approvals(class: &str) -> String {
+        format!("seal-{class}.approvals")
+    }
 }
 
 /// Why the directory or a file in it cannot be used.
@@ -93,7 +115,7 @@ pub enum HomeError {
         want: u32,
     },
     /// Somebody else owns it.
-    #[error("{} belongs to uid {owner}, not to the uid {expected} that this program runs as; run: chown {expected} {}", path.display(), path.display())]
+    #[error("{} belongs to uid {owner}, not to the uid {expected} that this program runs as; run it as that user, or run: chown {expected} {}", path.display(), path.display())]
     WrongOwner {
         /// Which file.
         path: PathBuf,
@@ -135,6 +157,8 @@ pub enum HomeError {
 #[derive(Debug, Clone)]
 pub struct Home {
     dir: PathBuf,
+    /// Whose its files must be.
+    owner: u32,
 }
 
 /// Proof that this process alone serves the directory, until dropped.
@@ -145,6 +169,27 @@ impl Home {
     /// # Errors
     /// [`HomeError`] names the directory and what to do.
     pub fn open(dir: &Path) -> Result<Self, HomeError> {
+        let (home, meta) = Self::look(dir)?;
+        owned(dir, &meta)?;
+        Ok(home)
+    }
+
+    /// To read in it, for commands that speak to the running service: root may
+    /// do so where the service has an account of its own. Whatever changes the
+    /// directory, or loads what its settings name, takes [`Home::open`]: root
+    /// does not act on the word of that account.
+    ///
+    /// # Errors
+    /// [`HomeError`] names the directory and what to do.
+    pub fn visit(dir: &Path) -> Result<Self, HomeError> {
+        let (home, meta) = Self::look(dir)?;
+        if !Uid::effective().is_root() {
+            owned(dir, &meta)?;
+        }
+        Ok(home)
+    }
+
+    fn look(dir: &Path) -> Result<(Self, fs::Metadata), HomeError> {
         let meta = match fs::symlink_metadata(dir) {
             Ok(meta) => meta,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -160,10 +205,12 @@ impl Home {
                 expected: "directory",
             });
         }
-        private(dir, &meta, 0o700)?;
-        Ok(Self {
+        closed(dir, &meta, 0o700)?;
+        let home = Self {
             dir: dir.to_owned(),
-        })
+            owner: meta.uid(),
+        };
+        Ok((home, meta))
     }
 
     /// Makes the directory, 0700; it must not exist.
@@ -197,7 +244,7 @@ impl Home {
     /// # Errors
     /// [`HomeError`] names the file and what to do.
     pub fn read_secret(&self, name: &str) -> Result<Zeroizing<String>, HomeError> {
-        read_secret(&self.path(name))
+        read_secret_of(&self.path(name), self.owner)
     }
 
     /// Reads what is not secret but trusted: a plain file that only we, or
@@ -229,7 +276,7 @@ impl Home {
                 want: 0o644,
             });
         }
-        owned(&path, &meta)?;
+        owned_by(&path, &meta, self.owner)?;
         Ok((path, file, meta))
     }
 
@@ -248,7 +295,7 @@ impl Home {
                 .to_string_lossy()
                 .into_owned();
             let secret = name.ends_with(".key.pem")
-                || name == file::TOKEN_KEY
+                || name.ends_with(".key")
                 || name.starts_with(file::STORE);
             if secret {
                 let (_, meta) = open_plain(&path)?;
@@ -264,6 +311,49 @@ impl Home {
     /// [`HomeError::Exists`] where there is one already.
     pub fn write_new(&self, name: &str, content: &[u8], mode: u32) -> Result<(), HomeError> {
         write_new(&self.path(name), content, mode)
+    }
+
+    /// Writes a file over what may be there, whole or not at all.
+    ///
+    /// # Errors
+    /// [`HomeError::Io`].
+    pub fn replace(&self, name: &str, content: &[u8], mode: u32) -> Result<(), HomeError> {
+        replace(&self.path(name), content, mode)
+    }
+
+    /// Removes a file, for good.
+    ///
+    /// # Errors
+    /// [`HomeError::Io`].
+    pub fn remove(&self, name: &str) -> Result<(), HomeError> {
+        let path = self.path(name);
+        fs::remove_file(&path).map_err(at(&path))?;
+        sync_parent(&path)
+    }
+
+    /// The same, where it may be gone already.
+    ///
+    /// # Errors
+    /// [`HomeError::Io`].
+    pub fn remove_if_there(&self, name: &str) -> Result<(), HomeError> {
+        match self.remove(name) {
+            Err(HomeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Names in the directory that are text, sorted.
+    ///
+    /// # Errors
+    /// [`HomeError::Io`].
+    pub fn names(&self) -> Result<Vec<String>, HomeError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(at(&self.dir))? {
+            let name = entry.map_err(at(&self.dir))?.file_name();
+            names.extend(name.into_string());
+        }
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Makes sure that the store's file exists with mode 0600 before SQLite

@@ -4,14 +4,24 @@
 //! error that says what to do. Command-line flags come before `HOLDFAST_*`
 //! variables, those before `config.toml`.
 
+mod admin;
+mod admission;
+mod ca;
+mod class;
+mod endorsement;
 pub mod files;
 pub mod home;
+mod machine;
 mod policy_root;
+mod revocation;
 mod sample;
+mod silence;
+pub(crate) mod staging;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
-use std::{net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use figment::{
     Figment,
@@ -21,11 +31,20 @@ use holdfast_proto::result::Form;
 use holdfast_proto::tpm::{HashAlg, PcrSelection, PcrSet, templates::EkTemplate};
 use serde::Deserialize;
 
-use crate::endorsement::AcceptedEks;
+use crate::{endorsement::AcceptedEks, identity::IdentityError, operators::UnixRolesError};
 
+pub use admin::AdminConfig;
+pub use admission::AdmissionConfig;
+pub use ca::{CaBackend, CaConfig, CaTpmConfig, Pkcs11Config};
+pub use class::{ClassConfig, ClassLdevidConfig};
+pub use endorsement::EndorsementConfig;
 pub use home::{Home, HomeError};
+pub use machine::{MACHINE_FILE, MACHINE_VARIABLE, Machine, MachineError};
 pub use policy_root::{policy_root_name, policy_root_spki};
+pub use revocation::RevocationConfig;
 pub use sample::sample;
+pub use silence::SilenceConfig;
+pub use webhook::WebhookConfig;
 
 /// PCRs that a quote covers unless configured otherwise: firmware, option
 /// ROMs, boot manager, kernel and command line, Secure Boot, shim (PC Client
@@ -53,6 +72,18 @@ pub enum ConfigError {
         /// What is allowed, and what to do.
         rule: &'static str,
     },
+    /// LDevIDs cannot be made as a table says.
+    #[error("[{table}]: {source}")]
+    Ldevid {
+        /// Which.
+        table: String,
+        /// Which rule it breaks.
+        #[source]
+        source: Box<IdentityError>,
+    },
+    /// `admin.unix_roles` names nobody, or no role.
+    #[error("admin.unix_roles: {0}")]
+    UnixRoles(#[from] UnixRolesError),
 }
 
 /// All settings. Every field is in the sample with a line of explanation.
@@ -77,6 +108,22 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Logging.
     pub log: LogConfig,
+    /// The doors of the admin service.
+    pub admin: AdminConfig,
+    /// The CA's keys.
+    pub ca: CaConfig,
+    /// What EK certificates may do.
+    pub endorsement: EndorsementConfig,
+    /// Who may enrol without a token.
+    pub admission: AdmissionConfig,
+    /// What is particular to a class.
+    pub class: BTreeMap<String, ClassConfig>,
+    /// What is told about revoked LDevIDs.
+    pub revocation: RevocationConfig,
+    /// When silence is failure.
+    pub silence: SilenceConfig,
+    /// Who is told what happens to gateways.
+    pub webhook: Vec<WebhookConfig>,
 }
 
 /// About the certificates that are issued.
@@ -176,6 +223,14 @@ impl Default for Config {
             ldevid: LdevidConfig::default(),
             limits: LimitsConfig::default(),
             log: LogConfig::default(),
+            admin: AdminConfig::default(),
+            ca: CaConfig::default(),
+            endorsement: EndorsementConfig::default(),
+            admission: AdmissionConfig::default(),
+            class: BTreeMap::new(),
+            revocation: RevocationConfig::default(),
+            silence: SilenceConfig::default(),
+            webhook: Vec::new(),
         }
     }
 }
@@ -386,12 +441,19 @@ impl Config {
         }
         self.pcr_selection()?;
         self.accepted_eks()?;
+        self.admin.in_range()?;
+        self.ca.in_range()?;
+        self.admission.in_range()?;
+        self.profiles()?;
+        self.revocation.in_range()?;
+        self.silence_rules()?;
+        WebhookConfig::in_range(&self.webhook)?;
         Ok(self)
     }
 }
 
 /// Tables and top-level keys that a variable may set.
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 16] = [
     "listen",
     "server_names",
     "pcr_selection",
@@ -401,6 +463,13 @@ const SETTINGS: [&str; 9] = [
     "ldevid",
     "limits",
     "log",
+    "admin",
+    "ca",
+    "endorsement",
+    "admission",
+    "class",
+    "revocation",
+    "silence",
 ];
 
 fn environment() -> Env {

@@ -2,9 +2,7 @@
 //! what it opens for (ARCHITECTURE §6). The server needs only its public half,
 //! for the Name in bundles: the key may be kept offline.
 
-use holdfast_proto::tpm::{
-    AsymScheme, EccCurve, HashAlg, Name, ObjectAttributes, Parameters, Public, Symmetric, Unique,
-};
+use holdfast_proto::{sealing::policy_key, tpm::Name};
 
 use crate::owner::P256_SPKI_PREFIX;
 
@@ -22,25 +20,13 @@ pub fn policy_root_spki(point: &[u8]) -> Vec<u8> {
 /// `None` for anything but the DER SubjectPublicKeyInfo of a P-256 key.
 #[must_use]
 pub fn policy_root_name(spki: &[u8]) -> Option<Name> {
-    let (x, y) = match spki.strip_prefix(&P256_SPKI_PREFIX)? {
-        [0x04, xy @ ..] if xy.len() == 64 => xy.split_at(32),
-        _ => return None,
-    };
-    let public = Public {
-        name_alg: HashAlg::Sha256,
-        attributes: ObjectAttributes::SIGN | ObjectAttributes::USER_WITH_AUTH,
-        auth_policy: Vec::new(),
-        parameters: Parameters::Ecc {
-            symmetric: Symmetric::Null,
-            scheme: AsymScheme::Ecdsa(HashAlg::Sha256),
-            curve: EccCurve::P256,
-        },
-        unique: Unique::Ecc {
-            x: x.to_vec(),
-            y: y.to_vec(),
-        },
-    };
-    Some(public.name())
+    let xy: &[u8; 64] = spki
+        .strip_prefix(&P256_SPKI_PREFIX)?
+        .strip_prefix(&[0x04])?
+        .try_into()
+        .ok()?;
+    let (x, y) = xy.split_first_chunk::<32>()?;
+    Some(policy_key(x, y.try_into().ok()?).name())
 }
 
 #[cfg(test)]

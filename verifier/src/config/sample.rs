@@ -1,7 +1,7 @@
 //! The text of a fresh `config.toml`: every setting, its default, and a line
 //! that explains it. A test holds it to the defaults.
 
-use super::Config;
+use super::{Config, WebhookConfig};
 
 /// `config.toml` as `init` writes it.
 #[must_use]
@@ -16,12 +16,27 @@ pub fn sample(config: &Config) -> String {
         ldevid,
         limits,
         log,
+        admin,
+        ca,
+        endorsement,
+        admission,
+        class: _,
+        revocation,
+        silence,
+        webhook,
     } = config;
     let names: Vec<String> = server_names
         .iter()
         .map(|n| toml::Value::from(n.as_str()).to_string())
         .collect();
     let names = names.join(", ");
+    let class = super::class::SAMPLE;
+    let (admin, admission) = (admin.sample(), admission.sample());
+    let ca = ca.sample();
+    let endorsement = endorsement.sample();
+    let revocation = revocation.sample();
+    let silence = silence.sample();
+    let webhook = WebhookConfig::sample(webhook);
     let ear_form = ear_form.name();
     let trust_domain = toml::Value::from(ldevid.spiffe_trust_domain.as_str()).to_string();
     let filter = toml::Value::from(log.filter.as_str()).to_string();
@@ -96,7 +111,15 @@ format = "{format}"
 
 # What to log, as tracing's EnvFilter has it, e.g. "info,holdfast_verifier=debug".
 filter = {filter}
-"#,
+
+{admin}{ca}
+{endorsement}
+{admission}
+{revocation}
+{silence}
+[class]
+{class}
+{webhook}"#,
         ldevid.validity_seconds,
         limits.connections,
         limits.connections_per_address,

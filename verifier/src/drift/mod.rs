@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdfast_proto::{boot_log::BootLog, tpm::HashAlg};
 
 use self::story::Story;
-use crate::{appraisal::measures, reference_values::ReferenceValues};
+use crate::{appraisal::measures, reference_values::ReferenceValues, verification::IMA_PCR};
 
 /// Most changes told. An update has a handful; the rest is counted.
 pub const MAX_CHANGES: usize = 64;
@@ -96,17 +96,21 @@ pub struct Change {
 }
 
 impl Drift {
-    /// Compares.
+    /// Compares. PCR 10 counts only where the owner gave it a value: else it is
+    /// the IMA log that tells of it, and no boot.
     #[must_use]
     pub fn of(boots: &Boots<'_>) -> Self {
         let drifted: Vec<u32> = boots
             .quoted
             .iter()
             .filter(|(index, value)| {
-                !boots
+                let accepted = boots
                     .accepted
-                    .and_then(|set| set.accepted(boots.bank, **index))
-                    .is_some_and(|accepted| accepted.contains(*value))
+                    .and_then(|set| set.accepted(boots.bank, **index));
+                match accepted {
+                    Some(accepted) => !accepted.contains(*value),
+                    None => **index != IMA_PCR,
+                }
             })
             .map(|(index, _)| *index)
             .collect();

@@ -82,6 +82,12 @@ impl Story {
                 .collect(),
         )
     }
+
+    /// The PCRs of which something that it tells is not proven.
+    pub(super) fn unproven(&self) -> BTreeSet<u32> {
+        let unproven = self.0.iter().filter(|item| !item.proven);
+        unproven.map(|item| item.pcr).collect()
+    }
 }
 
 impl Item {

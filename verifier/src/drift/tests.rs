@@ -178,6 +178,28 @@ fn what_is_accepted_has_no_drift() {
     assert_eq!(drift(&GOLDEN.log()).lines(), [""; 0]);
 }
 
+/// PCR 10 is the IMA log's to tell, unless the owner gave it a value.
+#[test]
+fn pcr_10_drifts_only_where_it_has_a_value() {
+    let log = GOLDEN.log();
+    let mut quoted = log.pcrs();
+    quoted.insert(10, vec![7; 32]);
+    assert!(quoting(&quoted, Some(&log.encode())).is_empty());
+    let mut accepted = quoted.clone();
+    accepted.insert(10, vec![8; 32]);
+    let drift = Drift::of(&Boots {
+        bank: SHA256,
+        quoted: &quoted,
+        log: None,
+        accepted: Some(&accepting(&accepted)),
+        golden: None,
+    });
+    assert_eq!(
+        drift.pcrs.iter().map(|pcr| pcr.index).collect::<Vec<_>>(),
+        [10]
+    );
+}
+
 #[test]
 fn each_change_has_its_words() {
     let cases = [
@@ -392,6 +414,35 @@ fn relabelled_events_are_claims() {
         lines.first().unwrap(),
         "kernel 6.1.0-31-amd64 has other content under the same name [claimed]"
     );
+}
+
+/// A12: a variable that is measured as before under a changed type is not
+/// proven to be gone.
+#[test]
+fn adv_a12_what_is_relabelled_is_not_proven_to_be_gone() {
+    let grown = Image { dbx: 5, ..GOLDEN }.log();
+    let honest = drift(&grown).lines();
+    assert!(
+        honest
+            .iter()
+            .any(|line| line.contains("dbx grew") && line.contains("[proven")),
+        "{honest:?}"
+    );
+    let mut log = grown.clone();
+    let is_dbx = |data: &[u8]| data.get(32..38) == Some(b"d\0b\0x\0");
+    let dbx = log.0.iter_mut().find(|event| is_dbx(&event.3));
+    dbx.unwrap().1 = IPL;
+    assert_eq!(log.pcrs(), grown.pcrs());
+    let lines = drift(&log).lines();
+    assert!(
+        lines.contains(&"dbx is gone [claimed]".to_owned()),
+        "{lines:?}"
+    );
+    // Where all of the PCR is proven, so is what is not there.
+    let mut without = GOLDEN.log();
+    without.0.retain(|event| !is_dbx(&event.3));
+    let lines = drift(&without).lines();
+    assert_eq!(lines, ["dbx is gone [proven]"]);
 }
 
 #[test]

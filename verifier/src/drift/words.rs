@@ -21,6 +21,7 @@ enum Fate<'s> {
 /// the earlier log replays to a good value of a PCR.
 pub(super) fn changes(before: &Story, after: &Story, vouched: impl Fn(u32) -> bool) -> Vec<Change> {
     let fates = fates(before, after);
+    let (before_unproven, after_unproven) = (before.unproven(), after.unproven());
     let command_line = fates.iter().any(|fate| fate.topic() == Topic::CommandLine);
     let mut told: BTreeMap<(Topic, String), Change> = BTreeMap::new();
     for fate in &fates {
@@ -37,7 +38,14 @@ pub(super) fn changes(before: &Story, after: &Story, vouched: impl Fn(u32) -> bo
         });
         let pcr = fate.pcr();
         change.pcrs.insert(pcr);
-        change.proven &= fate.proven() && vouched(pcr);
+        // What one log has and the other has not may be there under a changed
+        // type, unless all that the other tells of the PCR is proven.
+        let is_missing = match fate {
+            Fate::Gone(_) => !after_unproven.contains(&pcr),
+            Fate::New(_) => !before_unproven.contains(&pcr),
+            Fate::Became(..) => true,
+        };
+        change.proven &= fate.proven() && is_missing && vouched(pcr);
     }
     told.into_values().collect()
 }

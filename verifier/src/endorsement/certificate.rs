@@ -1,17 +1,27 @@
 //! X.509 certificates as this room looks at them: what webpki checks but does
 //! not show. Parsing proves nothing; paths are webpki's.
 
+use std::collections::BTreeSet;
+
 use time::{Date, Month, PrimitiveDateTime, Time};
 
 use super::{
     der::{self, Element, NotDer, Reader},
-    error::{EndorsementError, Position, WeakKey},
+    error::{EndorsementError, Position, WeakAlg, WeakKey},
+    leniency::{Leniencies, Leniency},
     oid,
+    quirk::Quirks,
 };
 use crate::time::UnixTime;
 
 /// A parsed certificate, borrowed from its DER (RFC 5280 §4.1).
 pub(super) struct Certificate<'a> {
+    /// What is signed: whole DER of tbsCertificate.
+    pub(super) tbs: &'a [u8],
+    /// Content of signatureAlgorithm's SEQUENCE.
+    pub(super) algorithm: &'a [u8],
+    /// Octets of the signature.
+    pub(super) signature: &'a [u8],
     /// Content of the serial number's INTEGER.
     pub(super) serial: &'a [u8],
     signature_oid: &'a [u8],
@@ -22,6 +32,10 @@ pub(super) struct Certificate<'a> {
     pub(super) not_before: UnixTime,
     pub(super) not_after: UnixTime,
     pub(super) key: SubjectKey<'a>,
+    /// Whole DER of SubjectPublicKeyInfo.
+    pub(super) spki: &'a [u8],
+    /// Encodings in it that are not DER, or not of the profile.
+    pub(super) quirks: BTreeSet<Leniency>,
     extensions: Vec<Extension<'a>>,
 }
 
@@ -51,14 +65,16 @@ impl<'a> Certificate<'a> {
                 len: outer.rest().len(),
             });
         }
-        let mut tbs = certificate
-            .enter(der::SEQUENCE)
+        let signed = certificate
+            .tagged(der::SEQUENCE)
             .map_err(malformed("tbsCertificate"))?;
+        let mut tbs = Reader::new(signed.content);
         let algorithm = certificate
             .tagged(der::SEQUENCE)
             .map_err(malformed("signatureAlgorithm"))?;
-        certificate
+        let signature = certificate
             .tagged(der::BIT_STRING)
+            .and_then(|bits| der::whole_octets(bits.content))
             .map_err(malformed("signature"))?;
         certificate.finish().map_err(malformed("certificate"))?;
 
@@ -85,8 +101,7 @@ impl<'a> Certificate<'a> {
                 part: "signature algorithm (differs)",
             });
         }
-        let mut algorithm = Reader::new(algorithm.content);
-        let signature_oid = algorithm
+        let signature_oid = Reader::new(algorithm.content)
             .tagged(der::OID)
             .map_err(malformed("signatureAlgorithm"))?;
         let issuer = tbs
@@ -98,14 +113,26 @@ impl<'a> Certificate<'a> {
             .tagged(der::SEQUENCE)
             .map_err(malformed("subject"))?
             .whole;
-        let key = subject_key(&mut tbs).map_err(malformed("subjectPublicKeyInfo"))?;
+        let spki = tbs
+            .tagged(der::SEQUENCE)
+            .map_err(malformed("subjectPublicKeyInfo"))?
+            .whole;
+        let key = subject_key(&mut Reader::new(spki)).map_err(malformed("subjectPublicKeyInfo"))?;
         for unique_id in [1, 2] {
             tbs.optional(der::context(unique_id))
                 .map_err(malformed("unique identifier"))?;
         }
-        let extensions = extensions(&mut tbs).map_err(malformed("extensions"))?;
+        let mut quirks = Quirks::default();
+        quirks.of_serial(serial);
+        quirks.of_name(issuer);
+        quirks.of_name(subject);
+        quirks.of_key(spki);
+        let extensions = extensions(&mut tbs, &mut quirks).map_err(malformed("extensions"))?;
         tbs.finish().map_err(malformed("tbsCertificate"))?;
         Ok(Self {
+            tbs: signed.whole,
+            algorithm: algorithm.content,
+            signature,
             serial,
             signature_oid: signature_oid.content,
             issuer,
@@ -113,17 +140,26 @@ impl<'a> Certificate<'a> {
             not_before,
             not_after,
             key,
+            spki,
+            quirks: quirks.into_set(),
             extensions,
         })
     }
 
-    /// Strong signature, strong key, no unknown critical extension: what every
-    /// certificate of a path must keep.
-    pub(super) fn expect_strong(&self, at: Position) -> Result<(), EndorsementError> {
-        if let Some(alg) = oid::weak_signature(self.signature_oid) {
-            return Err(EndorsementError::WeakSignature { at, alg });
+    /// Strong signature, strong key, no unknown critical extension, no encoding
+    /// that is not excused: what every certificate of a path must keep.
+    pub(super) fn expect_strong(
+        &self,
+        at: Position,
+        leniencies: &Leniencies,
+    ) -> Result<(), EndorsementError> {
+        match self.weak_signature() {
+            Some(WeakAlg::Sha1) if leniencies.allow(Leniency::Sha1Signature) => {}
+            Some(alg) => return Err(EndorsementError::WeakSignature { at, alg }),
+            None => {}
         }
         self.expect_anchor(at)?;
+        leniencies.expect(&self.quirks, at)?;
         let unknown = |e: &&Extension<'_>| e.critical && !oid::PROCESSED.contains(&e.oid);
         match self.extensions.iter().find(unknown) {
             Some(e) => Err(EndorsementError::CriticalExtension {
@@ -143,8 +179,65 @@ impl<'a> Certificate<'a> {
             .map_err(|weakness| EndorsementError::WeakKey { at, weakness })
     }
 
+    /// The broken hash that its signature rests on, if it does.
+    pub(super) fn weak_signature(&self) -> Option<WeakAlg> {
+        oid::weak_signature(self.signature_oid)
+    }
+
     pub(super) fn is_self_issued(&self) -> bool {
         self.issuer == self.subject
+    }
+
+    /// Whether it has critical certificatePolicies (RFC 5280 §4.2.1.4), which
+    /// webpki does not process. Here they are: whoever asks for no policy in
+    /// particular, as we do, gets a valid path whatever they say, unless
+    /// policyConstraints demand one (§6.1.5 g), and a critical one of those is
+    /// refused as unknown.
+    pub(super) fn has_critical_policies(&self) -> bool {
+        self.extensions
+            .iter()
+            .any(|e| e.critical && e.oid == oid::CERTIFICATE_POLICIES)
+    }
+
+    /// Valid at that time, both ends included (RFC 5280 §4.1.2.5).
+    pub(super) fn expect_valid(&self, at: UnixTime) -> Result<(), EndorsementError> {
+        if at < self.not_before {
+            return Err(EndorsementError::NotYetValid {
+                not_before: self.not_before,
+            });
+        }
+        if at > self.not_after {
+            return Err(EndorsementError::Expired {
+                not_after: self.not_after,
+            });
+        }
+        Ok(())
+    }
+
+    /// pathLenConstraint (§4.2.1.9); one that does not fit is as good as 255.
+    pub(super) fn path_len(&self) -> Option<u8> {
+        let value = self.extension(oid::BASIC_CONSTRAINTS)?;
+        let mut constraints = Reader::new(der::only(value, der::SEQUENCE).ok()?);
+        constraints.optional(der::BOOLEAN).ok()?;
+        let number = constraints.optional(der::INTEGER).ok()??;
+        match der::unsigned(number.content) {
+            Ok([]) => Some(0),
+            Ok([one]) => Some(*one),
+            _ => Some(u8::MAX),
+        }
+    }
+
+    pub(super) fn has_name_constraints(&self) -> bool {
+        self.extension(oid::NAME_CONSTRAINTS).is_some()
+    }
+
+    pub(super) fn has_key_usage(&self) -> bool {
+        self.extension(oid::KEY_USAGE).is_some()
+    }
+
+    /// keyIdentifier of subjectKeyIdentifier (§4.2.1.2).
+    pub(super) fn subject_key_id(&self) -> Option<&'a [u8]> {
+        der::only(self.extension(oid::SUBJECT_KEY_ID)?, der::OCTET_STRING).ok()
     }
 
     /// Whether basicConstraints says CA; absent says no (§4.2.1.9).
@@ -164,8 +257,7 @@ impl<'a> Certificate<'a> {
     /// (RFC 5280 §6.1.4 k and n). webpki leaves the latter to us.
     pub(super) fn may_issue(&self) -> bool {
         const KEY_CERT_SIGN: u8 = 0x04;
-        let has_usage = self.extension(oid::KEY_USAGE).is_some();
-        self.is_ca() && (!has_usage || self.key_usage() & KEY_CERT_SIGN != 0)
+        self.is_ca() && (!self.has_key_usage() || self.key_usage() & KEY_CERT_SIGN != 0)
     }
 
     /// First octet of keyUsage: digitalSignature is 0x80 … keyAgreement 0x08.
@@ -174,6 +266,11 @@ impl<'a> Certificate<'a> {
             .and_then(|value| der::only(value, der::BIT_STRING).ok())
             .and_then(|bits| bits.get(1).copied())
             .unwrap_or(0)
+    }
+
+    /// As `has_extended_key_usage`, or without the extension.
+    pub(super) fn leaves_extended_key_usage(&self, purpose: &[u8]) -> bool {
+        self.extension(oid::EXTENDED_KEY_USAGE).is_none() || self.has_extended_key_usage(purpose)
     }
 
     pub(super) fn has_extended_key_usage(&self, purpose: &[u8]) -> bool {
@@ -238,8 +335,8 @@ pub(super) fn subject_key<'a>(tbs: &mut Reader<'a>) -> Result<SubjectKey<'a>, No
     info.finish()?;
     let algorithm_oid = algorithm.tagged(der::OID)?.content;
     match algorithm_oid {
-        // id-RSAES-OAEP is the one known quirk: the key is the same kind, and
-        // only key material is compared.
+        // id-RSAES-OAEP is a known quirk (`Leniency::RsaesOaepKey`): the key is
+        // the same kind, and only key material is compared.
         oid::RSA | oid::RSAES_OAEP => {
             let mut numbers = Reader::new(der::only(key, der::SEQUENCE)?);
             let n = der::unsigned(numbers.tagged(der::INTEGER)?.content)?;
@@ -259,7 +356,7 @@ pub(super) fn subject_key<'a>(tbs: &mut Reader<'a>) -> Result<SubjectKey<'a>, No
     }
 }
 
-fn extensions<'a>(tbs: &mut Reader<'a>) -> Result<Vec<Extension<'a>>, NotDer> {
+fn extensions<'a>(tbs: &mut Reader<'a>, quirks: &mut Quirks) -> Result<Vec<Extension<'a>>, NotDer> {
     let Some(wrapped) = tbs.optional(der::constructed(3))? else {
         return Ok(Vec::new());
     };
@@ -268,8 +365,8 @@ fn extensions<'a>(tbs: &mut Reader<'a>) -> Result<Vec<Extension<'a>>, NotDer> {
     while !list.is_empty() {
         let mut extension = list.enter(der::SEQUENCE)?;
         let oid = extension.tagged(der::OID)?.content;
-        // Intel's fTPM writes the default FALSE out; read it as what it says.
-        let critical = match extension.optional(der::BOOLEAN)? {
+        let written = extension.optional(der::BOOLEAN)?;
+        let critical = match &written {
             None | Some(Element { content: [0], .. }) => false,
             Some(Element {
                 content: [0xFF], ..
@@ -277,6 +374,7 @@ fn extensions<'a>(tbs: &mut Reader<'a>) -> Result<Vec<Extension<'a>>, NotDer> {
             Some(_) => return Err(NotDer),
         };
         let value = extension.tagged(der::OCTET_STRING)?.content;
+        quirks.of_extension(oid, written.as_ref(), value);
         extension.finish()?;
         // §4.2: at most one of each.
         if extensions.iter().any(|e| e.oid == oid) {
@@ -301,7 +399,7 @@ fn validity(tbs: &mut Reader<'_>) -> Result<(UnixTime, UnixTime), NotDer> {
 }
 
 /// UTCTime or GeneralizedTime to the second, in Z (RFC 5280 §4.1.2.5).
-fn time(element: &Element<'_>) -> Result<UnixTime, NotDer> {
+pub(super) fn time(element: &Element<'_>) -> Result<UnixTime, NotDer> {
     let text = std::str::from_utf8(element.content).map_err(|_| NotDer)?;
     let text = match (element.tag, text.len()) {
         // Years 50 to 99 are of the last century.

@@ -3,58 +3,63 @@
 
 /// The bytes are not DER, or not of the expected shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NotDer;
+pub(crate) struct NotDer;
 
-pub(super) const BOOLEAN: u8 = 0x01;
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const BIT_STRING: u8 = 0x03;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const OID: u8 = 0x06;
-pub(super) const UTF8_STRING: u8 = 0x0C;
-pub(super) const PRINTABLE_STRING: u8 = 0x13;
-pub(super) const TELETEX_STRING: u8 = 0x14;
-pub(super) const IA5_STRING: u8 = 0x16;
-pub(super) const UTC_TIME: u8 = 0x17;
-pub(super) const GENERALIZED_TIME: u8 = 0x18;
-pub(super) const SEQUENCE: u8 = 0x30;
-pub(super) const SET: u8 = 0x31;
+pub(crate) const BOOLEAN: u8 = 0x01;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const BIT_STRING: u8 = 0x03;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const OID: u8 = 0x06;
+pub(crate) const UTF8_STRING: u8 = 0x0C;
+pub(crate) const PRINTABLE_STRING: u8 = 0x13;
+pub(crate) const TELETEX_STRING: u8 = 0x14;
+pub(crate) const IA5_STRING: u8 = 0x16;
+pub(crate) const UTC_TIME: u8 = 0x17;
+pub(crate) const GENERALIZED_TIME: u8 = 0x18;
+pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
 
 /// `[number]`, primitive.
-pub(super) const fn context(number: u8) -> u8 {
+pub(crate) const fn context(number: u8) -> u8 {
     0x80 | number
 }
 
 /// `[number]`, constructed.
-pub(super) const fn constructed(number: u8) -> u8 {
+pub(crate) const fn constructed(number: u8) -> u8 {
     0xA0 | number
 }
 
 /// One element: its tag, its content, and both with the length between.
 #[derive(Clone, Copy)]
-pub(super) struct Element<'a> {
-    pub(super) tag: u8,
-    pub(super) content: &'a [u8],
-    pub(super) whole: &'a [u8],
+pub(crate) struct Element<'a> {
+    pub(crate) tag: u8,
+    pub(crate) content: &'a [u8],
+    pub(crate) whole: &'a [u8],
 }
 
 /// Reads elements one after another.
 #[derive(Clone)]
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.0
     }
 
-    pub(super) fn finish(self) -> Result<(), NotDer> {
+    /// The next element's tag.
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.0.first().copied()
+    }
+
+    pub(crate) fn finish(self) -> Result<(), NotDer> {
         if self.0.is_empty() {
             Ok(())
         } else {
@@ -62,7 +67,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn next(&mut self) -> Result<Element<'a>, NotDer> {
+    pub(crate) fn next(&mut self) -> Result<Element<'a>, NotDer> {
         let (tag, after_tag) = self.0.split_first().ok_or(NotDer)?;
         if tag & 0x1F == 0x1F {
             return Err(NotDer);
@@ -82,19 +87,19 @@ impl<'a> Reader<'a> {
     }
 
     /// The next element, which must have this tag.
-    pub(super) fn tagged(&mut self, tag: u8) -> Result<Element<'a>, NotDer> {
+    pub(crate) fn tagged(&mut self, tag: u8) -> Result<Element<'a>, NotDer> {
         self.next()
             .and_then(|e| if e.tag == tag { Ok(e) } else { Err(NotDer) })
     }
 
     /// A reader over the content of the next element, which must have this
     /// tag.
-    pub(super) fn enter(&mut self, tag: u8) -> Result<Self, NotDer> {
+    pub(crate) fn enter(&mut self, tag: u8) -> Result<Self, NotDer> {
         self.tagged(tag).map(|e| Self(e.content))
     }
 
     /// The next element if it has this tag.
-    pub(super) fn optional(&mut self, tag: u8) -> Result<Option<Element<'a>>, NotDer> {
+    pub(crate) fn optional(&mut self, tag: u8) -> Result<Option<Element<'a>>, NotDer> {
         if self.0.first() == Some(&tag) {
             self.next().map(Some)
         } else {
@@ -103,7 +108,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// X.690 §8.1.3, §10.1. Certificates are capped far below 64 KiB.
+/// X.690 §8.1.3, §10.1. Certificates are capped far below 64 KiB, CRLs and
+/// collections of certificates below 16 MiB.
 fn length(bytes: &[u8]) -> Result<(usize, &[u8]), NotDer> {
     match bytes {
         [short @ 0..=0x7F, rest @ ..] => Ok((usize::from(*short), rest)),
@@ -111,12 +117,16 @@ fn length(bytes: &[u8]) -> Result<(usize, &[u8]), NotDer> {
         [0x82, high @ 1..=0xFF, low, rest @ ..] => {
             Ok((usize::from(u16::from_be_bytes([*high, *low])), rest))
         }
+        [0x83, high @ 1..=0xFF, middle, low, rest @ ..] => {
+            let len = u32::from_be_bytes([0, *high, *middle, *low]);
+            Ok((usize::try_from(len).map_err(|_| NotDer)?, rest))
+        }
         _ => Err(NotDer),
     }
 }
 
 /// A single element and nothing after it.
-pub(super) fn only(bytes: &[u8], tag: u8) -> Result<&[u8], NotDer> {
+pub(crate) fn only(bytes: &[u8], tag: u8) -> Result<&[u8], NotDer> {
     let mut reader = Reader::new(bytes);
     let element = reader.tagged(tag)?;
     reader.finish()?;
@@ -124,7 +134,7 @@ pub(super) fn only(bytes: &[u8], tag: u8) -> Result<&[u8], NotDer> {
 }
 
 /// Octets of a BIT STRING that has no unused bits.
-pub(super) fn whole_octets(content: &[u8]) -> Result<&[u8], NotDer> {
+pub(crate) fn whole_octets(content: &[u8]) -> Result<&[u8], NotDer> {
     match content {
         [0, octets @ ..] => Ok(octets),
         _ => Err(NotDer),
@@ -136,7 +146,7 @@ pub(super) fn whole_octets(content: &[u8]) -> Result<&[u8], NotDer> {
 /// For decoders that take it for granted: picky-asn1 0.10 panics. An OCTET
 /// STRING inside an extension's is data (a key identifier), which no decoder
 /// takes for DER and which may look like anything.
-pub(super) fn bit_strings_fit(bytes: &[u8]) -> bool {
+pub(crate) fn bit_strings_fit(bytes: &[u8]) -> bool {
     /// Constructed encodings have this bit in their tag.
     const CONSTRUCTED: u8 = 0x20;
     // A list of what is left to look at, not recursion: depth costs nothing.
@@ -159,7 +169,7 @@ pub(super) fn bit_strings_fit(bytes: &[u8]) -> bool {
 }
 
 /// Magnitude of a non-negative INTEGER in shortest form.
-pub(super) fn unsigned(content: &[u8]) -> Result<&[u8], NotDer> {
+pub(crate) fn unsigned(content: &[u8]) -> Result<&[u8], NotDer> {
     match content {
         [0] => Ok(&[]),
         [0, rest @ ..] if rest.first().is_some_and(|b| b & 0x80 != 0) => Ok(rest),

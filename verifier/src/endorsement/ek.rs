@@ -5,7 +5,11 @@ use holdfast_proto::{
     tpm::{EccCurve, Name, Parameters, Public, Unique, templates::EkTemplate},
 };
 
-use super::{certificate::SubjectKey, error::EndorsementError, oid};
+use super::{
+    certificate::{Certificate, SubjectKey},
+    error::EndorsementError,
+    oid, roca,
+};
 use crate::digest::sha256;
 
 /// An EK's public area that equals a known template in everything but
@@ -39,6 +43,39 @@ impl EkPublic {
         })
     }
 
+    /// The EK that a DER certificate is for, as the first template with such a
+    /// key has it: for a request that brings the certificate alone. A
+    /// credential for it depends on the key, the nameAlg and the symmetric
+    /// algorithm, and in these all templates for one kind of key agree.
+    ///
+    /// # Errors
+    /// [`EndorsementError::EkKey`] for a key of no template; a malformed
+    /// certificate.
+    pub fn of_certificate(der: &[u8]) -> Result<Self, EndorsementError> {
+        let certificate = Certificate::parse(der, 0)?;
+        let area = |template: EkTemplate| {
+            let mut public = template.public();
+            public.unique = match &certificate.key {
+                SubjectKey::Rsa { n, .. } => Unique::Rsa(n.to_vec()),
+                SubjectKey::Ec { point, .. } => {
+                    let coordinates = point.strip_prefix(&[4])?;
+                    let (x, y) = coordinates.split_at_checked(coordinates.len() / 2)?;
+                    Unique::Ecc {
+                        x: x.to_vec(),
+                        y: y.to_vec(),
+                    }
+                }
+                SubjectKey::Other { .. } => return None,
+            };
+            (is_sound(&public) && is_key(&public, &certificate.key)).then_some(public)
+        };
+        let public = EkTemplate::ALL
+            .into_iter()
+            .find_map(area)
+            .ok_or(EndorsementError::EkKey)?;
+        Self::parse(&public.encode())
+    }
+
     /// The public area.
     #[must_use]
     pub fn public(&self) -> &Public {
@@ -69,46 +106,56 @@ impl EkPublic {
         self.spki_sha256
     }
 
+    /// Whether it is an RSA key of the form of CVE-2017-15361.
+    pub(super) fn is_roca(&self) -> bool {
+        matches!(&self.public.unique, Unique::Rsa(modulus) if roca::is_roca(modulus))
+    }
+
     /// Whether a certificate's key is this key: material, not encoding.
     pub(super) fn is_key(&self, key: &SubjectKey<'_>) -> bool {
-        match (&self.public.parameters, &self.public.unique, key) {
-            (Parameters::Rsa { exponent, .. }, Unique::Rsa(modulus), SubjectKey::Rsa { n, e }) => {
-                // Zero stands for 2^16 + 1 (Part 2 §12.2.3.5).
-                let exponent = if *exponent == 0 { 65537 } else { *exponent };
-                let exponent = exponent.to_be_bytes();
-                let significant = exponent
-                    .iter()
-                    .position(|b| *b != 0)
-                    .unwrap_or(exponent.len());
-                *n == modulus.as_slice() && Some(*e) == exponent.get(significant..)
-            }
-            (
-                Parameters::Ecc { curve: ours, .. },
-                Unique::Ecc { x, y },
-                SubjectKey::Ec { curve, point },
-            ) => {
-                let curve_oid = match ours {
-                    EccCurve::P256 => oid::P256,
-                    EccCurve::P384 => oid::P384,
-                    EccCurve::P521 => oid::P521,
-                };
-                let pad = |c: &[u8]| {
-                    [
-                        vec![0; ours.coordinate_len().saturating_sub(c.len())],
-                        c.to_vec(),
-                    ]
-                    .concat()
-                };
-                *curve == curve_oid && **point == [vec![4], pad(x), pad(y)].concat()
-            }
-            _ => false,
+        is_key(&self.public, key)
+    }
+}
+
+/// Whether a certificate's key is the key of this area: material, not encoding.
+pub(super) fn is_key(public: &Public, key: &SubjectKey<'_>) -> bool {
+    match (&public.parameters, &public.unique, key) {
+        (Parameters::Rsa { exponent, .. }, Unique::Rsa(modulus), SubjectKey::Rsa { n, e }) => {
+            // Zero stands for 2^16 + 1 (Part 2 §12.2.3.5).
+            let exponent = if *exponent == 0 { 65537 } else { *exponent };
+            let exponent = exponent.to_be_bytes();
+            let significant = exponent
+                .iter()
+                .position(|b| *b != 0)
+                .unwrap_or(exponent.len());
+            *n == modulus.as_slice() && Some(*e) == exponent.get(significant..)
         }
+        (
+            Parameters::Ecc { curve: ours, .. },
+            Unique::Ecc { x, y },
+            SubjectKey::Ec { curve, point },
+        ) => {
+            let curve_oid = match ours {
+                EccCurve::P256 => oid::P256,
+                EccCurve::P384 => oid::P384,
+                EccCurve::P521 => oid::P521,
+            };
+            let pad = |c: &[u8]| {
+                [
+                    vec![0; ours.coordinate_len().saturating_sub(c.len())],
+                    c.to_vec(),
+                ]
+                .concat()
+            };
+            *curve == curve_oid && **point == [vec![4], pad(x), pad(y)].concat()
+        }
+        _ => false,
     }
 }
 
 /// The modulus has the template's size and is odd; coordinates are there and
 /// fit. That a point is on its curve shows when a credential is made for it.
-fn is_sound(public: &Public) -> bool {
+pub(super) fn is_sound(public: &Public) -> bool {
     match (&public.parameters, &public.unique) {
         (Parameters::Rsa { key_bits, .. }, Unique::Rsa(n)) => {
             n.len() == usize::from(key_bits / 8)

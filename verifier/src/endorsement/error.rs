@@ -3,6 +3,7 @@
 use holdfast_proto::tpm::ParseError;
 use thiserror::Error;
 
+use super::{crl::CrlError, leniency::Leniency, missing::MissingIssuer};
 use crate::time::UnixTime;
 
 /// A hash that no signature may rest on (SP 800-131A).
@@ -54,6 +55,13 @@ pub enum EndorsementError {
     /// the key is certified, so the rest must be what we know.
     #[error("the EK's public area equals no known EK template")]
     NotATemplate,
+    /// The key has the form of CVE-2017-15361: its primes can be found.
+    #[error(
+        "the EK is a ROCA key (CVE-2017-15361): whoever has its public half can find the private \
+         one. An ECC EK of the same TPM is not concerned; else replace the TPM, or update its \
+         firmware and make its EK anew with a new certificate"
+    )]
+    Roca,
     /// The owner does not take EKs of this template (ADVERSARY A18).
     #[error("the EK is of template {got}; accepted_eks in config.toml takes {accepted}")]
     KindNotAccepted {
@@ -71,9 +79,16 @@ pub enum EndorsementError {
     EkKey,
 
     // ---- the chain's form
-    /// No certificate was sent.
-    #[error("no EK certificate")]
-    NoCertificate,
+    /// No certificate was sent, and the owner has not listed the key either.
+    #[error(
+        "no EK certificate, and the EK is not in the owner's list: \
+         to admit it, list fingerprint {spki_sha256} in the endorsement bundle \
+         (docs/endorsement.md)"
+    )]
+    NoCertificate {
+        /// SHA-256 of the EK's DER SubjectPublicKeyInfo, in hex.
+        spki_sha256: String,
+    },
     /// More certificates than any vendor's chain has.
     #[error("{0} certificates, at most {max} are taken", max = super::EkChain::MAX_CERTIFICATES)]
     TooMany(usize),
@@ -101,6 +116,15 @@ pub enum EndorsementError {
         at: Position,
         /// How many.
         len: usize,
+    },
+
+    /// What real vendors do, and the owner does not let pass.
+    #[error("certificate {at}: {leniency} is not among the leniencies that are on")]
+    NotLenient {
+        /// Which.
+        at: Position,
+        /// What it would need.
+        leniency: Leniency,
     },
 
     // ---- its strength
@@ -133,7 +157,7 @@ pub enum EndorsementError {
     /// The certified key is not the EK that was sent (A05, C10).
     #[error("the EK certificate is for another key")]
     OtherKey,
-    /// Subject and issuer are one: nobody vouches for it.
+    /// Subject and issuer are one, or their keys are: nobody vouches for it.
     #[error("the EK certificate is self-issued")]
     SelfSigned,
     /// basicConstraints says CA (§3.2.14).
@@ -165,11 +189,8 @@ pub enum EndorsementError {
         not_before: UnixTime,
     },
     /// The path ends below every imported root.
-    #[error("no imported endorsement for issuer \"{issuer}\"")]
-    UnknownIssuer {
-        /// Whom to import: the issuer of the topmost certificate that is there.
-        issuer: String,
-    },
+    #[error("no imported endorsement for issuer {0}")]
+    UnknownIssuer(Box<MissingIssuer>),
     /// The issuer has that name, and not that key.
     #[error("a certificate's signature does not verify")]
     BadSignature,
@@ -186,8 +207,48 @@ pub enum EndorsementError {
     #[error("a name constraint is broken")]
     NameConstraint,
     /// On an imported CRL.
-    #[error("a certificate of the path is revoked")]
-    Revoked,
+    #[error("a certificate of the path is revoked: serial {serial} of \"{issuer}\"")]
+    Revoked {
+        /// Who issued and revoked it; inert.
+        issuer: String,
+        /// Its serial number, lower-case hex.
+        serial: String,
+    },
+    /// The CRL of a CA of the path is over, and the owner wants a fresh one.
+    #[error(
+        "the CRL of \"{issuer}\" was due for renewal at {next_update}: import the CA's newest \
+         (holdfast-verifier endorsement import FILE.crl), or let stale ones pass with \
+         stale_crl = \"warn\""
+    )]
+    StaleCrl {
+        /// Whose; inert.
+        issuer: String,
+        /// When the next one was due.
+        next_update: UnixTime,
+    },
+    /// A certificate of the path is one that the owner denies.
+    #[error("the owner denies the issuer or certificate \"{subject}\": {reason}")]
+    Denied {
+        /// Whose; inert.
+        subject: String,
+        /// The owner's words.
+        reason: String,
+    },
+    /// The vendor certified a firmware below the owner's floor.
+    #[error(
+        "the certified TPM firmware {version} is below the owner's floor {floor} for {which}: \
+         {reason}"
+    )]
+    FirmwareFloor {
+        /// tpmVersion of the certificate.
+        version: String,
+        /// The lowest that is taken, hex.
+        floor: String,
+        /// Manufacturer and model that the floor is for.
+        which: String,
+        /// The owner's words.
+        reason: String,
+    },
     /// Any other rule that webpki enforces.
     #[error("path: {0}")]
     Path(#[source] webpki::Error),
@@ -201,13 +262,13 @@ pub enum EndorsementError {
         /// What is wrong.
         source: Box<EndorsementError>,
     },
-    /// An imported CRL does not parse.
+    /// An imported CRL does not parse, or is not by an imported CA.
     #[error("imported CRL {at}: {source}")]
     Crl {
         /// Its place in the list.
         at: usize,
-        /// What webpki says.
-        source: webpki::Error,
+        /// What is wrong.
+        source: CrlError,
     },
 }
 
@@ -251,7 +312,6 @@ impl From<webpki::Error> for EndorsementError {
             | E::MaximumSignatureChecksExceeded
             | E::MaximumNameConstraintComparisonsExceeded => Self::PathTooLong,
             E::NameConstraintViolation => Self::NameConstraint,
-            E::CertRevoked => Self::Revoked,
             other => Self::Path(other),
         }
     }

@@ -4,6 +4,12 @@ use super::error::WeakAlg;
 
 /// tcg-kp-EKCertificate 2.23.133.8.1 (EK Credential Profile §3.2.16).
 pub(super) const EK_CERTIFICATE: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
+/// tcg-kp-AIKCertificate 2.23.133.8.3.
+pub(super) const AIK_CERTIFICATE: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x03];
+/// tcg-cap-verifiedTPMRestricted 2.23.133.11.1.3.
+pub(super) const VERIFIED_TPM_RESTRICTED: &[u8] = &[0x67, 0x81, 0x05, 0x0B, 0x01, 0x03];
+/// id-kp-clientAuth 1.3.6.1.5.5.7.3.2.
+pub(super) const CLIENT_AUTH: &[u8] = &[0x2B, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
 /// tpmManufacturer 2.23.133.2.1.
 pub(super) const TPM_MANUFACTURER: &[u8] = &[0x67, 0x81, 0x05, 0x02, 0x01];
 /// tpmModel 2.23.133.2.2.
@@ -28,14 +34,23 @@ pub(super) const SUBJECT_KEY_ID: &[u8] = &[0x55, 0x1D, 0x0E];
 pub(super) const KEY_USAGE: &[u8] = &[0x55, 0x1D, 0x0F];
 pub(super) const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1D, 0x11];
 pub(super) const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1D, 0x13];
-const NAME_CONSTRAINTS: &[u8] = &[0x55, 0x1D, 0x1E];
+pub(super) const NAME_CONSTRAINTS: &[u8] = &[0x55, 0x1D, 0x1E];
+pub(super) const CERTIFICATE_POLICIES: &[u8] = &[0x55, 0x1D, 0x20];
 const CRL_DISTRIBUTION_POINTS: &[u8] = &[0x55, 0x1D, 0x1F];
 pub(super) const AUTHORITY_KEY_ID: &[u8] = &[0x55, 0x1D, 0x23];
 pub(super) const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1D, 0x25];
 
+/// authorityInfoAccess 1.3.6.1.5.5.7.1.1.
+pub(super) const AUTHORITY_INFO_ACCESS: &[u8] = &[0x2B, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x01];
+/// id-ad-caIssuers 1.3.6.1.5.5.7.48.2.
+pub(super) const CA_ISSUERS: &[u8] = &[0x2B, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x02];
+/// id-signedData 1.2.840.113549.1.7.2.
+pub(super) const SIGNED_DATA: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x07, 0x02];
+
 /// Extensions that webpki or this room processes, so that they may be critical
 /// (RFC 5280 §4.2). In any certificate of the path.
-pub(super) const PROCESSED: [&[u8]; 6] = [
+pub(super) const PROCESSED: [&[u8]; 7] = [
+    CERTIFICATE_POLICIES,
     KEY_USAGE,
     SUBJECT_ALT_NAME,
     BASIC_CONSTRAINTS,

@@ -303,6 +303,9 @@ pub fn trim_nv_image(bytes: &[u8]) -> Trimmed<'_> {
     /// TCG_TAG_PCCLIENT_STORED_CERT, full certificate, its size (with the tag
     /// that follows), TCG_TAG_PCCLIENT_FULL_CERT.
     const HEADER: usize = 7;
+    /// Zeros and 0xFF fill NV; other bytes, which tools fill with, count as
+    /// filling from this many on.
+    const OTHER_FILLING_MIN: usize = 4;
     let (header, rest) = match bytes {
         [0x10, 0x01, 0x00, _, _, 0x10, 0x02, 0x30, ..] => {
             bytes.split_at_checked(HEADER).unwrap_or((&[], bytes))
@@ -313,7 +316,14 @@ pub fn trim_nv_image(bytes: &[u8]) -> Trimmed<'_> {
         .next()
         .map_or(rest.len(), |e| e.whole.len());
     let (der, padding) = rest.split_at_checked(len).unwrap_or((rest, &[]));
-    let is_filling = padding.iter().all(|b| Some(b) == padding.first());
+    let is_filling = match padding {
+        [] => true,
+        [fill, ..] => {
+            let enough = matches!(fill, 0x00 | 0xFF) || padding.len() >= OTHER_FILLING_MIN;
+            // What begins like another certificate is none.
+            enough && *fill != der::SEQUENCE && padding.iter().all(|b| b == fill)
+        }
+    };
     if is_filling {
         Trimmed {
             der,
@@ -338,6 +348,12 @@ mod tests {
         let image = [0x30, 1, 9, 0xFF, 0xFF];
         let trimmed = trim_nv_image(&image);
         assert_eq!((trimmed.der, trimmed.padding.len()), (&image[..3], 2));
+        let few = [0x30, 1, 9, 0x11, 0x11, 0x11];
+        assert_eq!(trim_nv_image(&few).der, few);
+        let many = [0x30, 1, 9, 0x11, 0x11, 0x11, 0x11];
+        assert_eq!(trim_nv_image(&many).padding.len(), 4);
+        let sequences = [&[0x30, 1, 9][..], &[0x30; 9]].concat();
+        assert_eq!(trim_nv_image(&sequences).der, sequences);
         let mixed = [0x30, 1, 9, 0xFF, 0];
         assert_eq!(trim_nv_image(&mixed).der, mixed);
         let stored = [0x10, 1, 0, 0, 5, 0x10, 2, 0x30, 1, 9];

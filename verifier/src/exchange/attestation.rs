@@ -18,7 +18,7 @@ use crate::{
     verification::{
         AkPublic, BootLog, CertifiedNow, ChannelBinding, Evidence, IMA_PCR, ImaPlace,
         KeyCertification, KeyProof, KnownBootLog, LdevidPublic, OnRecord, PcrValues, RecordedKeys,
-        VerificationError, VerifiedEvidence, verify_attestation, verify_renewal,
+        VerificationError, VerifiedEvidence, Vouched, verify_attestation, verify_renewal,
     },
 };
 
@@ -162,6 +162,8 @@ impl From<AttestationChallenge> for v1::RequestAttestationChallengeResponse {
 pub struct Attestation {
     /// To be spent in the recording transaction.
     pub token_id: TokenId,
+    /// When the challenge was made: before this quote.
+    pub issued: UnixTime,
     /// When the token ends.
     pub expires: UnixTime,
     /// TPM clock at this quote.
@@ -207,13 +209,13 @@ impl Verifier {
                 selection: self.selection,
                 policy_id: *self.policy().id(),
                 issued: now,
-                expires: self.sealer.expiry(now),
+                expires: self.sealer.get().expiry(now),
             },
         };
         Ok(AttestationChallenge {
             nonce,
             selection: self.selection,
-            token: self.sealer.seal(&state, rng)?,
+            token: self.sealer.get().seal(&state, rng)?,
             expires: state.challenge.expires,
             known_boot_log: gateway.keys.known_boot_log,
             known_ima: (gateway.keys.ima.clone()).filter(|_| self.selection.pcrs.contains(IMA_PCR)),
@@ -244,20 +246,27 @@ impl Verifier {
             .as_ref()
             .map(KeyCertification::parse)
             .transpose()?;
-        let fresh = self.sealer.open_attestation(&request.token, now)?;
+        let fresh = self.sealer.get().open_attestation(&request.token, now)?;
         // One policy from here to the verdict, whatever is applied meanwhile.
         let policy = self.policy();
         if fresh.challenge().policy_id != *policy.id() {
             return Err(ExchangeError::PolicyChanged);
         }
-        let (token_id, expires) = (fresh.token_id(), fresh.challenge().expires);
+        let (token_id, issued, expires) = (
+            fresh.token_id(),
+            fresh.challenge().issued,
+            fresh.challenge().expires,
+        );
         let appraisal = Appraisal {
+            verifier: self,
             policy: &policy,
+            vouched: &self.vouched,
             gateway,
             references,
             files,
             now,
             token_id,
+            issued,
             expires,
         };
         match certification {
@@ -290,12 +299,15 @@ impl Verifier {
 
 /// What an appraisal needs beside the evidence.
 struct Appraisal<'a> {
+    verifier: &'a Verifier,
     policy: &'a Policy,
+    vouched: &'a Vouched,
     gateway: &'a EnrolledGateway,
     references: Option<&'a ReferenceValues>,
     files: Option<&'a AllowList>,
     now: UnixTime,
     token_id: TokenId,
+    issued: UnixTime,
     expires: UnixTime,
 }
 
@@ -305,9 +317,16 @@ impl Appraisal<'_> {
         verified: VerifiedEvidence<K>,
         outcome: impl FnOnce(AttestationResult<K>) -> Outcome,
     ) -> Attestation {
-        let ima = ImaState::of(verified.ima(), self.gateway.ima.as_ref(), self.files);
+        let ima = ImaState::of(
+            verified.ima(),
+            self.gateway.ima.as_ref(),
+            self.files,
+            self.vouched,
+        );
+        let standing = self.verifier.standing(&verified, self.now);
         Attestation {
             token_id: self.token_id,
+            issued: self.issued,
             expires: self.expires,
             clock: *verified.clock(),
             firmware_version: verified.firmware_version(),
@@ -315,6 +334,7 @@ impl Appraisal<'_> {
             boot_log: verified.boot_log().clone(),
             outcome: outcome(self.policy.appraise(
                 verified,
+                standing,
                 self.references,
                 ima.as_ref(),
                 self.now,

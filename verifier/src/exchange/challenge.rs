@@ -2,6 +2,7 @@
 //! holding the endorsed EK and that very AK can answer (ARCHITECTURE §4).
 
 use holdfast_proto::{
+    binding::Ueid,
     grpc::v1,
     tpm::{Name, PcrSelection, Public},
 };
@@ -9,38 +10,99 @@ use ring::rand::SecureRandom;
 
 use super::{ExchangeError, Verifier};
 use crate::{
-    endorsement::{EkChain, EkPublic},
-    freshness::{Admission, Challenge, EnrolmentPurpose, EnrolmentState, random_32},
+    endorsement::{ClaimedDevid, DevidError, EkChain, EkPublic, Endorsed},
+    freshness::{Admission, Challenge, EnrolmentPurpose, EnrolmentState, Presented, random_32},
     time::UnixTime,
     verification::{AkPublic, LdevidPublic, PendingActivation, VerificationError},
 };
 
+/// The fields in which both calls of enrolment carry keys and certificates.
+pub(super) struct Fields<'a> {
+    pub(super) ek: &'a [u8],
+    pub(super) ek_chain: &'a [Vec<u8>],
+    pub(super) ak: &'a [u8],
+    pub(super) ldevid: &'a [u8],
+    pub(super) iak_chain: &'a [Vec<u8>],
+    pub(super) idevid_chain: &'a [Vec<u8>],
+    pub(super) idevid: &'a [u8],
+}
+
 /// The key material that both calls of enrolment carry.
 pub(super) struct Keys {
     pub(super) ek: EkPublic,
-    pub(super) chain: EkChain,
-    pub(super) ak: AkPublic,
+    pub(super) road: Road,
     pub(super) ldevid: LdevidPublic,
+}
+
+/// Who is said to vouch for the gateway's TPM.
+pub(super) enum Road {
+    /// The TPM's vendor, for the EK. The AK is any that it activates.
+    Ek {
+        chain: Box<EkChain>,
+        ak: Box<AkPublic>,
+    },
+    /// The OEM, for the IAK, which is the AK.
+    Iak(Box<ClaimedDevid>),
 }
 
 impl Keys {
     /// No public-key operation happens here: sizes, templates and checklists.
-    pub(super) fn parse(
-        ek: &[u8],
-        chain: &[Vec<u8>],
-        ak: &[u8],
-        ldevid: &[u8],
-    ) -> Result<Self, ExchangeError> {
-        let ek = EkPublic::parse(ek)?;
-        let ak = AkPublic::new(Public::parse(ak).map_err(VerificationError::AkPublic)?)?;
-        let ldevid =
-            LdevidPublic::new(Public::parse(ldevid).map_err(VerificationError::LdevidPublic)?)?;
-        Ok(Self {
-            ek,
-            chain: EkChain::parse(chain)?,
-            ak,
-            ldevid,
-        })
+    pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, ExchangeError> {
+        let ek = EkPublic::parse(fields.ek)?;
+        let road = if fields.iak_chain.is_empty() {
+            // Unread, they would be a claim that nothing binds.
+            if !fields.idevid_chain.is_empty() || !fields.idevid.is_empty() {
+                return Err(ExchangeError::Missing("iak_certificate_chain"));
+            }
+            let ak = AkPublic::new(Public::parse(fields.ak).map_err(VerificationError::AkPublic)?)?;
+            Road::Ek {
+                chain: Box::new(EkChain::parse(fields.ek_chain)?),
+                ak: Box::new(ak),
+            }
+        } else {
+            if !fields.ek_chain.is_empty() {
+                return Err(DevidError::EkCertificates(fields.ek_chain.len()).into());
+            }
+            Road::Iak(Box::new(ClaimedDevid::parse(
+                fields.ak,
+                fields.iak_chain,
+                fields.idevid,
+                fields.idevid_chain,
+            )?))
+        };
+        let ldevid = LdevidPublic::new(
+            Public::parse(fields.ldevid).map_err(VerificationError::LdevidPublic)?,
+        )?;
+        Ok(Self { ek, road, ldevid })
+    }
+
+    pub(super) fn gateway_id(&self) -> &Ueid {
+        match &self.road {
+            Road::Ek { .. } => self.ek.gateway_id(),
+            Road::Iak(claimed) => claimed.gateway_id(),
+        }
+    }
+
+    pub(super) fn ak_name(&self) -> Name {
+        match &self.road {
+            Road::Ek { ak, .. } => ak.name().clone(),
+            Road::Iak(claimed) => claimed.iak().public().name(),
+        }
+    }
+
+    pub(super) fn presented(&self) -> Presented {
+        match &self.road {
+            Road::Ek { chain, .. } => Presented::EkChain(chain.sha256()),
+            Road::Iak(claimed) => Presented::Devid(claimed.digests()),
+        }
+    }
+
+    /// One digest of what stands behind the keys, for the record.
+    pub(super) fn chain_sha256(&self) -> [u8; 32] {
+        match &self.road {
+            Road::Ek { chain, .. } => chain.sha256(),
+            Road::Iak(claimed) => claimed.digests().iak_chain_sha256,
+        }
     }
 }
 
@@ -65,12 +127,15 @@ impl ChallengeCandidate {
             }
             .into());
         }
-        let keys = Keys::parse(
-            &request.ek_public,
-            &request.ek_certificate_chain,
-            &request.ak_public,
-            &request.ldevid_public,
-        )?;
+        let keys = Keys::parse(&Fields {
+            ek: &request.ek_public,
+            ek_chain: &request.ek_certificate_chain,
+            ak: &request.ak_public,
+            ldevid: &request.ldevid_public,
+            iak_chain: &request.iak_certificate_chain,
+            idevid_chain: &request.idevid_certificate_chain,
+            idevid: &request.idevid_public,
+        })?;
         Ok(Self {
             keys,
             join_token: request.join_token.clone(),
@@ -79,8 +144,17 @@ impl ChallengeCandidate {
 
     /// The id that the gateway will have if all goes well. Unproven.
     #[must_use]
-    pub fn gateway_id(&self) -> &holdfast_proto::binding::Ueid {
-        self.keys.ek.gateway_id()
+    pub fn gateway_id(&self) -> &Ueid {
+        self.keys.gateway_id()
+    }
+
+    /// What it presents on the IAK road. Unproven.
+    #[must_use]
+    pub fn devid(&self) -> Option<&ClaimedDevid> {
+        match &self.keys.road {
+            Road::Ek { .. } => None,
+            Road::Iak(claimed) => Some(claimed),
+        }
     }
 
     /// Name of the EK. Unproven.
@@ -91,8 +165,8 @@ impl ChallengeCandidate {
 
     /// Name of the AK. Unproven.
     #[must_use]
-    pub fn ak_name(&self) -> &Name {
-        self.keys.ak.name()
+    pub fn ak_name(&self) -> Name {
+        self.keys.ak_name()
     }
 
     /// Name of the LDevID key. Unproven.
@@ -105,6 +179,21 @@ impl ChallengeCandidate {
     #[must_use]
     pub fn join_token(&self) -> &[u8] {
         &self.join_token
+    }
+}
+
+/// A request whose TPM is endorsed. Whether it is admitted is the shell's.
+#[must_use]
+pub struct EndorsedCandidate {
+    pending: PendingActivation,
+    presented: Presented,
+    ldevid: LdevidPublic,
+}
+
+impl EndorsedCandidate {
+    /// By whom.
+    pub fn endorsed(&self) -> &Endorsed {
+        self.pending.endorsed()
     }
 }
 
@@ -139,7 +228,7 @@ impl From<IssuedChallenge> for v1::RequestChallengeResponse {
 }
 
 /// A PCR selection as the wire has it.
-pub(super) fn wire_selection(selection: &PcrSelection) -> v1::PcrSelection {
+pub(crate) fn wire_selection(selection: &PcrSelection) -> v1::PcrSelection {
     v1::PcrSelection {
         hash_alg: selection.hash.id().into(),
         pcr_indices: selection.pcrs.iter().collect(),
@@ -147,11 +236,75 @@ pub(super) fn wire_selection(selection: &PcrSelection) -> v1::PcrSelection {
 }
 
 impl Verifier {
-    /// Step 1, after admission: endorses the EK and makes a challenge that
-    /// only the TPM holding that EK and that very AK can answer.
+    /// Step 1, first half: endorses the EK, or the IAK.
     ///
     /// # Errors
-    /// The EK is not endorsed, or randomness failed.
+    /// It is not endorsed.
+    pub fn endorse_candidate(
+        &self,
+        candidate: ChallengeCandidate,
+        now: UnixTime,
+    ) -> Result<EndorsedCandidate, ExchangeError> {
+        let presented = candidate.keys.presented();
+        let Keys { ek, road, ldevid } = candidate.keys;
+        Ok(EndorsedCandidate {
+            pending: self.pending(road, ek, now)?,
+            presented,
+            ldevid,
+        })
+    }
+
+    /// Step 1, second half, after admission: makes a challenge that only the
+    /// TPM holding that EK and that very AK can answer.
+    ///
+    /// # Errors
+    /// No credential can be made for the EK, or randomness failed.
+    pub fn issue_challenge(
+        &self,
+        candidate: EndorsedCandidate,
+        purpose: EnrolmentPurpose,
+        admission: Admission,
+        now: UnixTime,
+        rng: &dyn SecureRandom,
+    ) -> Result<IssuedChallenge, ExchangeError> {
+        let EndorsedCandidate {
+            pending,
+            presented,
+            ldevid,
+        } = candidate;
+        let (credential, secret_sha256) = pending.make_credential(rng)?;
+        let nonce = random_32(rng)?;
+        let state = EnrolmentState {
+            purpose,
+            ek: pending.ek().name().clone(),
+            presented,
+            secret_sha256,
+            admission,
+            challenge: Challenge {
+                gateway: *pending.endorsed().gateway_id(),
+                ak: pending.ak().name().clone(),
+                ldevid: ldevid.name().clone(),
+                nonce,
+                selection: self.selection,
+                policy_id: *self.policy().id(),
+                issued: now,
+                expires: self.sealer.get().expiry(now),
+            },
+        };
+        Ok(IssuedChallenge {
+            nonce,
+            credential_blob: credential.id_object,
+            encrypted_secret: credential.encrypted_secret,
+            selection: self.selection,
+            token: self.sealer.get().seal(&state, rng)?,
+            expires: state.challenge.expires,
+        })
+    }
+
+    /// Both halves, where the admission does not hang on the endorsement.
+    ///
+    /// # Errors
+    /// Those of both.
     pub fn challenge(
         &self,
         candidate: ChallengeCandidate,
@@ -160,41 +313,29 @@ impl Verifier {
         now: UnixTime,
         rng: &dyn SecureRandom,
     ) -> Result<IssuedChallenge, ExchangeError> {
-        let Keys {
-            ek,
-            chain,
-            ak,
-            ldevid,
-        } = candidate.keys;
-        let gateway = *ek.gateway_id();
-        let endorsed = self.endorse(&chain, ek, now)?;
-        let pending = PendingActivation::new(endorsed, ak);
-        let (credential, secret_sha256) = pending.make_credential(rng)?;
-        let nonce = random_32(rng)?;
-        let state = EnrolmentState {
-            purpose,
-            ek: pending.ek().name().clone(),
-            ek_chain_sha256: chain.sha256(),
-            secret_sha256,
-            admission,
-            challenge: Challenge {
-                gateway,
-                ak: pending.ak().name().clone(),
-                ldevid: ldevid.name().clone(),
-                nonce,
-                selection: self.selection,
-                policy_id: *self.policy().id(),
-                issued: now,
-                expires: self.sealer.expiry(now),
-            },
-        };
-        Ok(IssuedChallenge {
-            nonce,
-            credential_blob: credential.id_object,
-            encrypted_secret: credential.encrypted_secret,
-            selection: self.selection,
-            token: self.sealer.seal(&state, rng)?,
-            expires: state.challenge.expires,
-        })
+        let endorsed = self.endorse_candidate(candidate, now)?;
+        self.issue_challenge(endorsed, purpose, admission, now, rng)
+    }
+
+    /// In both steps of enrolment: of an accepted kind, and endorsed.
+    pub(super) fn pending(
+        &self,
+        road: Road,
+        ek: EkPublic,
+        now: UnixTime,
+    ) -> Result<PendingActivation, ExchangeError> {
+        self.accepted_eks.expect(&ek)?;
+        match road {
+            Road::Ek { chain, ak } => {
+                let endorsed = self.anchors().endorse(&chain, ek, now)?;
+                Ok(PendingActivation::new(endorsed, *ak))
+            }
+            Road::Iak(claimed) => {
+                let endorsed = self
+                    .oems()
+                    .endorse(*claimed, ek, self.anchors().rules(), now)?;
+                Ok(PendingActivation::of_iak(endorsed)?)
+            }
+        }
     }
 }

@@ -7,18 +7,19 @@ use holdfast_proto::{
     tpm::{ClockInfo, Name},
 };
 
-use super::{ExchangeError, Verifier, challenge::Keys};
-#[cfg(doc)]
-use crate::endorsement::EkChain;
+use super::{
+    ExchangeError, Verifier,
+    challenge::{Fields, Keys},
+};
 use crate::{
     appraisal::{AttestationResult, ImaState, Policy},
-    endorsement::TpmFacts,
+    endorsement::{EndorsementStanding, TpmFacts},
     freshness::{Admission, AnsweredChallenge, Class, EnrolmentPurpose, TokenId},
     reference_values::{ReferenceValues, allow_list::AllowList},
     time::UnixTime,
     verification::{
-        BootLog, CertifiedNow, ChannelBinding, Evidence, KeyCertification, PcrValues,
-        PendingActivation, VerifiedEvidence, verify_enrolment,
+        BootLog, Certifications, CertifiedNow, ChannelBinding, Evidence, KeyCertification,
+        PcrValues, VerifiedEvidence, Vouched, verify_enrolment,
     },
 };
 
@@ -34,24 +35,27 @@ impl Verifier {
         purpose: EnrolmentPurpose,
         now: UnixTime,
     ) -> Result<OpenedEnrolment, ExchangeError> {
-        let fresh = self.sealer.open_enrolment(&candidate.token, purpose, now)?;
+        let fresh = self
+            .sealer
+            .get()
+            .open_enrolment(&candidate.token, purpose, now)?;
         // One policy from here to the verdict, whatever is applied meanwhile.
         let policy = self.policy();
         if fresh.challenge().policy_id != *policy.id() {
             return Err(ExchangeError::PolicyChanged);
         }
-        let Keys {
-            ek,
-            chain,
-            ak,
-            ldevid,
-        } = &candidate.keys;
-        fresh.expect_keys(ek.name(), &chain.sha256(), ak.name(), ldevid.name())?;
+        let keys = &candidate.keys;
+        fresh.expect_keys(
+            keys.ek.name(),
+            &keys.presented(),
+            &keys.ak_name(),
+            keys.ldevid.name(),
+        )?;
         let admission = fresh.state().admission.clone();
         let answered = fresh.answer(&candidate.activated_secret)?;
         Ok(OpenedEnrolment {
             keys: candidate.keys,
-            certification: candidate.certification,
+            certifications: candidate.certifications,
             evidence: candidate.evidence,
             answered,
             admission,
@@ -65,7 +69,7 @@ pub struct EnrolCandidate {
     token: Vec<u8>,
     activated_secret: Vec<u8>,
     keys: Keys,
-    certification: KeyCertification,
+    certifications: Certifications,
     evidence: Evidence,
 }
 
@@ -81,16 +85,29 @@ impl EnrolCandidate {
             .evidence
             .as_ref()
             .ok_or(ExchangeError::Missing("evidence"))?;
+        if request.idevid_certification.is_some() && request.iak_certificate_chain.is_empty() {
+            return Err(ExchangeError::Missing("iak_certificate_chain"));
+        }
         Ok(Self {
             token: request.token.clone(),
             activated_secret: request.activated_secret.clone(),
-            keys: Keys::parse(
-                &request.ek_public,
-                &request.ek_certificate_chain,
-                &request.ak_public,
-                &request.ldevid_public,
-            )?,
-            certification: KeyCertification::parse(certification)?,
+            keys: Keys::parse(&Fields {
+                ek: &request.ek_public,
+                ek_chain: &request.ek_certificate_chain,
+                ak: &request.ak_public,
+                ldevid: &request.ldevid_public,
+                iak_chain: &request.iak_certificate_chain,
+                idevid_chain: &request.idevid_certificate_chain,
+                idevid: &request.idevid_public,
+            })?,
+            certifications: Certifications {
+                ldevid: KeyCertification::parse(certification)?,
+                idevid: request
+                    .idevid_certification
+                    .as_ref()
+                    .map(KeyCertification::parse_idevid)
+                    .transpose()?,
+            },
             evidence: Evidence::parse_at_enrolment(evidence)?,
         })
     }
@@ -98,7 +115,7 @@ impl EnrolCandidate {
     /// The id that the gateway will have if all goes well. Unproven.
     #[must_use]
     pub fn gateway_id(&self) -> &holdfast_proto::binding::Ueid {
-        self.keys.ek.gateway_id()
+        self.keys.gateway_id()
     }
 }
 
@@ -106,7 +123,7 @@ impl EnrolCandidate {
 /// took part. Endorsement and Evidence are still to be checked.
 pub struct OpenedEnrolment {
     keys: Keys,
-    certification: KeyCertification,
+    certifications: Certifications,
     evidence: Evidence,
     answered: AnsweredChallenge,
     admission: Admission,
@@ -117,7 +134,7 @@ impl OpenedEnrolment {
     /// The gateway's id.
     #[must_use]
     pub fn gateway_id(&self) -> &holdfast_proto::binding::Ueid {
-        self.keys.ek.gateway_id()
+        self.keys.gateway_id()
     }
 
     /// By what the gateway was admitted in step 1; it must still hold in the
@@ -152,27 +169,21 @@ impl OpenedEnrolment {
     ) -> Result<VerifiedEnrolment, ExchangeError> {
         let Self {
             keys,
-            certification,
+            certifications,
             evidence,
             answered,
             admission,
             policy,
         } = self;
-        let Keys {
-            ek,
-            chain,
-            ak,
-            ldevid,
-        } = keys;
+        let ek_chain_sha256 = keys.chain_sha256();
+        let Keys { ek, road, ldevid } = keys;
         let token_id = answered.token_id();
-        let expires = answered.challenge().expires;
-        let ek_chain_sha256 = chain.sha256();
-        let endorsed = verifier.endorse(&chain, ek, now)?;
-        let activated = PendingActivation::new(endorsed, ak).complete(answered)?;
+        let (issued, expires) = (answered.challenge().issued, answered.challenge().expires);
+        let activated = verifier.pending(road, ek, now)?.complete(answered)?;
         let ek_public = activated.ek().clone();
         let evidence = verify_enrolment(
             evidence,
-            &certification,
+            &certifications,
             ldevid,
             activated,
             channel,
@@ -199,12 +210,15 @@ impl OpenedEnrolment {
             boot_log: evidence.boot_log().clone(),
         };
         Ok(VerifiedEnrolment {
+            standing: verifier.standing(&evidence, now),
             gateway,
             evidence,
             token_id,
+            issued,
             expires,
             admission,
             policy,
+            vouched: Arc::clone(&verifier.vouched),
         })
     }
 }
@@ -214,7 +228,8 @@ impl OpenedEnrolment {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ActivatedGateway {
-    /// UEID: 0x01 ‖ SHA-256 of the EK's SPKI.
+    /// UEID: 0x01 ‖ SHA-256 of the SPKI of the EK, or on the IAK road of the
+    /// IAK.
     pub id: holdfast_proto::binding::Ueid,
     /// Reference-value class, from the admission.
     pub class: Class,
@@ -224,7 +239,7 @@ pub struct ActivatedGateway {
     pub ek_name: Name,
     /// SHA-256 of the EK's DER SubjectPublicKeyInfo.
     pub ek_spki_sha256: [u8; 32],
-    /// [`EkChain::sha256`].
+    /// Digest of the EK's certificate chain, or on the IAK road of the IAK's.
     pub ek_chain_sha256: [u8; 32],
     /// TPMT_PUBLIC of the AK.
     pub ak_public: Vec<u8>,
@@ -252,12 +267,15 @@ pub struct ActivatedGateway {
 
 /// An enrolment whose Evidence is authentic, fresh and bound. Not appraised.
 pub struct VerifiedEnrolment {
+    standing: EndorsementStanding,
     gateway: ActivatedGateway,
     evidence: VerifiedEvidence<CertifiedNow>,
     token_id: TokenId,
+    issued: UnixTime,
     expires: UnixTime,
     admission: Admission,
     policy: Arc<Policy>,
+    vouched: Arc<Vouched>,
 }
 
 impl VerifiedEnrolment {
@@ -281,13 +299,14 @@ impl VerifiedEnrolment {
         files: Option<&AllowList>,
         now: UnixTime,
     ) -> Enrolment {
-        let ima = ImaState::of(self.evidence.ima(), None, files);
+        let ima = ImaState::of(self.evidence.ima(), None, files, &self.vouched);
         let policy = &self.policy;
         Enrolment {
             gateway: self.gateway,
-            result: policy.appraise(self.evidence, references, ima.as_ref(), now),
+            result: policy.appraise(self.evidence, self.standing, references, ima.as_ref(), now),
             ima,
             token_id: self.token_id,
+            issued: self.issued,
             expires: self.expires,
             admission: self.admission,
         }
@@ -304,6 +323,8 @@ pub struct Enrolment {
     pub result: AttestationResult<CertifiedNow>,
     /// To be spent in the recording transaction.
     pub token_id: TokenId,
+    /// When the challenge was made: before the quote.
+    pub issued: UnixTime,
     /// When the token ends.
     pub expires: UnixTime,
     /// To be checked again in the recording transaction.

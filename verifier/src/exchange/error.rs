@@ -3,7 +3,9 @@
 use thiserror::Error;
 
 use crate::{
-    endorsement::EndorsementError, freshness::FreshnessError, verification::VerificationError,
+    endorsement::{DevidError, EndorsementError},
+    freshness::FreshnessError,
+    verification::VerificationError,
 };
 
 /// Why an exchange stopped. The cause is for the log; the peer gets
@@ -23,6 +25,9 @@ pub enum ExchangeError {
     /// The endorsement room refused the EK.
     #[error("endorsement: {0}")]
     Endorsement(#[from] EndorsementError),
+    /// The endorsement room refused the IAK or the IDevID.
+    #[error("IAK road: {0}")]
+    Devid(#[from] DevidError),
     /// The freshness room refused the token.
     #[error("freshness: {0}")]
     Freshness(#[from] FreshnessError),
@@ -69,6 +74,8 @@ impl ExchangeError {
             Self::PolicyChanged => Kind::Stale,
             Self::Endorsement(e) if e.is_malformed() => Kind::InvalidRequest,
             Self::Endorsement(_) => Kind::NotEndorsed,
+            Self::Devid(e) if e.is_malformed() => Kind::InvalidRequest,
+            Self::Devid(_) => Kind::NotEndorsed,
             Self::Freshness(e) if e.is_internal() => Kind::Internal,
             // The TPM of that EK and AK did not answer (A04).
             Self::Freshness(FreshnessError::WrongSecret) => Kind::NotAuthentic,

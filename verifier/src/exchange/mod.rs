@@ -27,7 +27,8 @@ use std::sync::{Arc, RwLock};
 use holdfast_proto::tpm::PcrSelection;
 
 pub use attestation::{Attestation, AttestationChallenge, EnrolledGateway, GatewayRecord, Outcome};
-pub use challenge::{ChallengeCandidate, IssuedChallenge};
+pub(crate) use challenge::wire_selection;
+pub use challenge::{ChallengeCandidate, EndorsedCandidate, IssuedChallenge};
 pub use enrolment::{
     ActivatedGateway, EnrolCandidate, Enrolment, OpenedEnrolment, VerifiedEnrolment,
 };
@@ -35,9 +36,10 @@ pub use error::{ExchangeError, Kind};
 
 use crate::{
     appraisal::Policy,
-    endorsement::{AcceptedEks, Anchors, EkChain, EkPublic, EndorsedEk, EndorsementError},
+    endorsement::{AcceptedEks, Anchors, EndorsementStanding, OemAnchors},
     freshness::ChallengeSealer,
-    verification::BootLogs,
+    swap::Swap,
+    verification::{BootLogs, KeyProof, VerifiedEvidence, Vouched},
 };
 pub use crate::{
     freshness::{Admission, AdmissionBasis, Class, EnrolmentPurpose, TokenId},
@@ -49,6 +51,8 @@ pub use crate::{
 pub struct Settings {
     /// Vendor roots and intermediates.
     pub anchors: Anchors,
+    /// OEM roots and intermediates, for the IAK road.
+    pub oems: OemAnchors,
     /// EK templates that may enrol.
     pub accepted_eks: AcceptedEks,
     /// Holds the token key.
@@ -62,11 +66,13 @@ pub struct Settings {
 /// The Verifier (RFC 9334 §4.1) without its shell. Shared by all requests.
 pub struct Verifier {
     anchors: RwLock<Arc<Anchors>>,
+    oems: RwLock<Arc<OemAnchors>>,
     accepted_eks: AcceptedEks,
-    sealer: ChallengeSealer,
+    sealer: Swap<ChallengeSealer>,
     policy: RwLock<Arc<Policy>>,
     selection: PcrSelection,
     boot_logs: BootLogs,
+    vouched: Arc<Vouched>,
 }
 
 impl Verifier {
@@ -75,6 +81,7 @@ impl Verifier {
     pub fn new(settings: Settings) -> Self {
         let Settings {
             anchors,
+            oems,
             accepted_eks,
             sealer,
             policy,
@@ -82,11 +89,13 @@ impl Verifier {
         } = settings;
         Self {
             anchors: RwLock::new(Arc::new(anchors)),
+            oems: RwLock::new(Arc::new(oems)),
             accepted_eks,
-            sealer,
+            sealer: Swap::new(sealer),
             policy: RwLock::new(Arc::new(policy)),
             selection,
             boot_logs: BootLogs::default(),
+            vouched: Arc::default(),
         }
     }
 
@@ -98,6 +107,21 @@ impl Verifier {
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         *slot = Arc::new(anchors);
+    }
+
+    /// Takes another token key into use. Challenges under the one of before
+    /// stay good where the new sealer knows it.
+    pub fn replace_sealer(&self, sealer: ChallengeSealer) {
+        self.sealer.replace(sealer);
+    }
+
+    /// The same for OEMs' anchors.
+    pub fn replace_oems(&self, oems: OemAnchors) {
+        let mut slot = self
+            .oems
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        *slot = Arc::new(oems);
     }
 
     /// Takes a newly applied policy into use, from one request to the next.
@@ -137,15 +161,29 @@ impl Verifier {
         )
     }
 
-    /// In both steps of enrolment: of an accepted kind, then by whom certified.
-    fn endorse(
+    fn oems(&self) -> Arc<OemAnchors> {
+        // As for `anchors`.
+        Arc::clone(
+            &self
+                .oems
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
+    }
+
+    /// Whether the endorsement of the TPM that this evidence is of stands now.
+    fn standing<K: KeyProof>(
         &self,
-        chain: &EkChain,
-        ek: EkPublic,
+        evidence: &VerifiedEvidence<K>,
         now: UnixTime,
-    ) -> Result<EndorsedEk, EndorsementError> {
-        self.accepted_eks.expect(&ek)?;
-        self.anchors().endorse(chain, ek, now)
+    ) -> EndorsementStanding {
+        // After its type octet a UEID is the SHA-256 of the EK's SPKI; on the IAK
+        // road of the IAK's, for which no fingerprint is asked.
+        let [_, spki_sha256 @ ..] = evidence.gateway_id().as_bytes();
+        let tpm = evidence.tpm();
+        self.anchors()
+            .standing(tpm, spki_sha256, evidence.firmware_version(), now)
+            .and(self.oems().findings(tpm))
     }
 
     fn anchors(&self) -> Arc<Anchors> {

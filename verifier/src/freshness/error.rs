@@ -39,6 +39,18 @@ pub enum FreshnessError {
     /// The EK's certificates are not those that the token was made for.
     #[error("the EK certificate chain is not the one that was challenged")]
     OtherEkChain,
+    /// The challenge was made for the other road: EK or IAK.
+    #[error("the challenge was made for the other road of EK and IAK")]
+    OtherRoad,
+    /// The IAK's certificates are not those that the token was made for.
+    #[error("the IAK certificate chain is not the one that was challenged")]
+    OtherIakChain,
+    /// The IDevID's certificates are not those that the token was made for.
+    #[error("the IDevID certificate chain is not the one that was challenged")]
+    OtherIdevidChain,
+    /// The IDevID key is not the one that the token was made for.
+    #[error("IDevID key {0} is not the one that was challenged")]
+    OtherIdevid(Name),
     /// The AK is not the one that the token was made for (A03).
     #[error("AK {0} is not the one that was challenged")]
     OtherAk(Name),

@@ -19,7 +19,7 @@ pub use error::FreshnessError;
 pub use sealer::{ChallengeSealer, FreshChallenge, TokenId};
 pub use state::{
     Admission, AdmissionBasis, AnsweredChallenge, AttestationState, Challenge, Class,
-    EnrolmentPurpose, EnrolmentState,
+    EnrolmentPurpose, EnrolmentState, Presented,
 };
 
 use ring::rand::SecureRandom;

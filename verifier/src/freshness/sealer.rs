@@ -23,13 +23,14 @@ use super::{
 };
 use crate::{digest::sha256, time::UnixTime};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Octets of a token key's id.
 const KEY_ID_LEN: usize = 8;
 const SALT_LEN: usize = 32;
 const HEADER_LEN: usize = 2 + KEY_ID_LEN + SALT_LEN;
 const TAG_LEN: usize = 16;
-/// The longest content (SHA-512 Names, full admission id and class) stays
-/// under 600 bytes.
+/// The longest content (SHA-512 Names, both DevID chains, full admission and
+/// class) stays under 900 bytes.
 const TOKEN_MAX: usize = 1024;
 const INFO: &[u8] = b"holdfast-token-v1";
 const KEY_ID_INFO: &[u8] = b"holdfast-token-key-id-v1";
@@ -47,6 +48,8 @@ const SKEW_SECONDS: i64 = 5;
 pub struct ChallengeSealer {
     key: Salted,
     key_id: [u8; KEY_ID_LEN],
+    /// Keys of before, and until when their tokens are opened.
+    previous: Vec<(Salted, [u8; KEY_ID_LEN], UnixTime)>,
     lifetime: i64,
 }
 
@@ -72,14 +75,30 @@ impl ChallengeSealer {
     /// live for five minutes.
     #[must_use]
     pub fn new(token_key: [u8; 32]) -> Self {
-        let id = sha256(&[KEY_ID_INFO, &token_key]);
-        let mut key_id = [0; KEY_ID_LEN];
-        key_id.iter_mut().zip(id).for_each(|(to, from)| *to = from);
         Self {
+            key_id: Self::key_id(&token_key),
             key: Salted(token_key),
-            key_id,
+            previous: Vec::new(),
             lifetime: LIFETIME_SECONDS,
         }
+    }
+
+    /// Opens tokens of a key that was replaced as well, until `until`. Nothing
+    /// is sealed under it.
+    #[must_use]
+    pub fn with_previous(mut self, token_key: [u8; 32], until: UnixTime) -> Self {
+        let id = Self::key_id(&token_key);
+        self.previous.push((Salted(token_key), id, until));
+        self
+    }
+
+    /// What tokens name the key by.
+    #[must_use]
+    pub fn key_id(token_key: &[u8; 32]) -> [u8; KEY_ID_LEN] {
+        let id = sha256(&[KEY_ID_INFO, token_key]);
+        let mut key_id = [0; KEY_ID_LEN];
+        key_id.iter_mut().zip(id).for_each(|(to, from)| *to = from);
+        key_id
     }
 
     /// With tokens that live for `seconds`, at least 1, instead.
@@ -110,7 +129,8 @@ impl ChallengeSealer {
         token.extend_from_slice(&[VERSION, state.purpose()]);
         token.extend_from_slice(&self.key_id);
         token.extend_from_slice(&salt);
-        self.aead(&salt, state.purpose())
+        self.key
+            .aead(&salt, state.purpose())
             .seal_in_place_append_tag(only_nonce(), Aad::from(token.as_slice()), &mut content)
             .expect("AES-GCM takes 64 GiB, a token has under 1 KiB");
         token.append(&mut content);
@@ -164,11 +184,9 @@ impl ChallengeSealer {
             return Err(FreshnessError::Purpose);
         }
         let (key_id, salt) = rest.split_at(KEY_ID_LEN);
-        if key_id != self.key_id {
-            return Err(FreshnessError::UnknownKey);
-        }
+        let key = self.key_of(key_id, now).ok_or(FreshnessError::UnknownKey)?;
         let mut sealed = sealed.to_vec();
-        let content = self
+        let content = key
             .aead(salt, purpose)
             .open_in_place(only_nonce(), Aad::from(header), &mut sealed)
             .map_err(|_| FreshnessError::Forged)?;
@@ -189,9 +207,21 @@ impl ChallengeSealer {
         })
     }
 
+    fn key_of(&self, id: &[u8], now: UnixTime) -> Option<&Salted> {
+        if id == self.key_id {
+            return Some(&self.key);
+        }
+        self.previous
+            .iter()
+            .find(|(_, of, until)| id == of && now < *until)
+            .map(|(key, ..)| key)
+    }
+}
+
+impl Salted {
     fn aead(&self, salt: &[u8], purpose: u8) -> LessSafeKey {
         let key = Salt::new(HKDF_SHA256, salt)
-            .extract(&self.key.0)
+            .extract(&self.0)
             .expand(&[INFO, &[purpose]], &AES_256_GCM)
             .map(UnboundKey::from)
             .expect("HKDF-SHA256 gives up to 8160 bytes, AES-256 takes 32");

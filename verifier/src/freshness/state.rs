@@ -13,7 +13,11 @@ use super::{
     error::FreshnessError,
     sealer::{FreshChallenge, TokenId},
 };
-use crate::{digest::sha256, time::UnixTime};
+use crate::{
+    digest::sha256,
+    endorsement::{DevidDigests, OemName},
+    time::UnixTime,
+};
 
 /// Reference-value class: which golden measurements a gateway is held to. 1
 /// to 64 of `a-z 0-9 . _ -`, first a letter or a digit, so that it is inert in
@@ -69,6 +73,79 @@ pub enum AdmissionBasis {
     JoinToken(String),
     /// Recovery of a gateway on record.
     OnRecord,
+    /// The owner named the device: its EK, which is the challenge's.
+    Listed,
+    /// Nobody admitted it yet. The exchange proves the TPM, and is no ground
+    /// for a grant.
+    Awaiting,
+    /// The product's serial number is on the owner's allow list of its OEM.
+    OemSerial {
+        /// The OEM.
+        oem: OemName,
+        /// serialNumber of the IDevID: 1 to 64 bytes.
+        serial: String,
+    },
+}
+
+/// What stands behind the gateway's keys, as it was presented in step 1 and
+/// must be in step 2: by digests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presented {
+    /// The EK road: [`crate::endorsement::EkChain::sha256`].
+    EkChain([u8; 32]),
+    /// The IAK road.
+    Devid(DevidDigests),
+}
+
+impl Presented {
+    fn write(&self, w: &mut Writer) {
+        match self {
+            Self::EkChain(sha256) => {
+                w.u8(1);
+                w.array(sha256);
+            }
+            Self::Devid(digests) => {
+                w.u8(2);
+                w.array(&digests.iak_chain_sha256);
+                w.array(&digests.idevid_chain_sha256);
+                w.bytes(digests.idevid.as_bytes());
+            }
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, FreshnessError> {
+        match r.u8()? {
+            1 => Ok(Self::EkChain(r.array()?)),
+            2 => Ok(Self::Devid(DevidDigests {
+                iak_chain_sha256: r.array()?,
+                idevid_chain_sha256: r.array()?,
+                idevid: r.name()?,
+            })),
+            _ => Err(FreshnessError::Content),
+        }
+    }
+
+    /// # Errors
+    /// Which part is another.
+    fn expect(&self, got: &Self) -> Result<(), FreshnessError> {
+        match (self, got) {
+            (Self::EkChain(asked), Self::EkChain(got)) if asked == got => Ok(()),
+            (Self::EkChain(_), Self::EkChain(_)) => Err(FreshnessError::OtherEkChain),
+            (Self::Devid(asked), Self::Devid(got)) => {
+                if asked.iak_chain_sha256 != got.iak_chain_sha256 {
+                    return Err(FreshnessError::OtherIakChain);
+                }
+                if asked.idevid != got.idevid {
+                    return Err(FreshnessError::OtherIdevid(got.idevid.clone()));
+                }
+                if asked.idevid_chain_sha256 != got.idevid_chain_sha256 {
+                    return Err(FreshnessError::OtherIdevidChain);
+                }
+                Ok(())
+            }
+            _ => Err(FreshnessError::OtherRoad),
+        }
+    }
 }
 
 impl Admission {
@@ -82,6 +159,13 @@ impl Admission {
             }
             AdmissionBasis::JoinToken(id) => return Err(FreshnessError::AdmissionId(id.len())),
             AdmissionBasis::OnRecord => w.u8(2),
+            AdmissionBasis::Listed => w.u8(3),
+            AdmissionBasis::Awaiting => w.u8(4),
+            AdmissionBasis::OemSerial { oem, serial } => {
+                w.u8(5);
+                w.bytes(oem.as_str().as_bytes());
+                w.bytes(serial.as_bytes());
+            }
         }
         w.bytes(self.class.0.as_bytes());
         Ok(())
@@ -91,6 +175,12 @@ impl Admission {
         let basis = match r.u8()? {
             1 => AdmissionBasis::JoinToken(r.text()?.to_owned()),
             2 => AdmissionBasis::OnRecord,
+            3 => AdmissionBasis::Listed,
+            4 => AdmissionBasis::Awaiting,
+            5 => AdmissionBasis::OemSerial {
+                oem: OemName::parse(r.text()?).map_err(|_| FreshnessError::Content)?,
+                serial: r.text()?.to_owned(),
+            },
             _ => return Err(FreshnessError::Content),
         };
         Ok(Self {
@@ -137,8 +227,8 @@ pub struct EnrolmentState {
     pub purpose: EnrolmentPurpose,
     /// Name of the EK that the credential was made for.
     pub ek: Name,
-    /// [`crate::endorsement::EkChain::sha256`].
-    pub ek_chain_sha256: [u8; 32],
+    /// What stands behind the keys.
+    pub presented: Presented,
     /// SHA-256 of the secret in the credential.
     pub secret_sha256: [u8; 32],
     /// By what the gateway was admitted.
@@ -187,7 +277,7 @@ impl Sealable for EnrolmentState {
 
     fn write(&self, w: &mut Writer) -> Result<(), FreshnessError> {
         w.bytes(self.ek.as_bytes());
-        w.array(&self.ek_chain_sha256);
+        self.presented.write(w);
         w.array(&self.secret_sha256);
         self.admission.write(w)?;
         self.challenge.write(w);
@@ -202,7 +292,7 @@ impl Sealable for EnrolmentState {
                 _ => return Err(FreshnessError::Purpose),
             },
             ek: r.name()?,
-            ek_chain_sha256: r.array()?,
+            presented: Presented::read(r)?,
             secret_sha256: r.array()?,
             admission: Admission::read(r)?,
             challenge: Challenge::read(r)?,
@@ -266,7 +356,7 @@ impl FreshChallenge<EnrolmentState> {
     pub fn expect_keys(
         &self,
         ek: &Name,
-        ek_chain_sha256: &[u8; 32],
+        presented: &Presented,
         ak: &Name,
         ldevid: &Name,
     ) -> Result<(), FreshnessError> {
@@ -274,9 +364,7 @@ impl FreshChallenge<EnrolmentState> {
         if *ek != state.ek {
             return Err(FreshnessError::OtherEk(ek.clone()));
         }
-        if *ek_chain_sha256 != state.ek_chain_sha256 {
-            return Err(FreshnessError::OtherEkChain);
-        }
+        state.presented.expect(presented)?;
         if *ak != state.challenge.ak {
             return Err(FreshnessError::OtherAk(ak.clone()));
         }

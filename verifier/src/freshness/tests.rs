@@ -5,7 +5,11 @@ use proptest::prelude::*;
 use ring::rand::SystemRandom;
 
 use super::*;
-use crate::{digest::sha256, time::UnixTime};
+use crate::{
+    digest::sha256,
+    endorsement::{DevidDigests, OemName},
+    time::UnixTime,
+};
 
 const NOW: UnixTime = UnixTime::from_seconds(1_780_272_000);
 const KEY: [u8; 32] = [7; 32];
@@ -36,7 +40,7 @@ fn enrolment(sealer: &ChallengeSealer) -> EnrolmentState {
     EnrolmentState {
         purpose: EnrolmentPurpose::Enrol,
         ek: name("ek"),
-        ek_chain_sha256: [5; 32],
+        presented: Presented::EkChain([5; 32]),
         secret_sha256: sha256(&[SECRET]),
         admission: Admission {
             basis: AdmissionBasis::JoinToken("jt-1".into()),
@@ -124,6 +128,26 @@ fn adv_a02_of_another_key() {
 }
 
 #[test]
+fn tokens_of_a_key_that_was_replaced_open_until_its_overlap_ends() {
+    let token = sealed(&ChallengeSealer::new(KEY));
+    let until = NOW.plus(60);
+    let next = || ChallengeSealer::new([8; 32]).with_previous(KEY, until);
+    let _ = open(&next(), &token, NOW.plus(59)).unwrap();
+    assert_eq!(
+        open(&next(), &token, until).unwrap_err(),
+        FreshnessError::UnknownKey
+    );
+    // Nothing is sealed under it any more.
+    assert_eq!(sealed(&next())[2..10], ChallengeSealer::key_id(&[8; 32]));
+    let mut forged = sealed(&next());
+    forged[2..10].copy_from_slice(&token[2..10]);
+    assert_eq!(
+        open(&next(), &forged, NOW).unwrap_err(),
+        FreshnessError::Forged
+    );
+}
+
+#[test]
 fn adv_a02_of_another_purpose() {
     let sealer = ChallengeSealer::new(KEY);
     let enrol = sealed(&sealer);
@@ -192,10 +216,10 @@ fn adv_a02_length_and_version() {
         FreshnessError::Forged
     );
     let mut version = token;
-    version[0] = 2;
+    version[0] = 1;
     assert_eq!(
         open(&sealer, &version, NOW).unwrap_err(),
-        FreshnessError::Version(2)
+        FreshnessError::Version(1)
     );
 }
 
@@ -203,7 +227,8 @@ fn adv_a02_length_and_version() {
 fn adv_a03_keys_swapped_between_the_calls() {
     let sealer = ChallengeSealer::new(KEY);
     let fresh = open(&sealer, &sealed(&sealer), NOW).unwrap();
-    let (ek, chain, ak, ldevid) = (name("ek"), [5; 32], name("ak"), name("ldevid"));
+    let chain = Presented::EkChain([5; 32]);
+    let (ek, ak, ldevid) = (name("ek"), name("ak"), name("ldevid"));
     let other = name("other");
     fresh.expect_keys(&ek, &chain, &ak, &ldevid).unwrap();
     assert_eq!(
@@ -211,7 +236,7 @@ fn adv_a03_keys_swapped_between_the_calls() {
         Err(FreshnessError::OtherEk(other.clone()))
     );
     assert_eq!(
-        fresh.expect_keys(&ek, &[6; 32], &ak, &ldevid),
+        fresh.expect_keys(&ek, &Presented::EkChain([6; 32]), &ak, &ldevid),
         Err(FreshnessError::OtherEkChain)
     );
     assert_eq!(
@@ -222,6 +247,61 @@ fn adv_a03_keys_swapped_between_the_calls() {
         fresh.expect_keys(&ek, &chain, &ak, &other),
         Err(FreshnessError::OtherLdevid(other.clone()))
     );
+}
+
+/// The IAK road: each part of what was presented, and the road itself.
+#[test]
+fn adv_a03_what_stands_behind_the_keys_swapped_between_the_calls() {
+    let sealer = ChallengeSealer::new(KEY);
+    let digests = DevidDigests {
+        iak_chain_sha256: [1; 32],
+        idevid_chain_sha256: [2; 32],
+        idevid: name("idevid"),
+    };
+    let state = EnrolmentState {
+        presented: Presented::Devid(digests.clone()),
+        ..enrolment(&sealer)
+    };
+    let token = sealer.seal(&state, &SystemRandom::new()).unwrap();
+    let fresh = open(&sealer, &token, NOW).unwrap();
+    assert_eq!(*fresh.state(), state);
+    let (ek, ak, ldevid) = (name("ek"), name("ak"), name("ldevid"));
+    let expect = |presented: &Presented| fresh.expect_keys(&ek, presented, &ak, &ldevid);
+    let changed = |change: fn(&mut DevidDigests)| {
+        let mut other = digests.clone();
+        change(&mut other);
+        expect(&Presented::Devid(other))
+    };
+    assert_eq!(changed(|_| ()), Ok(()));
+    assert_eq!(
+        changed(|d| d.iak_chain_sha256 = [9; 32]),
+        Err(FreshnessError::OtherIakChain)
+    );
+    assert_eq!(
+        changed(|d| d.idevid_chain_sha256 = [9; 32]),
+        Err(FreshnessError::OtherIdevidChain)
+    );
+    assert_eq!(
+        changed(|d| d.idevid = name("other")),
+        Err(FreshnessError::OtherIdevid(name("other")))
+    );
+    assert_eq!(
+        expect(&Presented::EkChain([1; 32])),
+        Err(FreshnessError::OtherRoad)
+    );
+}
+
+#[test]
+fn an_admission_by_serial_number_comes_back_as_it_was() {
+    let sealer = ChallengeSealer::new(KEY);
+    let mut state = enrolment(&sealer);
+    state.admission.basis = AdmissionBasis::OemSerial {
+        oem: OemName::parse(&"o".repeat(64)).unwrap(),
+        serial: "s".repeat(64),
+    };
+    state.admission.class = Class::parse(&"c".repeat(64)).unwrap();
+    let token = sealer.seal(&state, &SystemRandom::new()).unwrap();
+    assert_eq!(*open(&sealer, &token, NOW).unwrap().state(), state);
 }
 
 #[test]

@@ -10,9 +10,13 @@ use ring::rand::SecureRandom;
 use zeroize::Zeroizing;
 
 use super::{
-    IdentityError,
+    IdentityError, RevocationReason,
+    ca_certificate::CaCertificate,
+    ca_public::CaPublic,
     certificate::{self as x509, Template},
+    crl::{CrlContents, CrlEntry},
     der,
+    issuing::IssuingCa,
     lint::CaFacts,
     oid, pem,
     profile::{BACKDATE_SECONDS, MAX_NAME_CHARS},
@@ -52,7 +56,7 @@ impl SecretKey {
         Zeroizing::new(pem::encode("PRIVATE KEY", &self.0))
     }
 
-    fn signer(&self) -> Result<FileSigner, IdentityError> {
+    pub(super) fn signer(&self) -> Result<FileSigner, IdentityError> {
         FileSigner::from_pkcs8(&self.0)
     }
 }
@@ -135,7 +139,7 @@ impl Authority {
     /// [`IdentityError::KeyMismatch`].
     pub fn open(certificate: &[u8], signer: FileSigner) -> Result<Self, IdentityError> {
         let facts = CaFacts::parse(certificate)?;
-        if facts.spki != x509::p256_spki(signer.public_point()) {
+        if facts.public.as_ref() != Some(signer.public()) {
             return Err(IdentityError::KeyMismatch);
         }
         Ok(Self {
@@ -148,6 +152,41 @@ impl Authority {
     #[must_use]
     pub fn certificate(&self) -> &[u8] {
         &self.facts.der
+    }
+
+    /// The CRL of this CA over CAs below it: these are revoked, and no others.
+    /// Its number is the time; DER.
+    ///
+    /// # Errors
+    /// [`IdentityError::NotBelow`] and what else [`CaCertificate::below`]
+    /// refuses; [`IdentityError::TimeOutOfRange`], [`IdentityError::BadCrl`].
+    pub fn revoke_cas(
+        &self,
+        cas: &[CaCertificate],
+        now: UnixTime,
+        next_update: UnixTime,
+    ) -> Result<Vec<u8>, IdentityError> {
+        let root = CaCertificate::parse(self.certificate())?;
+        let entry = |ca: &CaCertificate| {
+            ca.below(&root, now)?;
+            Ok::<_, IdentityError>(CrlEntry {
+                serial: ca.serial().to_vec(),
+                revoked_at: now,
+                reason: RevocationReason::Unspecified,
+            })
+        };
+        let entries = cas.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+        CrlContents {
+            number: now.seconds().unsigned_abs(),
+            this_update: now,
+            next_update,
+            distribution_point: &[],
+            entries: &entries,
+        }
+        .sign(&IssuingCa::open(
+            self.certificate(),
+            Arc::<FileSigner>::clone(&self.signer),
+        )?)
     }
 
     /// A self-signed CA with `path_len` CAs allowed below it.
@@ -163,7 +202,7 @@ impl Authority {
     ) -> Result<(Self, KeyedCertificate), IdentityError> {
         let key = SecretKey::generate(rng)?;
         let signer = key.signer()?;
-        let key_id = x509::key_identifier(signer.public_point());
+        let key_id = signer.public().key_identifier();
         let subject = ca_name(organization, role, &key_id)?;
         let template = Template {
             serial: &x509::random_serial(rng)?,
@@ -171,10 +210,10 @@ impl Authority {
             not_before: now.plus(-BACKDATE_SECONDS),
             not_after: now.plus(ROOT_SECONDS),
             subject: &subject,
-            spki: &x509::p256_spki(signer.public_point()),
+            spki: &signer.public().spki(),
             extensions: &ca_extensions(path_len, &key_id, &key_id),
         };
-        let certificate = x509::sign(&template.to_be_signed()?, &signer)?;
+        let certificate = x509::sign(&template.to_be_signed(signer.public())?, &signer)?;
         let authority = Self::open(&certificate, signer)?;
         Ok((authority, KeyedCertificate { certificate, key }))
     }
@@ -191,12 +230,27 @@ impl Authority {
         rng: &dyn SecureRandom,
     ) -> Result<KeyedCertificate, IdentityError> {
         let key = SecretKey::generate(rng)?;
-        let signer = key.signer()?;
-        let key_id = x509::key_identifier(signer.public_point());
+        let certificate = self.certify_ca(key.signer()?.public(), organization, role, now, rng)?;
+        Ok(KeyedCertificate { certificate, key })
+    }
+
+    /// The same, for a key that lives elsewhere; whoever asks has shown that
+    /// it is theirs.
+    ///
+    /// # Errors
+    /// As [`Authority::issue_ca`].
+    pub fn certify_ca(
+        &self,
+        public: &CaPublic,
+        organization: &str,
+        role: &str,
+        now: UnixTime,
+        rng: &dyn SecureRandom,
+    ) -> Result<Vec<u8>, IdentityError> {
+        let key_id = public.key_identifier();
         let subject = ca_name(organization, role, &key_id)?;
         let extensions = ca_extensions(0, &key_id, &self.facts.key_identifier);
-        let certificate = self.issue(&subject, &signer, &extensions, ISSUING_SECONDS, now, rng)?;
-        Ok(KeyedCertificate { certificate, key })
+        self.issue(&subject, public, &extensions, ISSUING_SECONDS, now, rng)
     }
 
     /// A TLS server certificate for `names`.
@@ -212,7 +266,7 @@ impl Authority {
         let first = names.first().ok_or(IdentityError::NoServerName)?;
         let key = SecretKey::generate(rng)?;
         let signer = key.signer()?;
-        let key_id = x509::key_identifier(signer.public_point());
+        let key_id = signer.public().key_identifier();
         // The names that count are in subjectAltName; a longer one is cut here.
         let shown: String = first.to_string().chars().take(MAX_NAME_CHARS).collect();
         let subject = x509::name(&[(oid::COMMON_NAME, der::utf8_string(&shown))]);
@@ -224,14 +278,21 @@ impl Authority {
             x509::extended_key_usage(oid::SERVER_AUTH),
             x509::subject_alt_name(&general_names),
         ];
-        let certificate = self.issue(&subject, &signer, &extensions, SERVER_SECONDS, now, rng)?;
+        let certificate = self.issue(
+            &subject,
+            signer.public(),
+            &extensions,
+            SERVER_SECONDS,
+            now,
+            rng,
+        )?;
         Ok(KeyedCertificate { certificate, key })
     }
 
-    fn issue(
+    pub(super) fn issue(
         &self,
         subject: &[u8],
-        subject_key: &FileSigner,
+        subject_key: &CaPublic,
         extensions: &[Vec<u8>],
         seconds: i64,
         now: UnixTime,
@@ -255,14 +316,19 @@ impl Authority {
             not_before: now.plus(-BACKDATE_SECONDS).max(not_before),
             not_after: now.plus(seconds).min(not_after),
             subject,
-            spki: &x509::p256_spki(subject_key.public_point()),
+            spki: &subject_key.spki(),
             extensions,
         };
-        Ok(x509::sign(&template.to_be_signed()?, self.signer.as_ref())?)
+        let to_be_signed = template.to_be_signed(self.signer.public())?;
+        Ok(x509::sign(&to_be_signed, self.signer.as_ref())?)
     }
 }
 
-fn ca_extensions(path_len: u8, subject_key_id: &[u8], authority_key_id: &[u8]) -> [Vec<u8>; 4] {
+pub(super) fn ca_extensions(
+    path_len: u8,
+    subject_key_id: &[u8],
+    authority_key_id: &[u8],
+) -> [Vec<u8>; 4] {
     [
         x509::authority_key_identifier(authority_key_id),
         x509::subject_key_identifier(subject_key_id),
@@ -273,7 +339,11 @@ fn ca_extensions(path_len: u8, subject_key_id: &[u8], authority_key_id: &[u8]) -
 
 /// O, then a CN that ends in the first 32 bits of the key identifier: two CAs
 /// of one owner never share a name, so that path building cannot mix them up.
-fn ca_name(organization: &str, role: &str, key_id: &[u8]) -> Result<Vec<u8>, IdentityError> {
+pub(super) fn ca_name(
+    organization: &str,
+    role: &str,
+    key_id: &[u8],
+) -> Result<Vec<u8>, IdentityError> {
     let length = organization.chars().count();
     if !(1..=MAX_NAME_CHARS).contains(&length) || organization.chars().any(char::is_control) {
         return Err(IdentityError::BadOrganization(

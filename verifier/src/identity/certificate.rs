@@ -1,14 +1,17 @@
 //! Certificates as they are written: names, extensions, the to-be-signed
 //! part, and its signature by a [`CaSigner`] (RFC 5280 §4.1).
 //!
-//! Every signature of this room is ECDSA P-256 with SHA-256.
+//! Every signature of this room is ECDSA, P-256 with SHA-256 or P-384 with
+//! SHA-384 ([`CaPublic`]).
 
 use std::net::IpAddr;
 
 use ring::rand::SecureRandom;
 
 use super::{
-    IdentityError, der, oid,
+    IdentityError,
+    ca_public::CaPublic,
+    der, oid,
     signer::{CaSigner, SignError},
 };
 use crate::time::UnixTime;
@@ -16,11 +19,6 @@ use crate::time::UnixTime;
 /// Octets of randomness in a serial number: 128 bits, above the 64 that the
 /// CA/Browser Forum asks for and within the 8 to 20 octets of 802.1AR.
 pub(super) const SERIAL_OCTETS: usize = 16;
-
-/// `AlgorithmIdentifier` of ecdsa-with-SHA256: no parameters (RFC 5758 §3.2).
-pub(super) fn signature_algorithm() -> Vec<u8> {
-    der::sequence(&[&der::oid(oid::ECDSA_WITH_SHA256)])
-}
 
 /// A random, positive serial number, big-endian. Its first octet is not zero, so
 /// that its hex is that of the certificate, where INTEGER drops leading zeros.
@@ -55,18 +53,6 @@ pub(super) fn key_identifier(point: &[u8]) -> [u8; 20] {
     id
 }
 
-/// DER SubjectPublicKeyInfo of a P-256 key (RFC 5480 §2). `point` is the
-/// uncompressed point.
-pub(super) fn p256_spki(point: &[u8]) -> Vec<u8> {
-    der::sequence(&[&p256_spki_content(point)])
-}
-
-/// The content of [`p256_spki`], as webpki's trust anchors hold it.
-pub(super) fn p256_spki_content(point: &[u8]) -> Vec<u8> {
-    let algorithm = der::sequence(&[&der::oid(oid::EC_PUBLIC_KEY), &der::oid(oid::SECP256R1)]);
-    [algorithm, der::bit_string(point)].concat()
-}
-
 /// One `Extension`.
 pub(super) fn extension(id: &[u32], critical: bool, value: &[u8]) -> Vec<u8> {
     let id = der::oid(id);
@@ -95,6 +81,18 @@ pub(super) fn extended_key_usage(purpose: &[u32]) -> Vec<u8> {
         false,
         &der::sequence(&[&der::oid(purpose)]),
     )
+}
+
+/// extKeyUsage of several purposes, in this order.
+pub(super) fn extended_key_usages(purposes: &[&[u32]]) -> Vec<u8> {
+    let purposes: Vec<Vec<u8>> = purposes.iter().map(|purpose| der::oid(purpose)).collect();
+    let purposes: Vec<&[u8]> = purposes.iter().map(Vec::as_slice).collect();
+    extension(oid::EXTENDED_KEY_USAGE, false, &der::sequence(&purposes))
+}
+
+/// id-pe-mud-url, not critical (RFC 8520 §11); the caller holds the alphabet.
+pub(super) fn mud_url(url: &str) -> Vec<u8> {
+    extension(oid::MUD_URL, false, &der::ia5_string(url))
 }
 
 /// basicConstraints of a CA, critical.
@@ -132,6 +130,32 @@ pub(super) fn dns_name(name: &str) -> Vec<u8> {
 /// `GeneralName` of a URI, whose alphabet the caller holds.
 pub(super) fn uri(text: &str) -> Vec<u8> {
     der::implicit(6, text.as_bytes())
+}
+
+/// `DistributionPointName` of URIs: `[0] { fullName [0] { URI, … } }`.
+pub(super) fn distribution_point_name<S: AsRef<str>>(urls: &[S]) -> Vec<u8> {
+    let names: Vec<u8> = urls.iter().flat_map(|url| uri(url.as_ref())).collect();
+    der::explicit(0, &der::implicit_sequence(0, &[&names]))
+}
+
+/// cRLDistributionPoints with one point (RFC 5280 §4.2.1.13).
+pub(super) fn crl_distribution_point(url: &str) -> Vec<u8> {
+    let point = der::sequence(&[&distribution_point_name(&[url])]);
+    extension(
+        oid::CRL_DISTRIBUTION_POINTS,
+        false,
+        &der::sequence(&[&point]),
+    )
+}
+
+/// authorityInfoAccess: where OCSP and the CA's certificate are (§4.2.2.1).
+pub(super) fn authority_info_access(ocsp: &str, issuer: &str) -> Vec<u8> {
+    let description = |method, url| der::sequence(&[&der::oid(method), &uri(url)]);
+    let value = der::sequence(&[
+        &description(oid::AD_OCSP, ocsp),
+        &description(oid::AD_CA_ISSUERS, issuer),
+    ]);
+    extension(oid::AUTHORITY_INFO_ACCESS, false, &value)
 }
 
 /// `GeneralName` of an IP address.
@@ -177,15 +201,15 @@ pub(super) struct Template<'a> {
 }
 
 impl Template<'_> {
-    /// DER `TBSCertificate`, version 3.
-    pub(super) fn to_be_signed(&self) -> Result<Vec<u8>, IdentityError> {
+    /// DER `TBSCertificate`, version 3, to be signed with `by`.
+    pub(super) fn to_be_signed(&self, by: &CaPublic) -> Result<Vec<u8>, IdentityError> {
         let time = |at: UnixTime| der::time(at).ok_or(IdentityError::TimeOutOfRange(at));
         let validity = der::sequence(&[&time(self.not_before)?, &time(self.not_after)?]);
         let extensions: Vec<&[u8]> = self.extensions.iter().map(Vec::as_slice).collect();
         Ok(der::sequence(&[
             &der::explicit(0, &der::unsigned(&[2])),
             &der::unsigned(self.serial),
-            &signature_algorithm(),
+            &by.signature_algorithm(),
             self.issuer,
             &validity,
             self.subject,
@@ -195,19 +219,20 @@ impl Template<'_> {
     }
 }
 
-/// DER `Certificate` from its two parts; `signature` is a DER
-/// `Ecdsa-Sig-Value`.
-pub(super) fn assemble(to_be_signed: &[u8], signature: &[u8]) -> Vec<u8> {
+/// `SIGNED{}` (RFC 5280 §4.1.1) from its parts; `signature` is a DER
+/// `Ecdsa-Sig-Value` by `by`.
+pub(super) fn assemble(to_be_signed: &[u8], by: &CaPublic, signature: &[u8]) -> Vec<u8> {
     der::sequence(&[
         to_be_signed,
-        &signature_algorithm(),
+        &by.signature_algorithm(),
         &der::bit_string(signature),
     ])
 }
 
 /// Signs and assembles.
 pub(super) fn sign(to_be_signed: &[u8], signer: &dyn CaSigner) -> Result<Vec<u8>, SignError> {
-    Ok(assemble(to_be_signed, &signer.sign(to_be_signed)?))
+    let signature = signer.sign(to_be_signed)?;
+    Ok(assemble(to_be_signed, signer.public(), &signature))
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ const BOOLEAN: u8 = 0x01;
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
+const NULL: u8 = 0x05;
 const OBJECT_IDENTIFIER: u8 = 0x06;
+const ENUMERATED: u8 = 0x0A;
 const UTF8_STRING: u8 = 0x0C;
 const PRINTABLE_STRING: u8 = 0x13;
 const UTC_TIME: u8 = 0x17;
@@ -113,6 +115,16 @@ pub(super) fn boolean_true() -> Vec<u8> {
     element(BOOLEAN, &[0xFF])
 }
 
+/// `NULL`.
+pub(super) fn null() -> Vec<u8> {
+    element(NULL, &[])
+}
+
+/// `ENUMERATED` below 128.
+pub(super) fn enumerated(value: u8) -> Vec<u8> {
+    element(ENUMERATED, &[value & 0x7F])
+}
+
 /// `BIT STRING` of whole octets.
 pub(super) fn bit_string(bytes: &[u8]) -> Vec<u8> {
     element(BIT_STRING, &[&[0], bytes].concat())
@@ -141,6 +153,11 @@ pub(super) fn utf8_string(text: &str) -> Vec<u8> {
 }
 
 /// `PrintableString`; the caller holds the alphabet (X.680 §41.4).
+pub(super) fn ia5_string(text: &str) -> Vec<u8> {
+    element(0x16, text.as_bytes())
+}
+
+/// `PrintableString`, whose alphabet the caller holds.
 pub(super) fn printable_string(text: &str) -> Vec<u8> {
     element(PRINTABLE_STRING, text.as_bytes())
 }
@@ -148,6 +165,27 @@ pub(super) fn printable_string(text: &str) -> Vec<u8> {
 /// `Time` (RFC 5280 §4.1.2.5): UTCTime through 2049, then GeneralizedTime.
 /// `None` outside 1950..=9999.
 pub(super) fn time(at: UnixTime) -> Option<Vec<u8>> {
+    let (year, rest) = year_and_rest(at)?;
+    match year {
+        1950..=2049 => Some(element(
+            UTC_TIME,
+            format!("{:02}{rest}", year.rem_euclid(100)).as_bytes(),
+        )),
+        2050..=9999 => generalized_time(at),
+        _ => None,
+    }
+}
+
+/// `GeneralizedTime` whatever the year, as OCSP has it. `None` outside
+/// 0..=9999.
+pub(super) fn generalized_time(at: UnixTime) -> Option<Vec<u8>> {
+    let (year, rest) = year_and_rest(at)?;
+    (0..=9999)
+        .contains(&year)
+        .then(|| element(GENERALIZED_TIME, format!("{year:04}{rest}").as_bytes()))
+}
+
+fn year_and_rest(at: UnixTime) -> Option<(i32, String)> {
     let at = OffsetDateTime::from_unix_timestamp(at.seconds()).ok()?;
     let rest = format!(
         "{:02}{:02}{:02}{:02}{:02}Z",
@@ -157,17 +195,7 @@ pub(super) fn time(at: UnixTime) -> Option<Vec<u8>> {
         at.minute(),
         at.second()
     );
-    match at.year() {
-        year @ 1950..=2049 => Some(element(
-            UTC_TIME,
-            format!("{:02}{rest}", year.rem_euclid(100)).as_bytes(),
-        )),
-        year @ 2050..=9999 => Some(element(
-            GENERALIZED_TIME,
-            format!("{year:04}{rest}").as_bytes(),
-        )),
-        _ => None,
-    }
+    Some((at.year(), rest))
 }
 
 #[cfg(test)]

@@ -10,27 +10,49 @@
 //! ```
 
 mod ca;
+mod ca_certificate;
+mod ca_public;
 mod certificate;
+mod client;
+mod crl;
 mod der;
+mod devid;
 mod issuer;
+mod issuing;
 mod lint;
+mod names;
+pub mod ocsp;
 mod oid;
 mod on_file;
 pub mod pem;
 mod profile;
+mod published;
+mod reason;
+mod request;
+mod signed;
 mod signer;
 #[cfg(test)]
 mod tests;
 
 pub use ca::{Authority, CaSettings, Initial, KeyedCertificate, SecretKey, ServerName, ca_init};
+pub use ca_certificate::CaCertificate;
+pub use ca_public::{CaCurve, CaPublic};
+pub use crl::{CrlContents, CrlEntry};
+pub use devid::{DevidCa, DevidSubject, DevidSubjectError, NewDevidCa};
 pub use issuer::{Issuer, Ldevid, LintedCertificate};
+pub use issuing::{IssuingCa, IssuingCas, MAX_ISSUING_CAS};
 pub use lint::LintError;
 pub use on_file::LdevidOnFile;
 pub use profile::{
     BACKDATE_SECONDS, DEFAULT_VALIDITY_SECONDS, MAX_VALIDITY_SECONDS, MIN_VALIDITY_SECONDS,
-    Profile, subject_serial_number,
+    Profile, ProfileSettings, Profiles, subject_serial_number,
 };
-pub use signer::{CaSigner, FileSigner, ResultKey, SignError};
+pub use published::{
+    CrlPart, CrlParts, MAX_CRL_PARTS, OCSP_PATH, PublicUrl, RevocationUrls, crl_path, issuer_path,
+};
+pub use reason::RevocationReason;
+pub use request::{RequestedKey, certification_request};
+pub use signer::{CaSigner, FileSigner, ResultKey, SIGN_TIMEOUT, SignError};
 
 #[cfg(doc)]
 use crate::appraisal::IssuanceGrant;
@@ -49,6 +71,22 @@ pub enum IdentityError {
     /// Lifetime outside the profile's bounds.
     #[error("an LDevID of {0} s: allowed are {MIN_VALIDITY_SECONDS} to {MAX_VALIDITY_SECONDS} s")]
     BadValidity(i64),
+    /// A name template in a profile.
+    #[error("{template:?} is not usable as a name in LDevIDs: {why}")]
+    BadNameTemplate {
+        /// As it was written, inert.
+        template: String,
+        /// Which rule it breaks.
+        why: &'static str,
+    },
+    /// A purpose in a profile.
+    #[error(
+        "{0:?} is no purpose for LDevIDs: use server-auth or ipsec-ike (client-auth is in each)"
+    )]
+    BadPurpose(String),
+    /// RFC 8520 §11.
+    #[error("{0:?} is not usable as MUD URL: https, ASCII, at most 253 bytes")]
+    BadMudUrl(String),
     /// SPIFFE-ID §2.1.
     #[error("{0:?} is not a SPIFFE trust domain: use lower-case letters, digits, '.', '-', '_'")]
     BadTrustDomain(String),
@@ -57,18 +95,40 @@ pub enum IdentityError {
         "{0:?} is not usable as an organisation name: 1 to 64 characters, none of them a control character"
     )]
     BadOrganization(String),
+    /// Not usable as the base of URLs in certificates.
+    #[error(
+        "{0:?} is not usable as a public URL: write http://HOST[:PORT][/PATH], at most 160 \
+         characters, without a slash at its end"
+    )]
+    BadPublicUrl(String),
+    /// The CRL as written is read by no other decoder: a fault of ours.
+    #[error("the CRL does not decode: {0}")]
+    BadCrl(String),
     /// Neither an IP address nor a DNS name (RFC 1123 §2.1).
     #[error("{0:?} is neither a DNS name nor an IP address")]
     BadServerName(String),
     /// A server certificate needs one.
     #[error("a server certificate needs at least one name")]
     NoServerName,
-    /// Not a P-256 key in PKCS#8.
+    /// Not a P-256 (or, for a CA, P-384) key in PKCS#8.
     #[error("not a P-256 private key in PKCS#8: {0}")]
     BadKey(String),
+    /// Not an uncompressed point of P-256 or P-384, or not the
+    /// SubjectPublicKeyInfo of one.
+    #[error("not a public key on P-256 or P-384")]
+    BadPublicKey,
+    /// Too many issuing CAs, or one of them twice.
+    #[error("{0} issuing CAs, of which two are the same or that are more than {MAX_ISSUING_CAS}")]
+    IssuingCas(usize),
     /// The CA certificate cannot be used to issue.
     #[error("unusable CA certificate: {0}")]
     BadCaCertificate(&'static str),
+    /// Not a request for an issuing CA's certificate.
+    #[error("unusable certification request: {0}")]
+    BadRequest(&'static str),
+    /// The certificate of an issuing CA is not of this root.
+    #[error("the CA certificate is not signed by this root")]
+    NotBelow,
     /// The signer's key is not the one in the CA certificate.
     #[error("the CA's private key does not belong to its certificate")]
     KeyMismatch,

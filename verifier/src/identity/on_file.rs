@@ -11,7 +11,10 @@ use webpki::EndEntityCert;
 use super::{
     IdentityError,
     lint::{self, CaFacts, Expectation, LintError},
-    profile::Profile,
+    names::{is_dns_name, is_uri},
+    oid,
+    profile::{Additions, PURPOSES, Profile, parse_mud_url},
+    published::CrlPart,
 };
 use crate::{endorsement::ShownCertificate, time::UnixTime};
 
@@ -26,6 +29,14 @@ pub struct LdevidOnFile {
     pub hardware_serial: String,
     /// SPIFFE ID, where it has one.
     pub spiffe_id: Option<String>,
+    /// DNS names that its class's profile adds.
+    pub dns_names: Vec<String>,
+    /// URIs that it adds.
+    pub uris: Vec<String>,
+    /// Purposes beside client-auth, as in the configuration.
+    pub extended_key_usages: Vec<&'static str>,
+    /// MUD URL (RFC 8520), where it has one.
+    pub mud_url: Option<String>,
     /// DER SubjectPublicKeyInfo of its key.
     pub spki_der: Vec<u8>,
     /// Start of validity.
@@ -67,6 +78,14 @@ impl LdevidOnFile {
             gateway_id: expected.gateway,
             hardware_serial: expected.hardware_serial,
             spiffe_id: expected.spiffe_id,
+            dns_names: expected.additions.dns_names,
+            uris: expected.additions.uris,
+            extended_key_usages: PURPOSES
+                .iter()
+                .filter(|(_, arcs)| expected.additions.purposes.contains(arcs))
+                .map(|(name, _)| *name)
+                .collect(),
+            mud_url: expected.additions.mud_url,
             spki_der: expected.subject_spki,
             not_before: shown.not_before,
             not_after: shown.not_after,
@@ -99,22 +118,84 @@ fn expectation(
                 _ => None,
             });
     // Without the extension, the lint says that it is missing.
-    let (hardware_serial, uri) = names
+    let names = names
         .map(|names| names.ok_or(LintError::SubjectAltName))
         .transpose()?
         .unwrap_or_default();
-    let spiffe_id = uri.map(|uri| spiffe_id(&uri, &gateway)).transpose()?;
+    let spiffe_id = names
+        .spiffe_id
+        .as_deref()
+        .map(|uri| spiffe_id(uri, &gateway))
+        .transpose()?;
+    // Which names the owner's profile adds is not known here; only what names
+    // of one can look like.
+    if !names.dns_names.iter().all(|name| is_dns_name(name))
+        || !names.uris.iter().all(|uri| is_uri(uri))
+    {
+        return Err(LintError::SubjectAltName);
+    }
+    let additions = Additions {
+        dns_names: names.dns_names,
+        uris: names.uris,
+        purposes: purposes(certificate)?,
+        mud_url: mud_url(certificate)?,
+    };
     let der = CertificateDer::from(leaf);
     let end_entity = EndEntityCert::try_from(&der).map_err(unreadable)?;
+    let revocation = lint::revocation_urls(certificate)?;
     Ok(Expectation {
+        // Of a certificate on file nobody asks.
+        crl_part: CrlPart::FULL,
+        revocation,
         gateway,
-        hardware_serial,
+        hardware_serial: names.hardware_serial,
         spiffe_id,
+        additions,
         subject_spki: end_entity.subject_public_key_info().to_vec(),
         now: shown.not_before,
         not_before: shown.not_before,
         not_after: shown.not_after,
     })
+}
+
+/// Purposes beside clientAuth, of those that a profile may add.
+fn purposes(certificate: &Certificate) -> Result<Vec<&'static [u32]>, LintError> {
+    let mut found = Vec::new();
+    for extension in certificate.extensions() {
+        let ExtensionView::ExtendedKeyUsage(usage) = extension.extn_value() else {
+            continue;
+        };
+        for purpose in usage.iter().skip(1) {
+            let id: String = (&purpose.0).into();
+            let (_, known) = PURPOSES
+                .iter()
+                .find(|(_, arcs)| oid::dotted(arcs) == id)
+                .ok_or(LintError::ExtendedKeyUsage)?;
+            found.push(*known);
+        }
+    }
+    Ok(found)
+}
+
+/// The MUD URL, where there is one: an IA5String (RFC 8520 §11).
+fn mud_url(certificate: &Certificate) -> Result<Option<String>, LintError> {
+    for extension in certificate.extensions() {
+        let id: String = (&extension.extn_id().0).into();
+        if id != oid::dotted(oid::MUD_URL) {
+            continue;
+        }
+        let ExtensionView::Generic(value) = extension.extn_value() else {
+            return Err(LintError::MudUrl);
+        };
+        let text = match value.0.as_slice() {
+            [0x16, len, text @ ..] if usize::from(*len) == text.len() && *len < 0x80 => text,
+            [0x16, 0x81, len, text @ ..] if usize::from(*len) == text.len() => text,
+            _ => return Err(LintError::MudUrl),
+        };
+        let url = std::str::from_utf8(text).map_err(|_| LintError::MudUrl)?;
+        return parse_mud_url(url).map(Some).map_err(|_| LintError::MudUrl);
+    }
+    Ok(None)
 }
 
 /// The SPIFFE ID of this gateway in the trust domain that `uri` names.
@@ -141,7 +222,7 @@ fn as_issuer_says(certificate: &Certificate, expected: &Expectation) -> Result<C
     Ok(CaFacts {
         der: Vec::new(),
         subject: picky_asn1_der::to_vec(&certificate.tbs_certificate.issuer).map_err(unreadable)?,
-        spki: Vec::new(),
+        public: None,
         key_identifier: key_identifier.unwrap_or_default(),
         not_before: expected.not_before,
         not_after: expected.not_after,

@@ -2,10 +2,13 @@
 //! refuses is made from a good certificate with one thing changed.
 
 mod ca;
+mod class_profiles;
+mod issuing;
 mod ldevid;
 mod lint;
 mod on_file;
 mod oracle;
+mod revocation;
 
 use std::sync::Arc;
 
@@ -13,8 +16,8 @@ use holdfast_proto::binding::Ueid;
 use ring::rand::SystemRandom;
 
 use super::{
-    CaSettings, Initial, Issuer, Profile, ServerName, ca_init,
-    certificate::p256_spki,
+    CaSettings, Initial, Issuer, IssuingCa, IssuingCas, Profile, ServerName, ca_init,
+    issuer::validity,
     lint::Expectation,
     signer::{CaSigner as _, FileSigner, generate_pkcs8},
 };
@@ -43,12 +46,8 @@ fn signer(initial: &Initial) -> FileSigner {
 }
 
 fn issuer(initial: &Initial, profile: Profile) -> Issuer {
-    Issuer::new(
-        &initial.issuing.certificate,
-        Arc::new(signer(initial)),
-        profile,
-    )
-    .unwrap()
+    let ca = IssuingCa::open(&initial.issuing.certificate, Arc::new(signer(initial))).unwrap();
+    Issuer::new(IssuingCas::only(ca), profile)
 }
 
 fn gateway() -> Ueid {
@@ -59,7 +58,7 @@ fn gateway() -> Ueid {
 
 fn p256_subject() -> Vec<u8> {
     let key = FileSigner::from_pkcs8(&generate_pkcs8(&SystemRandom::new()).unwrap()).unwrap();
-    p256_spki(key.public_point())
+    key.public().spki()
 }
 
 /// What `Issuer::prepare` expects of a certificate for a good grant.
@@ -68,11 +67,18 @@ fn expectation(issuer: &Issuer) -> Expectation {
 }
 
 fn expectation_at(issuer: &Issuer, now: UnixTime) -> Expectation {
-    let (not_before, not_after) = issuer.validity(now).unwrap();
+    let (not_before, not_after) =
+        validity(issuer.profile(""), issuer.cas().current(), now).unwrap();
     Expectation {
         gateway: gateway(),
         hardware_serial: "IFX:00aa11:7bcd".into(),
-        spiffe_id: issuer.profile().spiffe_id(&gateway()),
+        spiffe_id: issuer.profile("").spiffe_id(&gateway()),
+        additions: issuer
+            .profile("")
+            .additions(&gateway(), "default", "IFX:00aa11:7bcd")
+            .unwrap(),
+        crl_part: super::CrlPart::FULL,
+        revocation: None,
         subject_spki: p256_subject(),
         now,
         not_before,

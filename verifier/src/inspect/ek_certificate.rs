@@ -4,7 +4,10 @@ use serde::Serialize;
 
 use super::{InspectError, MAX_EVIDENCE_BYTES, Verdict, at_most, certificates};
 use crate::{
-    endorsement::{Anchors, EkChain, EndorsementError, ShownCertificate, Trimmed, trim_nv_image},
+    endorsement::{
+        Anchors, CertificateFacts, EkChain, EndorsementError, Leniencies, Rules, ShownCertificate,
+        Trimmed, trim_nv_image,
+    },
     time::UnixTime,
 };
 
@@ -22,23 +25,30 @@ impl Trust {
     /// # Errors
     /// [`InspectError::Roots`] where no root is left.
     pub fn new(roots: Vec<Vec<u8>>, intermediates: Vec<Vec<u8>>) -> Result<Self, InspectError> {
+        Self::with_leniencies(roots, intermediates, Leniencies::default())
+    }
+
+    /// As [`Trust::new`], with these leniencies in place of the default ones.
+    ///
+    /// # Errors
+    /// As [`Trust::new`].
+    pub fn with_leniencies(
+        roots: Vec<Vec<u8>>,
+        intermediates: Vec<Vec<u8>>,
+        leniencies: Leniencies,
+    ) -> Result<Self, InspectError> {
         let mut warnings = Vec::new();
         let mut last = String::from("none was given");
         let mut usable = |kind: &str, given: Vec<Vec<u8>>| -> Vec<Vec<u8>> {
             let mut kept = Vec::new();
             for (at, der) in given.into_iter().enumerate() {
-                let alone = vec![der.clone()];
                 let tried = match kind {
-                    "root" => Anchors::new(alone, Vec::new()),
-                    _ => Anchors::new(Vec::new(), alone),
+                    "root" => CertificateFacts::as_root(&der),
+                    _ => CertificateFacts::parse(&der, &leniencies),
                 };
                 match tried {
                     Ok(_) => kept.push(der),
                     Err(error) => {
-                        let error = match error {
-                            EndorsementError::Import { source, .. } => *source,
-                            other => other,
-                        };
                         let hint = match &error {
                             EndorsementError::CriticalExtension { .. } if kind != "root" => {
                                 "; to trust it, name it among the roots"
@@ -58,7 +68,10 @@ impl Trust {
             return Err(InspectError::Roots(last));
         }
         Ok(Self {
-            anchors: Anchors::new(roots, intermediates)?,
+            anchors: Anchors::new(roots, intermediates)?.with_rules(Rules {
+                leniencies,
+                ..Rules::default()
+            }),
             warnings,
         })
     }
@@ -81,6 +94,8 @@ pub struct EkCertificateReport {
     pub tpm: TpmReport,
     /// Particulars of the certificate, where it parses.
     pub certificate: Option<CertificateReport>,
+    /// What it took to endorse it, by name (docs/endorsement.md).
+    pub leniencies: Vec<&'static str>,
     /// What lay around it in NV, and was trimmed.
     pub trimmed: Option<TrimmedReport>,
     /// The time that it was judged at.
@@ -140,19 +155,16 @@ pub fn inspect(
     at: UnixTime,
 ) -> Result<EkCertificateReport, InspectError> {
     at_most(file, MAX_EVIDENCE_BYTES)?;
-    let mut chain = certificates(file)?;
-    let mut trimmed = None;
-    if let Some(leaf) = chain.first_mut() {
-        let found = trim_nv_image(leaf);
-        trimmed = TrimmedReport::of(&found);
-        *leaf = found.der.to_vec();
-    }
-    let leaf = chain.first().cloned().unwrap_or_default();
+    let chain = certificates(file)?;
+    let image = chain.first().cloned().unwrap_or_default();
+    let found = trim_nv_image(&image);
+    let trimmed = TrimmedReport::of(&found);
+    let leaf = found.der.to_vec();
     let shown = ShownCertificate::parse(&leaf);
     let outcome = EkChain::parse(&chain).and_then(|chain| {
         let ek = ShownCertificate::parse(&leaf)?.ek()?;
-        let _endorsed = trust.anchors.endorse(&chain, ek, at)?;
-        Ok(())
+        let endorsed = trust.anchors.endorse(&chain, ek, at)?;
+        Ok(endorsed.facts().leniencies.clone())
     });
     let shown = shown.ok();
     let key = shown.as_ref().and_then(ShownCertificate::key);
@@ -162,6 +174,9 @@ pub fn inspect(
         } else {
             Verdict::Refused
         },
+        leniencies: (outcome.iter().flatten())
+            .map(|leniency| leniency.name())
+            .collect(),
         reason: outcome.err().map(|error| error.to_string()),
         subject_key: key.and_then(|key| key.to_spki_der()).map(hex::encode),
         subject_key_kind: key.map(|key| key.kind()),

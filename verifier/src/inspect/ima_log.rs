@@ -117,7 +117,7 @@ impl ImaLogReport {
                 index: entry.index(),
                 pcr: entry.pcr(),
                 template: template.clone(),
-                logged_digest: entry.logged_digest().to_string(),
+                logged_digest: hex::encode(entry.logged_digest()),
                 digest_matches_data: as_logged && !entry.is_violation(),
                 violation: entry.is_violation(),
                 file_digest: entry

@@ -43,6 +43,14 @@ pub struct Particulars {
     pub hardware_serial: String,
     /// SPIFFE ID, where it has one.
     pub spiffe_id: Option<String>,
+    /// DNS names that the profile of its class adds.
+    pub dns_names: Vec<String>,
+    /// URIs that it adds.
+    pub uris: Vec<String>,
+    /// Purposes beside client-auth.
+    pub extended_key_usages: Vec<&'static str>,
+    /// MUD URL (RFC 8520), where it has one.
+    pub mud_url: Option<String>,
     /// SHA-256 of the key's DER SubjectPublicKeyInfo.
     pub key_sha256: String,
 }
@@ -117,6 +125,10 @@ pub fn inspect(
         gateway_id: found.gateway_id.to_string(),
         hardware_serial: found.hardware_serial,
         spiffe_id: found.spiffe_id,
+        dns_names: found.dns_names,
+        uris: found.uris,
+        extended_key_usages: found.extended_key_usages,
+        mud_url: found.mud_url,
         key_sha256: hex::encode(crate::digest::sha256(&[&found.spki_der])),
     });
     Ok(report)

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, convert::Infallible};
 
-use holdfast_proto::result::{Ear, EarError, PROFILE, SignedEar};
+use holdfast_proto::result::{DOTTED_PROFILE, Ear, EarError, Form, PROFILE, SignedEar};
 use serde::Serialize;
 
 use super::{InspectError, MAX_EVIDENCE_BYTES, Verdict, at_most};
@@ -28,7 +28,7 @@ pub struct ResultReport {
     pub warnings: Vec<String>,
 }
 
-/// EAR by the draft's names.
+/// EAR by the draft's names, whichever form it is written in.
 #[derive(Clone, Debug, Serialize)]
 pub struct EarReport {
     /// The profile.
@@ -94,14 +94,14 @@ impl ResultReport {
         at: UnixTime,
     ) -> Result<(), String> {
         let signed = parse().map_err(|e| e.to_string())?;
-        let kid = signed.key_id().to_vec();
+        let (kid, form) = (signed.key_id().to_vec(), signed.form());
         self.kid = Some(hex::encode(&kid));
         // To be shown, not believed.
         let ear = signed
             .open(|_, _| Ok::<_, Infallible>(()))
             .map_err(|e| e.to_string())?;
         let expired = at.seconds() >= ear.expires;
-        self.result = Some(EarReport::of(&ear));
+        self.result = Some(EarReport::of(&ear, form));
         let over = format!("it expired at {}", UnixTime::from_seconds(ear.expires));
         let Some(key) = key else {
             self.verdict = Verdict::Unverified;
@@ -131,10 +131,13 @@ impl ResultReport {
 }
 
 impl EarReport {
-    fn of(ear: &Ear) -> Self {
+    fn of(ear: &Ear, form: Form) -> Self {
         let appraisal = &ear.appraisal;
         Self {
-            eat_profile: PROFILE,
+            eat_profile: match form {
+                Form::Draft04 => PROFILE,
+                Form::Dotted => DOTTED_PROFILE,
+            },
             iat: ear.issued_at,
             exp: ear.expires,
             ear_verifier_id: [

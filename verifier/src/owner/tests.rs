@@ -190,7 +190,7 @@ fn keys_are_of_p256_and_say_nothing_secret() {
     let rng = SystemRandom::new();
     let secret = SecretKey::generate(&rng).unwrap();
     let point = FileSigner::from_pkcs8(secret.expose_der()).unwrap();
-    let spki = policy_root_spki(point.public_point());
+    let spki = policy_root_spki(point.public().point());
     let public = OwnerKey::from_spki_pem(&pem::encode("PUBLIC KEY", &spki)).unwrap();
     let signer = OwnerSigner::from_pkcs8_pem(&secret.expose_pem(), &rng).unwrap();
     assert_eq!(signer.public(), &public);

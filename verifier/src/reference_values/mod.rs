@@ -9,6 +9,7 @@ pub mod allow_list;
 mod change;
 pub mod import;
 mod json;
+mod loss;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +21,7 @@ use std::{
 
 use holdfast_proto::tpm::HashAlg;
 
-pub use self::change::Change;
+pub use self::{change::Change, loss::Loss};
 use crate::{digest::sha256, time::UnixTime};
 
 /// Longest document taken. 24 PCRs of 64 SHA-512 values each are 200 KiB.

@@ -19,18 +19,23 @@ use tokio::{
     time::{Instant, Sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
 use super::{
     addresses::{AddressKey, AddressPermit, Addresses},
+    revocation::{Live, RevocationView},
     tls::ALPN_H2,
 };
-use crate::store::Sha256;
+use crate::{endorsement::ShownCertificate, store::Sha256, swap::Swap, time::UnixTime};
 
 /// After a failure to accept (out of file descriptors) the loop rests, or it
 /// would spin.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
+/// From the revocation of its LDevID to the end of a connection: half of the
+/// second that docs/revocation.md promises.
+const CUT_GRACE: Duration = Duration::from_millis(500);
 
 /// What is known of a connection; in the extensions of each of its requests.
 /// Not `Debug`: the exporter is for the claims alone.
@@ -42,7 +47,15 @@ pub(super) struct ConnectionInfo {
     /// SHA-256 of the certificate that the peer proved to hold the key of and
     /// that chains to the root, if it offered one.
     pub(super) client_certificate: Option<Sha256>,
+    /// That certificate's standing since, and its end.
+    pub(super) ldevid: Option<Arc<OfferedLdevid>>,
     pub(super) address: Arc<AddressPermit>,
+}
+
+/// A client certificate that was good at the handshake.
+pub(super) struct OfferedLdevid {
+    pub(super) live: Live,
+    pub(super) not_after: UnixTime,
 }
 
 /// A connection after its handshake. Its places are given back when dropped.
@@ -51,7 +64,31 @@ pub(super) struct Connection {
     info: ConnectionInfo,
     patience: Duration,
     idle: Pin<Box<Sleep>>,
+    cut: Option<Cut>,
     _place: OwnedSemaphorePermit,
+}
+
+/// Ends a connection whose client certificate is revoked. The gate lets nothing
+/// in any more by then; what is under way gets [`CUT_GRACE`] to be answered: it
+/// may be the very answer that says why.
+enum Cut {
+    Waiting(Pin<Box<WaitForCancellationFutureOwned>>),
+    Ending(Pin<Box<Sleep>>),
+}
+
+impl Cut {
+    fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Self::Waiting(revoked) = self {
+            if revoked.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            *self = Self::Ending(Box::pin(tokio::time::sleep(CUT_GRACE)));
+        }
+        match self {
+            Self::Ending(grace) => grace.as_mut().poll(cx).is_ready(),
+            Self::Waiting(_) => false,
+        }
+    }
 }
 
 /// Places that the acceptor gives out.
@@ -71,12 +108,12 @@ pub(super) struct Patience {
 /// Accepts until the receiver of `ready` is gone.
 pub(super) async fn accept(
     listener: TcpListener,
-    config: Arc<ServerConfig>,
+    config: Arc<Swap<ServerConfig>>,
     places: Places,
     patience: Patience,
+    revocations: Arc<RevocationView>,
     ready: mpsc::Sender<io::Result<Connection>>,
 ) {
-    let acceptor = TlsAcceptor::from(config);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -108,10 +145,19 @@ pub(super) async fn accept(
             debug!(%remote, "refused: no place for another handshake");
             continue;
         };
-        let acceptor = acceptor.clone();
+        let acceptor = TlsAcceptor::from(config.get());
         let ready = ready.clone();
+        let revocations = Arc::clone(&revocations);
         tokio::spawn(async move {
-            let shake = shake(acceptor, tcp, remote, address, place, patience.idle);
+            let shake = shake(
+                acceptor,
+                tcp,
+                remote,
+                address,
+                place,
+                patience.idle,
+                &revocations,
+            );
             let result = timeout(patience.handshake, shake).await;
             drop((of_address, of_all));
             match result {
@@ -133,6 +179,7 @@ async fn shake(
     address: AddressPermit,
     place: OwnedSemaphorePermit,
     patience: Duration,
+    revocations: &Arc<RevocationView>,
 ) -> io::Result<Connection> {
     tcp.set_nodelay(true)?;
     let stream = acceptor.accept(tcp).await?;
@@ -143,10 +190,15 @@ async fn shake(
     let exporter = tls
         .export_keying_material([0; 32], EXPORTER_LABEL, None)
         .map_err(io::Error::other)?;
-    let client_certificate = tls
-        .peer_certificates()
-        .and_then(<[_]>::first)
-        .map(|leaf| sha256(leaf.as_ref()));
+    let leaf = tls.peer_certificates().and_then(<[_]>::first);
+    let client_certificate = leaf.map(|leaf| sha256(leaf.as_ref()));
+    let ldevid = leaf
+        .map(|leaf| offered(leaf.as_ref(), revocations))
+        .transpose()?;
+    let cut = ldevid.as_ref().map(|ldevid| {
+        let revoked = ldevid.live.cut().clone().cancelled_owned();
+        Cut::Waiting(Box::pin(revoked))
+    });
     let address = Arc::new(address);
     Ok(Connection {
         stream,
@@ -154,12 +206,25 @@ async fn shake(
             remote,
             exporter,
             client_certificate,
+            ldevid,
             address,
         },
         patience,
         idle: Box::pin(tokio::time::sleep(patience)),
+        cut,
         _place: place,
     })
+}
+
+/// The handshake has judged it; between then and now it may have been revoked.
+fn offered(leaf: &[u8], revocations: &Arc<RevocationView>) -> io::Result<Arc<OfferedLdevid>> {
+    let live = revocations
+        .enter(sha256(leaf))
+        .ok_or_else(|| io::Error::other("the client certificate was revoked meanwhile"))?;
+    let not_after = ShownCertificate::parse(leaf)
+        .map_err(io::Error::other)?
+        .not_after;
+    Ok(Arc::new(OfferedLdevid { live, not_after }))
 }
 
 fn sha256(bytes: &[u8]) -> Sha256 {
@@ -181,6 +246,12 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.cut.as_mut().is_some_and(|cut| cut.is_due(cx)) {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the LDevID of the connection is revoked",
+            )));
+        }
         match Pin::new(&mut self.stream).poll_read(cx, buf) {
             Poll::Ready(result) => {
                 let deadline = Instant::now() + self.patience;

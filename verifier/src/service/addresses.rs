@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -28,6 +29,19 @@ impl From<IpAddr> for AddressKey {
                 let [a, b, c, d, e, f, g, h, ..] = v6.octets();
                 Self([a, b, c, d, e, f, g, h], true)
             }
+        }
+    }
+}
+
+/// The address, or the /64.
+impl fmt::Display for AddressKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g, h, i] = self.0;
+        if self.1 {
+            let prefix = [a, b, c, d, e, g, h, i, 0, 0, 0, 0, 0, 0, 0, 0];
+            write!(f, "{}/64", std::net::Ipv6Addr::from(prefix))
+        } else {
+            std::net::Ipv4Addr::from([a, b, c, d]).fmt(f)
         }
     }
 }

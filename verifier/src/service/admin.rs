@@ -1,10 +1,19 @@
 //! The owner's calls, over the admin socket.
 
+mod admissions;
 mod allow_lists;
+mod audit;
 mod bundle;
 mod endorsements;
+mod keys;
+mod oems;
+mod operators;
+mod page;
 mod policies;
 mod references;
+mod restore;
+mod secrets;
+mod watch;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -15,9 +24,16 @@ use holdfast_proto::{
 use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
-pub use self::endorsements::build_anchors;
-use super::{Shared, admin_socket::actor, convert, error::Refusal};
-use crate::{exchange::Class, store::SuspensionKind};
+pub use self::oems::build_oems;
+use super::{
+    Shared,
+    caller::{Caller, actor},
+    convert,
+    error::Refusal,
+};
+use crate::{
+    appraisal::ImaState, exchange::Class, identity::RevocationReason, store::SuspensionKind,
+};
 
 /// Gateways on one page (admin.proto; CVE class of SPIRE 1.9.3).
 const PAGE_MAX: u32 = 1000;
@@ -29,8 +45,9 @@ const REASON_MAX: usize = 500;
 pub(super) struct AdminService {
     shared: Arc<Shared>,
     listening: SocketAddr,
-    /// Imports of endorsements, one at a time: each reads all anchors back.
-    importing: tokio::sync::Mutex<()>,
+    /// Places for streams of events.
+    watchers: Arc<watch::Watchers>,
+    importing_oems: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl AdminService {
@@ -38,13 +55,26 @@ impl AdminService {
         Self {
             shared,
             listening,
-            importing: tokio::sync::Mutex::default(),
+            watchers: watch::watchers(),
+            importing_oems: Arc::default(),
         }
     }
 }
 
 #[tonic::async_trait]
 impl Admin for AdminService {
+    type WatchStream = watch::WatchStream;
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = Caller::of(&request)
+            .map_err(Refusal::into_admin_status)?
+            .clone();
+        answer(self.watch_events(&caller, request.into_inner()).await)
+    }
+
     async fn create_token(
         &self,
         request: Request<v1::CreateTokenRequest>,
@@ -58,7 +88,7 @@ impl Admin for AdminService {
         request: Request<v1::ImportEndorsementsRequest>,
     ) -> Result<Response<v1::ImportEndorsementsResponse>, Status> {
         let by = actor(&request).map_err(Refusal::into_admin_status)?;
-        answer(self.endorsements(&by, request.into_inner()).await)
+        answer(self.import_endorsements_of(&by, request.into_inner()).await)
     }
 
     async fn list_endorsements(
@@ -66,20 +96,15 @@ impl Admin for AdminService {
         request: Request<v1::ListEndorsementsRequest>,
     ) -> Result<Response<v1::ListEndorsementsResponse>, Status> {
         actor(&request).map_err(Refusal::into_admin_status)?;
-        let anchors = self.shared.store.anchors().await.map_err(Refusal::from);
-        answer(anchors.map(|anchors| {
-            v1::ListEndorsementsResponse {
-                endorsements: anchors
-                    .into_iter()
-                    .map(|a| v1::Endorsement {
-                        sha256: hex::encode(a.sha256),
-                        subject: a.subject,
-                        root: a.root,
-                        not_after: a.not_after,
-                    })
-                    .collect(),
-            }
-        }))
+        answer(self.list_endorsements_of().await)
+    }
+
+    async fn apply_endorsements(
+        &self,
+        request: Request<v1::ApplyEndorsementsRequest>,
+    ) -> Result<Response<v1::ApplyEndorsementsResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.apply_endorsements_of(&by, request.into_inner()).await)
     }
 
     async fn import_reference_values(
@@ -206,10 +231,21 @@ impl Admin for AdminService {
                 .await?
                 .ok_or(crate::store::StoreError::UnknownGateway { id })?;
             let quote = self.shared.store.last_quote(&id).await?;
+            let ima = self.shared.store.ima_state(&id).await?;
+            let ima = ima.as_deref().and_then(ImaState::parse);
+            let evidence = quote
+                .as_ref()
+                .map(|quote| convert::evidence_seen(quote, ima.as_ref()));
             let drift = quote.map(|quote| quote.drift).unwrap_or_default();
+            let replacements = self.shared.store.replacements(&id).await?;
             Ok(v1::GetGatewayResponse {
                 gateway: Some(v1::Gateway {
                     drift,
+                    evidence,
+                    replacements: replacements
+                        .into_iter()
+                        .map(admissions::replacement)
+                        .collect(),
                     ..convert::gateway(record)
                 }),
             })
@@ -230,6 +266,7 @@ impl Admin for AdminService {
             let record = store
                 .suspend(&id, SuspensionKind::Operator, reason, &by, now)
                 .await?;
+            self.shared.revocations.refresh().await?;
             info!(by, gateway = %id, "suspended");
             Ok(v1::SuspendGatewayResponse {
                 gateway: Some(convert::gateway(record)),
@@ -256,6 +293,31 @@ impl Admin for AdminService {
         answer(resume.await)
     }
 
+    async fn reset_gateway_clock(
+        &self,
+        request: Request<v1::ResetGatewayClockRequest>,
+    ) -> Result<Response<v1::ResetGatewayClockResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        let request = request.into_inner();
+        let reset = async {
+            let (id, reason) = (gateway_id(&request.gateway_id)?, reason(&request.reason)?);
+            if reason.is_empty() {
+                return Err(Refusal::AdminInput(
+                    "a reason: why may this TPM's clock be behind?".to_owned(),
+                ));
+            }
+            let now = self.shared.clock.now().seconds();
+            let store = &self.shared.store;
+            let record = store.reset_clock(&id, reason, &by, now).await?;
+            self.shared.revocations.refresh().await?;
+            info!(by, gateway = %id, "clock reset");
+            Ok(v1::ResetGatewayClockResponse {
+                gateway: Some(convert::gateway(record)),
+            })
+        };
+        answer(reset.await)
+    }
+
     async fn revoke_gateway(
         &self,
         request: Request<v1::RevokeGatewayRequest>,
@@ -265,13 +327,224 @@ impl Admin for AdminService {
         let revoke = async {
             let (id, reason) = (gateway_id(&request.gateway_id)?, reason(&request.reason)?);
             let now = self.shared.clock.now().seconds();
-            let record = self.shared.store.revoke(&id, reason, &by, now).await?;
-            info!(by, gateway = %id, "revoked");
+            let code = u8::try_from(request.reason_code)
+                .ok()
+                .and_then(RevocationReason::from_code)
+                .ok_or_else(|| {
+                    Refusal::AdminInput(
+                    "a reason code is one of RFC 5280 §5.3.1 that is of an LDevID: 0, 1, 3, 4, 5, 9"
+                        .to_owned(),
+                )
+                })?;
+            let store = &self.shared.store;
+            let record = store.revoke(&id, code, reason, &by, now).await?;
+            self.shared.revocations.refresh().await?;
+            info!(by, gateway = %id, %code, "revoked");
             Ok(v1::RevokeGatewayResponse {
                 gateway: Some(convert::gateway(record)),
             })
         };
         answer(revoke.await)
+    }
+
+    async fn who_am_i(
+        &self,
+        request: Request<v1::WhoAmIRequest>,
+    ) -> Result<Response<v1::WhoAmIResponse>, Status> {
+        answer(Caller::of(&request).map(|caller| v1::WhoAmIResponse {
+            name: caller.name().to_owned(),
+            role: caller.role().name().to_owned(),
+        }))
+    }
+
+    async fn add_operator(
+        &self,
+        request: Request<v1::AddOperatorRequest>,
+    ) -> Result<Response<v1::AddOperatorResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(
+            self.add_operator_certificate(&by, request.into_inner())
+                .await,
+        )
+    }
+
+    async fn list_operators(
+        &self,
+        request: Request<v1::ListOperatorsRequest>,
+    ) -> Result<Response<v1::ListOperatorsResponse>, Status> {
+        actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.operators_page(request.into_inner()).await)
+    }
+
+    async fn revoke_operator(
+        &self,
+        request: Request<v1::RevokeOperatorRequest>,
+    ) -> Result<Response<v1::RevokeOperatorResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(
+            self.revoke_operator_certificate(&by, request.into_inner())
+                .await,
+        )
+    }
+
+    async fn list_audit(
+        &self,
+        request: Request<v1::ListAuditRequest>,
+    ) -> Result<Response<v1::ListAuditResponse>, Status> {
+        actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.audit_page(request.into_inner()).await)
+    }
+
+    async fn reload_keys(
+        &self,
+        request: Request<v1::ReloadKeysRequest>,
+    ) -> Result<Response<v1::ReloadKeysResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(Self::reload_keys(self, by).await)
+    }
+
+    async fn confirm_restore(
+        &self,
+        request: Request<v1::ConfirmRestoreRequest>,
+    ) -> Result<Response<v1::ConfirmRestoreResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.confirm_restored(&by, request.into_inner()).await)
+    }
+
+    async fn create_bundle(
+        &self,
+        request: Request<v1::CreateBundleRequest>,
+    ) -> Result<Response<v1::CreateBundleResponse>, Status> {
+        actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.bundle_without_token(request.into_inner()).await)
+    }
+
+    async fn admit_device(
+        &self,
+        request: Request<v1::AdmitDeviceRequest>,
+    ) -> Result<Response<v1::AdmitDeviceResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.admit(&by, request.into_inner()).await)
+    }
+
+    async fn remove_device(
+        &self,
+        request: Request<v1::RemoveDeviceRequest>,
+    ) -> Result<Response<v1::RemoveDeviceResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.remove_admitted(&by, request.into_inner()).await)
+    }
+
+    async fn list_devices(
+        &self,
+        request: Request<v1::ListDevicesRequest>,
+    ) -> Result<Response<v1::ListDevicesResponse>, Status> {
+        actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.admitted_page(request.into_inner()).await)
+    }
+
+    async fn list_pending(
+        &self,
+        request: Request<v1::ListPendingRequest>,
+    ) -> Result<Response<v1::ListPendingResponse>, Status> {
+        actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.pending_page(request.into_inner()).await)
+    }
+
+    async fn approve_pending(
+        &self,
+        request: Request<v1::ApprovePendingRequest>,
+    ) -> Result<Response<v1::ApprovePendingResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.approve_waiting(&by, request.into_inner()).await)
+    }
+
+    async fn deny_pending(
+        &self,
+        request: Request<v1::DenyPendingRequest>,
+    ) -> Result<Response<v1::DenyPendingResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.deny_waiting(&by, request.into_inner()).await)
+    }
+
+    async fn replace_gateway(
+        &self,
+        request: Request<v1::ReplaceGatewayRequest>,
+    ) -> Result<Response<v1::ReplaceGatewayResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.replace(&by, request.into_inner()).await)
+    }
+
+    async fn import_oem_anchors(
+        &self,
+        request: Request<v1::ImportOemAnchorsRequest>,
+    ) -> Result<Response<v1::ImportOemAnchorsResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.oem_anchors(&by, request.into_inner()).await)
+    }
+
+    async fn list_oem_anchors(
+        &self,
+        request: Request<v1::ListOemAnchorsRequest>,
+    ) -> Result<Response<v1::ListOemAnchorsResponse>, Status> {
+        actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.known_oem_anchors().await)
+    }
+
+    async fn allow_oem_serials(
+        &self,
+        request: Request<v1::AllowOemSerialsRequest>,
+    ) -> Result<Response<v1::AllowOemSerialsResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.allow_serials(&by, request.into_inner()).await)
+    }
+
+    async fn withdraw_oem(
+        &self,
+        request: Request<v1::WithdrawOemRequest>,
+    ) -> Result<Response<v1::WithdrawOemResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.withdraw(&by, request.into_inner()).await)
+    }
+
+    async fn remove_oem_serials(
+        &self,
+        request: Request<v1::RemoveOemSerialsRequest>,
+    ) -> Result<Response<v1::RemoveOemSerialsResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.remove_serials(&by, request.into_inner()).await)
+    }
+
+    async fn list_oem_serials(
+        &self,
+        request: Request<v1::ListOemSerialsRequest>,
+    ) -> Result<Response<v1::ListOemSerialsResponse>, Status> {
+        actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.serials(request.into_inner()).await)
+    }
+
+    async fn put_secret(
+        &self,
+        request: Request<v1::PutSecretRequest>,
+    ) -> Result<Response<v1::PutSecretResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.put(&by, request.into_inner()).await)
+    }
+
+    async fn revoke_secret(
+        &self,
+        request: Request<v1::RevokeSecretRequest>,
+    ) -> Result<Response<v1::RevokeSecretResponse>, Status> {
+        let by = actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.revoke(&by, request.into_inner()).await)
+    }
+
+    async fn list_secrets(
+        &self,
+        request: Request<v1::ListSecretsRequest>,
+    ) -> Result<Response<v1::ListSecretsResponse>, Status> {
+        actor(&request).map_err(Refusal::into_admin_status)?;
+        answer(self.secrets(request.into_inner()).await)
     }
 }
 

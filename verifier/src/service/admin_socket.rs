@@ -1,6 +1,6 @@
-//! The admin socket: a Unix socket of mode 0600 in the Verifier's directory.
-//! Whoever connects must be root or the user that the server runs as; the
-//! kernel says who it is (SO_PEERCRED).
+//! The admin socket: a Unix socket of mode 0600 in the Verifier's directory, or
+//! where configured, and 0660 for a configured group.
+//! The kernel says who connects (SO_PEERCRED), and the gate which role that is.
 
 use std::{
     fs, io,
@@ -10,9 +10,6 @@ use std::{
 
 use nix::unistd::Uid;
 use tokio::net::UnixListener;
-use tonic::{Request, transport::server::UdsConnectInfo};
-
-use super::error::Refusal;
 
 /// Why there is no admin socket.
 #[derive(Debug, thiserror::Error)]
@@ -54,9 +51,9 @@ impl Drop for SocketFile {
 
 /// Binds `path`. The caller holds the directory's lock, so a socket that is
 /// there was left by a server that is no more, and is removed; anything else
-/// is left alone. The directory is 0700 and ours: between bind and chmod nobody
-/// else can reach the socket.
-pub(super) fn bind(path: &Path) -> Result<AdminSocket, SocketError> {
+/// is left alone. Between bind and chmod whoever can enter the directory may
+/// connect, if the umask lets them: the gate asks every request for a role.
+pub(super) fn bind(path: &Path, group: Option<u32>) -> Result<AdminSocket, SocketError> {
     let io = |source| SocketError::Io {
         path: path.to_owned(),
         source,
@@ -75,25 +72,15 @@ pub(super) fn bind(path: &Path) -> Result<AdminSocket, SocketError> {
     }
     let listener = UnixListener::bind(path).map_err(io)?;
     let file = SocketFile(path.to_owned());
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(io)?;
+    let mode = match group {
+        Some(group) => {
+            std::os::unix::fs::lchown(path, None, Some(group)).map_err(io)?;
+            0o660
+        }
+        None => 0o600,
+    };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(io)?;
     Ok(AdminSocket { listener, file })
-}
-
-/// Who calls, for the audit log: "uid:0".
-///
-/// # Errors
-/// Whoever is neither root nor the server's own user.
-pub(super) fn actor<T>(request: &Request<T>) -> Result<String, Refusal> {
-    let peer = request
-        .extensions()
-        .get::<UdsConnectInfo>()
-        .and_then(|info| info.peer_cred);
-    let uid = peer.ok_or(Refusal::NotOwner(None))?.uid();
-    if uid == 0 || uid == Uid::effective().as_raw() {
-        Ok(format!("uid:{uid}"))
-    } else {
-        Err(Refusal::NotOwner(Some(uid)))
-    }
 }
 
 #[cfg(test)]
@@ -104,10 +91,20 @@ mod tests {
     async fn socket_is_0600_and_goes_with_the_server() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admin.sock");
-        let socket = bind(&path).unwrap();
+        let socket = bind(&path, None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         drop(socket);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_group_makes_it_0660() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        let own = nix::unistd::Gid::effective().as_raw();
+        let _socket = bind(&path, Some(own)).unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.mode() & 0o777, meta.gid()), (0o660, own));
     }
 
     #[tokio::test]
@@ -115,7 +112,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admin.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        bind(&path).unwrap();
+        bind(&path, None).unwrap();
     }
 
     #[tokio::test]
@@ -126,23 +123,15 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&target).unwrap());
         std::os::unix::fs::symlink(&target, &path).unwrap();
         assert!(matches!(
-            bind(&path).unwrap_err(),
+            bind(&path, None).unwrap_err(),
             SocketError::InTheWay { .. }
         ));
         fs::remove_file(&path).unwrap();
         fs::write(&path, b"x").unwrap();
         assert!(matches!(
-            bind(&path).unwrap_err(),
+            bind(&path, None).unwrap_err(),
             SocketError::InTheWay { .. }
         ));
         assert!(path.exists());
-    }
-
-    #[test]
-    fn a_caller_without_credentials_is_refused() {
-        assert!(matches!(
-            actor(&Request::new(())),
-            Err(Refusal::NotOwner(None))
-        ));
     }
 }

@@ -16,15 +16,20 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use super::{
-    Shared, acceptor::ConnectionInfo, convert, drift, enrollment::connection, error::Refusal,
-    limits::Step, verdict,
+    Shared,
+    acceptor::ConnectionInfo,
+    convert, drift,
+    enrollment::connection,
+    error::Refusal,
+    limits::{Payer, Step},
+    secrets, verdict,
 };
 use crate::{
-    appraisal::ImaState,
+    appraisal::{ImaState, SecretRelease},
     exchange::{ChannelBinding, EnrolledGateway, KnownBootLog, Outcome, UnixTime},
     store::{
-        Affirmed, Answer, CertificateRecord, Contraindicated, GatewayRecord, Recorded, Sha256,
-        StoreError,
+        Affirmed, Answer, Basis, CertificateRecord, Contraindicated, GatewayRecord, InForce,
+        Recorded, Sha256, StoreError,
     },
     verification::IMA_PCR,
 };
@@ -35,37 +40,40 @@ pub(super) struct AttestationService {
 }
 
 /// The gateway at the other end of a connection.
-struct Caller {
-    certificate: CertificateRecord,
-    gateway: GatewayRecord,
+pub(super) struct Caller {
+    pub(super) certificate: CertificateRecord,
+    pub(super) gateway: GatewayRecord,
 }
 
 impl AttestationService {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
+}
 
-    /// Who calls, if it may.
-    async fn caller(&self, connection: &ConnectionInfo, now: UnixTime) -> Result<Caller, Refusal> {
-        let sha256 = connection.client_certificate.ok_or(Refusal::NoLdevid)?;
-        let (certificate, gateway) = self
-            .shared
-            .store
-            .certificate(&sha256)
-            .await?
-            .ok_or_else(|| Refusal::UnknownLdevid(hex::encode(sha256)))?;
-        gateway.in_good_standing()?;
-        if certificate.revoked_at.is_some() {
-            return Err(StoreError::CertificateRevoked { id: gateway.id }.into());
-        }
-        if certificate.not_after < now.seconds() {
-            return Err(Refusal::ExpiredLdevid(certificate.serial));
-        }
-        Ok(Caller {
-            certificate,
-            gateway,
-        })
+/// Who calls, if it may.
+pub(super) async fn caller(
+    shared: &Shared,
+    connection: &ConnectionInfo,
+    now: UnixTime,
+) -> Result<Caller, Refusal> {
+    let sha256 = connection.client_certificate.ok_or(Refusal::NoLdevid)?;
+    let (certificate, gateway) = shared
+        .store
+        .certificate(&sha256)
+        .await?
+        .ok_or_else(|| Refusal::UnknownLdevid(hex::encode(sha256)))?;
+    gateway.in_good_standing()?;
+    if certificate.revoked_at.is_some() {
+        return Err(StoreError::CertificateRevoked { id: gateway.id }.into());
     }
+    if certificate.not_after < now.seconds() {
+        return Err(Refusal::ExpiredLdevid(certificate.serial));
+    }
+    Ok(Caller {
+        certificate,
+        gateway,
+    })
 }
 
 #[tonic::async_trait]
@@ -99,7 +107,7 @@ impl AttestationService {
     ) -> Result<Response<v1::RequestAttestationChallengeResponse>, Refusal> {
         let shared = &self.shared;
         let now = shared.clock.now();
-        let caller = self.caller(&connection(&request)?, now).await?;
+        let caller = caller(&self.shared, &connection(&request)?, now).await?;
         let id = caller.gateway.id;
         shared.limits.gateway(&id, Step::AttestationChallenge)?;
         let class = convert::class(&caller.gateway.class)?;
@@ -123,9 +131,12 @@ impl AttestationService {
         let shared = &self.shared;
         let now = shared.clock.now();
         let connection = connection(&request)?;
-        let caller = self.caller(&connection, now).await?;
+        let caller = caller(&self.shared, &connection, now).await?;
         let id = caller.gateway.id;
         let message = request.into_inner();
+        let held = message.held_secrets.clone();
+        let bytes = message.encoded_len();
+        shared.limits.volume(Payer::Gateway(id), bytes)?;
         // The gateway's id is in the digest: nobody gets another's answer.
         let request_sha256 = convert::request_digest(b"attest", Some(&id), &message);
         if let Some(recorded) = shared.store.answer(&request_sha256, now.seconds()).await? {
@@ -133,7 +144,13 @@ impl AttestationService {
             return decode(&recorded);
         }
         shared.limits.gateway(&id, Step::Attest)?;
+        if message.ldevid_certification.is_some() {
+            // Asked again where it is recorded; this spares public-key work.
+            shared.store.room_for_ldevid(&id, now.seconds()).await?;
+        }
         let class = convert::class(&caller.gateway.class)?;
+        // Before the documents are: see `InForce`.
+        let in_force = shared.store.in_force(class.as_str()).await?;
         let references = shared.references.of(&class).await?;
         let files = shared.allow_lists.of(&class).await?;
         let ima = self.ima_state(&id).await?;
@@ -142,7 +159,8 @@ impl AttestationService {
         let affirmed_log = caller.gateway.boot_log_sha256;
 
         let worker = Arc::clone(shared);
-        let (response, outcome) = shared
+        let sealed_class = class.clone();
+        let (mut response, outcome, release) = shared
             .limits
             .crypto(move || {
                 let Caller {
@@ -164,8 +182,12 @@ impl AttestationService {
                     shared: &worker,
                     record,
                     jwt: message.ear_jwt,
+                    seal_approvals: worker
+                        .seal_approvals
+                        .news(&sealed_class, &message.known_seal_approvals_sha256),
                     channel_certificate: certificate.sha256,
                     request_sha256,
+                    in_force,
                     now,
                 };
                 context.conclude(attestation)
@@ -199,7 +221,12 @@ impl AttestationService {
         };
         match recorded {
             Recorded::Now => {
+                // Its heartbeat key is of the attestation before.
+                shared.heartbeats.end(&id);
                 info!(gateway = %id, affirming, renewed = response.grant.is_some(), "attested");
+                if let Some(release) = release {
+                    response.secrets = secrets::news(shared, release, held, now).await;
+                }
                 Ok(Response::new(response))
             }
             Recorded::Before(bytes) => decode(&bytes),
@@ -245,7 +272,7 @@ impl AttestationService {
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Refusal> {
         let now = self.shared.clock.now();
-        let Caller { gateway, .. } = self.caller(&connection(&request)?, now).await?;
+        let Caller { gateway, .. } = caller(&self.shared, &connection(&request)?, now).await?;
         Ok(Response::new(v1::GetStatusResponse {
             gateway_id: gateway.id.as_bytes().to_vec(),
             state: gateway.lifecycle.name().to_owned(),
@@ -267,8 +294,11 @@ struct Context<'a> {
     record: GatewayRecord,
     /// Whether an affirmation is to come as a JWT too.
     jwt: bool,
+    /// For a gateway that is affirmed.
+    seal_approvals: Option<v1::SealApprovals>,
     channel_certificate: Sha256,
     request_sha256: Sha256,
+    in_force: InForce,
     now: UnixTime,
 }
 
@@ -278,29 +308,35 @@ impl Context<'_> {
     fn conclude(
         self,
         attestation: crate::exchange::Attestation,
-    ) -> Result<(v1::AttestResponse, Conclusion), Refusal> {
+    ) -> Result<(v1::AttestResponse, Conclusion, Option<SecretRelease>), Refusal> {
         let Self {
             shared,
             record,
             jwt,
+            seal_approvals,
             channel_certificate,
             request_sha256,
+            in_force,
             now,
         } = self;
-        let (verdict, against_gateway, ldevid) = match attestation.outcome {
-            Outcome::Unchanged(result) => (
+        let (verdict, policy_id, against_gateway, ldevid, release) = match attestation.outcome {
+            Outcome::Unchanged(mut result) => (
                 verdict::verdict(shared, &result, jwt, now)?,
+                *result.policy_id(),
                 !result.is_malfunction(),
                 None,
+                result.release(),
             ),
-            Outcome::Renewing(result) => {
+            Outcome::Renewing(mut result) => {
                 let verdict = verdict::verdict(shared, &result, jwt, now)?;
+                let policy_id = *result.policy_id();
                 let against_gateway = !result.is_malfunction();
+                let release = result.release();
                 let ldevid = match result.authorise() {
                     Ok(grant) => Some(shared.issuer.prepare(grant, now, &shared.rng)?.sign()?),
                     Err(_) => None,
                 };
-                (verdict, against_gateway, ldevid)
+                (verdict, policy_id, against_gateway, ldevid, release)
             }
         };
         let reasons = verdict::recorded_reasons(&verdict);
@@ -308,12 +344,20 @@ impl Context<'_> {
         let response = v1::AttestResponse {
             verdict: Some(verdict),
             grant: ldevid.as_ref().map(convert::grant),
+            seal_approvals: seal_approvals.filter(|_| affirming),
+            secrets: None,
         };
         let answer = Answer {
             request_sha256,
             token_id: *attestation.token_id.as_bytes(),
+            issued: attestation.issued.seconds(),
             expires: attestation.expires.seconds(),
             response: response.encode_to_vec(),
+            basis: Basis {
+                class: record.class.clone(),
+                policy_id,
+                in_force,
+            },
         };
         let conclusion = if affirming {
             Conclusion::Affirmed(Box::new(Affirmed {
@@ -334,6 +378,7 @@ impl Context<'_> {
             Conclusion::Contraindicated(Box::new(Contraindicated {
                 answer,
                 id: record.id,
+                class: record.class,
                 ak_name: record.keys.ak_name,
                 ldevid_name: record.keys.ldevid_name,
                 against_gateway,
@@ -343,7 +388,7 @@ impl Context<'_> {
                 reasons,
             }))
         };
-        Ok((response, conclusion))
+        Ok((response, conclusion, release))
     }
 }
 

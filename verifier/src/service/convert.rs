@@ -5,6 +5,7 @@ use prost::Message;
 
 use super::error::Refusal;
 use crate::{
+    appraisal::ImaState,
     drift::Drift,
     exchange::{self, ActivatedGateway, Class},
     identity::Ldevid,
@@ -64,6 +65,12 @@ pub(super) fn certificate(ldevid: &Ldevid) -> Result<NewCertificate, Refusal> {
     Ok(NewCertificate {
         sha256: ldevid.sha256,
         serial: ldevid.serial_hex.clone(),
+        issuer: ldevid
+            .issuer_key_id
+            .as_slice()
+            .try_into()
+            .map_err(|_| Refusal::Internal("an issuer without a key id of 20 octets".to_owned()))?,
+        crl: ldevid.crl_part,
         der: der.clone(),
         not_before: ldevid.not_before.seconds(),
         not_after: ldevid.not_after.seconds(),
@@ -167,6 +174,25 @@ pub(super) fn drift(
 }
 
 /// A gateway as the owner sees it.
+/// `ima` is what a quoted PCR 10 proved, where one did.
+pub(super) fn evidence_seen(quote: &LastQuote, ima: Option<&ImaState>) -> v1::EvidenceSeen {
+    v1::EvidenceSeen {
+        at: quote.at,
+        boot_log_sha256: quote.boot_log_sha256.map(hex::encode).unwrap_or_default(),
+        ima: ima.map(|ima| {
+            let counts = ima.counts();
+            v1::ImaSeen {
+                entries: ima.place().entries(),
+                reset_count: ima.place().reset_count(),
+                files: counts.files,
+                unknown: counts.unknown,
+                mismatched: counts.mismatched,
+                violations: counts.violations,
+            }
+        }),
+    }
+}
+
 pub(super) fn gateway(record: GatewayRecord) -> v1::Gateway {
     let (serial, not_after) = record.certificate.map_or_else(
         Default::default,
@@ -186,6 +212,17 @@ pub(super) fn gateway(record: GatewayRecord) -> v1::Gateway {
         last_affirmed: record.last_affirmed,
         ldevid_not_after: not_after,
         ldevid_serial: serial,
+        endorsement_known_by: record.tpm.facts.known_by.name().to_owned(),
+        endorsement_leniencies: (record.tpm.facts.leniencies.iter())
+            .map(|leniency| leniency.name().to_owned())
+            .collect(),
+        device: record.tpm.facts.devid.map(|devid| v1::DeviceIdentity {
+            oem: devid.oem,
+            serial: devid.serial,
+            hardware_serial: devid.hardware_serial,
+            idevid_certificate_sha256: devid.idevid_certificate_sha256,
+            iak_certificate_sha256: devid.iak_certificate_sha256,
+        }),
         tpm_manufacturer: record.tpm.facts.manufacturer,
         tpm_model: record.tpm.facts.model,
         last_reasons: record
@@ -197,6 +234,8 @@ pub(super) fn gateway(record: GatewayRecord) -> v1::Gateway {
                 next_step: r.next_step,
             })
             .collect(),
+        evidence: None,
         drift: Vec::new(),
+        replacements: Vec::new(),
     }
 }

@@ -21,15 +21,24 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use super::{
-    Shared, acceptor::ConnectionInfo, convert, drift, error::Refusal, limits::Step, verdict,
+    Shared,
+    acceptor::ConnectionInfo,
+    convert, drift,
+    error::Refusal,
+    limits::{Payer, Step},
+    secrets, verdict,
 };
 use crate::{
-    appraisal::ImaState,
+    appraisal::{ImaState, SecretRelease},
+    endorsement::Endorsed,
     exchange::{
         Admission, AdmissionBasis, ChallengeCandidate, ChannelBinding, Class, EnrolCandidate,
-        EnrolmentPurpose, UnixTime,
+        EnrolmentPurpose, OpenedEnrolment, UnixTime,
     },
-    store::{Admittance, Answer, Enrolled, Recorded, Refused, Sha256},
+    store::{
+        Admittance, AllowedSerial, Answer, Basis, DeviceName, Enrolled, InForce, NewPending,
+        Recorded, Refused, Sha256, StoreError,
+    },
 };
 
 /// Handlers of `holdfast.v1.Enrollment`.
@@ -93,15 +102,17 @@ impl EnrollmentService {
         let connection = connection(&request)?;
         let candidate = ChallengeCandidate::parse(request.get_ref())?;
         let id = *candidate.gateway_id();
-        let (admission, step) = match purpose {
+        self.doors_are_open().await?;
+        let (ground, step) = match purpose {
             EnrolmentPurpose::Enrol => (
-                self.admit_by_token(&id, candidate.join_token(), now)
-                    .await?,
+                self.ground(&id, &candidate, now).await?,
                 Step::Challenge(connection.address.key()),
             ),
             EnrolmentPurpose::Recover => (
-                self.admit_on_record(&id, candidate.join_token(), now)
-                    .await?,
+                Ground::Settled(
+                    self.admit_on_record(&id, candidate.join_token(), now)
+                        .await?,
+                ),
                 Step::RecoveryChallenge(connection.address.key()),
             ),
         };
@@ -111,7 +122,12 @@ impl EnrollmentService {
             .limits
             .crypto(move || {
                 let Shared { verifier, rng, .. } = worker.as_ref();
-                Ok(verifier.challenge(candidate, purpose, admission, now, rng)?)
+                let endorsed = match verifier.endorse_candidate(candidate, now) {
+                    Ok(endorsed) => endorsed,
+                    Err(cause) => return Err(ground.unproven(cause.into())),
+                };
+                let admission = ground.settle(endorsed.endorsed())?;
+                Ok(verifier.issue_challenge(endorsed, purpose, admission, now, rng)?)
             })
             .await?;
         info!(gateway = %id, ?purpose, "challenged");
@@ -125,8 +141,11 @@ impl EnrollmentService {
     ) -> Result<Response<v1::EnrollResponse>, Refusal> {
         let shared = &self.shared;
         let now = shared.clock.now();
-        let channel = ChannelBinding::new(connection(&request)?.exporter);
+        let connection = connection(&request)?;
+        let channel = ChannelBinding::new(connection.exporter);
         let message = request.into_inner();
+        let payer = Payer::Address(connection.address.key());
+        shared.limits.volume(payer, message.encoded_len())?;
         let request_sha256 = convert::request_digest(
             match purpose {
                 EnrolmentPurpose::Enrol => b"enrol",
@@ -144,14 +163,20 @@ impl EnrollmentService {
         drop(message);
         let opened = shared.verifier.open(candidate, purpose, now)?;
         let id = *opened.gateway_id();
+        self.doors_are_open().await?;
         let admittance = self.admit_again(&id, opened.admission(), now).await?;
         shared.limits.gateway(&id, Step::Enrol)?;
+        let Some(admittance) = admittance else {
+            return Err(self.wait(opened, channel, &connection, now).await);
+        };
         let class = opened.admission().class.clone();
+        // Before the documents are: see `InForce`.
+        let in_force = shared.store.in_force(class.as_str()).await?;
         let references = shared.references.of(&class).await?;
         let files = shared.allow_lists.of(&class).await?;
 
         let worker = Arc::clone(shared);
-        let (response, outcome) = shared
+        let (mut response, outcome, release) = shared
             .limits
             .crypto(move || {
                 let enrolment = opened.verify(&worker.verifier, &channel, now)?.appraise(
@@ -159,7 +184,13 @@ impl EnrollmentService {
                     files.as_deref(),
                     now,
                 );
-                conclude(&worker, enrolment, admittance, request_sha256, now)
+                conclude(
+                    &worker,
+                    enrolment,
+                    admittance,
+                    (request_sha256, in_force),
+                    now,
+                )
             })
             .await?;
 
@@ -181,7 +212,12 @@ impl EnrollmentService {
         };
         match recorded {
             Recorded::Now => {
+                // Its heartbeat key is of the AK before.
+                shared.heartbeats.end(&id);
                 info!(gateway = %id, ?purpose, affirming, "concluded");
+                if let Some(release) = release {
+                    response.secrets = secrets::news(shared, release, None, now).await;
+                }
                 Ok(Response::new(response))
             }
             // The same request, at the same time, was quicker.
@@ -205,6 +241,108 @@ impl EnrollmentService {
         Ok(drift::words(shared, &refused.id, subject, &refused.reasons, now).await)
     }
 
+    /// By token; else because the owner named the device; else to wait for a
+    /// person, where that is configured; else not at all.
+    async fn admit(&self, id: &Ueid, secret: &[u8], now: UnixTime) -> Result<Admission, Refusal> {
+        if !secret.is_empty() {
+            return self.admit_by_token(id, secret, now).await;
+        }
+        let store = &self.shared.store;
+        if let Some(device) = store.admitted_device(&DeviceName::of_gateway(id)).await? {
+            self.not_blocked(id, now).await?;
+            return Ok(Admission {
+                basis: AdmissionBasis::Listed,
+                class: convert::class(&device.class)?,
+            });
+        }
+        // Whether one whom nobody named is on record, blocked or denied, its
+        // TPM alone is told, in step 2: an EK's public half is no secret.
+        let queue = self
+            .shared
+            .approval
+            .as_ref()
+            .ok_or(Refusal::JoinToken("absent"))?;
+        Ok(Admission {
+            basis: AdmissionBasis::Awaiting,
+            class: queue.class.clone(),
+        })
+    }
+
+    /// Proves the TPM in full, and then notes that the gateway waits. Nothing
+    /// is appraised and nothing granted: there is no way from here to a grant.
+    async fn wait(
+        &self,
+        opened: OpenedEnrolment,
+        channel: ChannelBinding,
+        connection: &ConnectionInfo,
+        now: UnixTime,
+    ) -> Refusal {
+        let shared = &self.shared;
+        let Some(queue) = shared.approval.as_ref() else {
+            // Configured otherwise since the challenge was made.
+            return Refusal::JoinToken("absent");
+        };
+        let worker = Arc::clone(shared);
+        let proven = shared
+            .limits
+            .crypto(move || {
+                let verified = opened.verify(&worker.verifier, &channel, now)?;
+                Ok(verified.gateway().clone())
+            })
+            .await;
+        let gateway = match proven {
+            Ok(gateway) => gateway,
+            Err(refusal) => return refusal,
+        };
+        let id = gateway.id;
+        let pending = NewPending {
+            id,
+            class: gateway.class.as_str().to_owned(),
+            tpm: format!("{} {}", gateway.tpm.manufacturer, gateway.tpm.model),
+            address: connection.address.key().to_string(),
+            expires: now.plus(queue.seconds).seconds(),
+        };
+        match shared
+            .store
+            .note_pending(pending, queue.bounds, now.seconds())
+            .await
+        {
+            Ok(()) => Refusal::AwaitingApproval(id),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// By what a new gateway may come in: without a join token on the IAK road
+    /// by its product's serial number; else as any other.
+    async fn ground(
+        &self,
+        id: &Ueid,
+        candidate: &ChallengeCandidate,
+        now: UnixTime,
+    ) -> Result<Ground, Refusal> {
+        match candidate.devid() {
+            Some(devid) if candidate.join_token().is_empty() => {
+                // Cheap, before any public-key work: whose serial it is, the
+                // certificates have yet to prove.
+                let listed = self.shared.store.allowed_serial(devid.serial()).await?;
+                // What holds where the serial number is not the caller's to use.
+                let otherwise = self.admit(id, &[], now).await;
+                if listed.is_empty() {
+                    return otherwise.map(Ground::Settled);
+                }
+                Ok(Ground::Serial {
+                    listed,
+                    standing: self.not_blocked(id, now).await,
+                    otherwise,
+                })
+            }
+            _ => self
+                .admit(id, candidate.join_token(), now)
+                .await
+                .map(Ground::Settled),
+        }
+    }
+
     async fn admit_by_token(
         &self,
         id: &Ueid,
@@ -216,7 +354,7 @@ impl EnrollmentService {
         }
         let secret_sha256 = convert::sha256(secret);
         let class = self.usable_token(&secret_sha256, now).await?;
-        self.not_blocked(id).await?;
+        self.not_blocked(id, now).await?;
         Ok(Admission {
             basis: AdmissionBasis::JoinToken(hex::encode(secret_sha256)),
             class,
@@ -232,12 +370,13 @@ impl EnrollmentService {
         if !secret.is_empty() {
             return Err(Refusal::Invalid("recovery takes no join token"));
         }
+        self.not_denied(id, now).await?;
         let gateway = self
             .shared
             .store
             .gateway(id)
             .await?
-            .ok_or(crate::store::StoreError::UnknownGateway { id: *id })?;
+            .ok_or(StoreError::UnknownGateway { id: *id })?;
         gateway.may_recover(now.seconds())?;
         Ok(Admission {
             basis: AdmissionBasis::OnRecord,
@@ -245,14 +384,15 @@ impl EnrollmentService {
         })
     }
 
-    /// Looks again at what admitted the gateway in step 1. The recording
+    /// Looks again at what admitted the gateway in step 1; none where nobody has,
+    /// and it may wait. The recording
     /// transaction has the last word; this spares public-key work.
     async fn admit_again(
         &self,
         id: &Ueid,
         admission: &Admission,
         now: UnixTime,
-    ) -> Result<Admittance, Refusal> {
+    ) -> Result<Option<Admittance>, Refusal> {
         match &admission.basis {
             AdmissionBasis::JoinToken(hex_id) => {
                 let mut secret_sha256: Sha256 = [0; 32];
@@ -260,12 +400,39 @@ impl EnrollmentService {
                     Refusal::Internal("a token of ours names no join token".to_owned())
                 })?;
                 self.usable_token(&secret_sha256, now).await?;
-                self.not_blocked(id).await?;
-                Ok(Admittance::JoinToken(secret_sha256))
+                self.not_blocked(id, now).await?;
+                Ok(Some(Admittance::JoinToken(secret_sha256)))
             }
             AdmissionBasis::OnRecord => {
                 self.admit_on_record(id, &[], now).await?;
-                Ok(Admittance::Recovery)
+                Ok(Some(Admittance::Recovery))
+            }
+            AdmissionBasis::Listed => {
+                let name = DeviceName::of_gateway(id);
+                let device = self.shared.store.admitted_device(&name).await?;
+                if device.is_none_or(|device| device.class != admission.class.as_str()) {
+                    return Err(StoreError::UnknownDevice { name }.into());
+                }
+                self.not_blocked(id, now).await?;
+                Ok(Some(Admittance::Listed(name)))
+            }
+            AdmissionBasis::Awaiting => {
+                self.not_blocked(id, now).await?;
+                Ok(None)
+            }
+            AdmissionBasis::OemSerial { oem, serial } => {
+                let listed = self.shared.store.allowed_serial(serial).await?;
+                if !listed
+                    .iter()
+                    .any(|l| l.oem == oem.as_str() && l.class == admission.class.as_str())
+                {
+                    return Err(Refusal::NotAdmitted("serial number on the list no more"));
+                }
+                self.not_blocked(id, now).await?;
+                Ok(Some(Admittance::OemSerial {
+                    oem: oem.as_str().to_owned(),
+                    serial: serial.clone(),
+                }))
             }
         }
     }
@@ -276,16 +443,99 @@ impl EnrollmentService {
             .store
             .join_token(secret)
             .await?
-            .ok_or(crate::store::StoreError::JoinTokenUnknown)?;
+            .ok_or(StoreError::JoinTokenUnknown)?;
         token.usable(now.seconds())?;
         convert::class(&token.class)
     }
 
-    async fn not_blocked(&self, id: &Ueid) -> Result<(), Refusal> {
+    /// Not while the store was brought back and nobody has confirmed that: who
+    /// was turned away since the backup is not known then. The recording
+    /// transaction asks again.
+    async fn doors_are_open(&self) -> Result<(), Refusal> {
+        match self.shared.store.unconfirmed_restore().await? {
+            None => Ok(()),
+            Some(restoration) => Err(StoreError::RestoreUnconfirmed {
+                backup: restoration.backup,
+            }
+            .into()),
+        }
+    }
+
+    /// Neither by its record nor by a denial, which wins over all that admits.
+    async fn not_blocked(&self, id: &Ueid, now: UnixTime) -> Result<(), Refusal> {
+        self.not_denied(id, now).await?;
         if let Some(gateway) = self.shared.store.gateway(id).await? {
             gateway.in_good_standing()?;
         }
         Ok(())
+    }
+
+    async fn not_denied(&self, id: &Ueid, now: UnixTime) -> Result<(), Refusal> {
+        let pending = self.shared.store.pending_gateway(id, now.seconds()).await?;
+        match pending.filter(|pending| pending.denied) {
+            None => Ok(()),
+            Some(_) => Err(StoreError::PendingDenied { id: *id }.into()),
+        }
+    }
+}
+
+/// By what a gateway is to be admitted.
+enum Ground {
+    /// Settled already.
+    Settled(Admission),
+    /// By one of these entries of allow lists, if the endorsement proves the
+    /// serial number to be of that OEM.
+    Serial {
+        listed: Vec<AllowedSerial>,
+        /// Whether the gateway is blocked.
+        standing: Result<(), Refusal>,
+        /// What holds without these entries.
+        otherwise: Result<Admission, Refusal>,
+    },
+}
+
+impl Ground {
+    /// The endorsement failed: who only names a serial number that is listed is
+    /// told what who names another one is.
+    fn unproven(self, cause: Refusal) -> Refusal {
+        match self {
+            Self::Serial {
+                otherwise: Err(told),
+                ..
+            } => Refusal::GroundUnproven {
+                told: Box::new(told),
+                cause: Box::new(cause),
+            },
+            Self::Serial { .. } | Self::Settled(_) => cause,
+        }
+    }
+
+    fn settle(self, endorsed: &Endorsed) -> Result<Admission, Refusal> {
+        let (listed, standing, otherwise) = match self {
+            Self::Settled(admission) => return Ok(admission),
+            Self::Serial {
+                listed,
+                standing,
+                otherwise,
+            } => (listed, standing, otherwise),
+        };
+        let iak = endorsed
+            .iak()
+            .ok_or_else(|| Refusal::Internal("a serial number without an IAK".to_owned()))?;
+        let own =
+            |entry: &AllowedSerial| entry.oem == iak.oem().as_str() && entry.serial == iak.serial();
+        let Some(entry) = listed.into_iter().find(own) else {
+            // Another OEM's product has that serial number.
+            return otherwise;
+        };
+        standing?;
+        Ok(Admission {
+            basis: AdmissionBasis::OemSerial {
+                oem: iak.oem().clone(),
+                serial: entry.serial,
+            },
+            class: convert::class(&entry.class)?,
+        })
     }
 }
 
@@ -301,27 +551,36 @@ fn conclude(
     shared: &Shared,
     enrolment: crate::exchange::Enrolment,
     admittance: Admittance,
-    request_sha256: Sha256,
+    (request_sha256, in_force): (Sha256, InForce),
     now: UnixTime,
-) -> Result<(v1::EnrollResponse, Outcome), Refusal> {
+) -> Result<(v1::EnrollResponse, Outcome, Option<SecretRelease>), Refusal> {
     let crate::exchange::Enrolment {
         gateway,
         ima,
-        result,
+        mut result,
         token_id,
+        issued,
         expires,
         ..
     } = enrolment;
     let verdict = verdict::verdict(shared, &result, true, now)?;
     let against_gateway = !result.is_malfunction();
     let reasons = verdict::recorded_reasons(&verdict);
+    let basis = Basis {
+        class: gateway.class.as_str().to_owned(),
+        policy_id: *result.policy_id(),
+        in_force,
+    };
     let answer = |response: &v1::EnrollResponse| Answer {
         request_sha256,
         token_id: *token_id.as_bytes(),
+        issued: issued.seconds(),
         expires: expires.seconds(),
         response: response.encode_to_vec(),
+        basis,
     };
     let gateway_id = gateway.id.as_bytes().to_vec();
+    let release = result.release();
     match result.authorise() {
         Ok(grant) => {
             let ldevid = shared.issuer.prepare(grant, now, &shared.rng)?.sign()?;
@@ -329,6 +588,9 @@ fn conclude(
                 verdict: Some(verdict),
                 grant: Some(convert::grant(&ldevid)),
                 gateway_id,
+                // All: a TPM that enrols or recovers may have none.
+                seal_approvals: shared.seal_approvals.news(&gateway.class, &[]),
+                secrets: None,
             };
             let enrolled = Enrolled {
                 answer: answer(&response),
@@ -343,13 +605,15 @@ fn conclude(
                 certificate: convert::certificate(&ldevid)?,
                 reasons,
             };
-            Ok((response, Outcome::Granted(Box::new(enrolled))))
+            Ok((response, Outcome::Granted(Box::new(enrolled)), release))
         }
         Err(_) => {
             let response = v1::EnrollResponse {
                 verdict: Some(verdict),
                 grant: None,
                 gateway_id,
+                seal_approvals: None,
+                secrets: None,
             };
             let refused = Refused {
                 answer: answer(&response),
@@ -361,7 +625,7 @@ fn conclude(
                 drift: Vec::new(),
                 reasons,
             };
-            Ok((response, Outcome::Refused(Box::new(refused))))
+            Ok((response, Outcome::Refused(Box::new(refused)), None))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The gate: what every request passes before its body is read. Gives it an
-//! id, counts it, and bounds how many are under way.
+//! id, finds out who calls and whether that role may call this method
+//! (`roles`), counts it, and bounds how many are under way.
 
 use std::{
     convert::Infallible,
@@ -11,16 +12,20 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use http::{HeaderValue, Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Status, body::Body};
+use tonic::{Status, body::Body, transport::server::UdsConnectInfo};
 use tower::{Layer, Service};
-use tracing::{Instrument as _, info, info_span};
+use tracing::{Instrument as _, error, info, info_span};
 
-use super::{Shared, acceptor::ConnectionInfo, error::Refusal};
+use super::{
+    Shared, acceptor::ConnectionInfo, acts, caller::Caller, error::Refusal,
+    local_users::LocalUsers, roles::Access, shares::Place,
+};
+use crate::operators::Role;
 
 /// Response metadata with the request's id, as the log has it.
 const REQUEST_ID: &str = "x-request-id";
@@ -74,12 +79,30 @@ enum Door {
         shared: Arc<Shared>,
         requests: Arc<Semaphore>,
     },
-    /// The owner on the admin socket: not counted.
-    Local,
+    /// People on the admin socket: known by the kernel's word.
+    Local {
+        shared: Arc<Shared>,
+        users: Arc<LocalUsers>,
+        patience: Duration,
+    },
+    /// People with certificates: on record, and counted.
+    Operators {
+        shared: Arc<Shared>,
+        requests: Arc<Semaphore>,
+        patience: Duration,
+    },
 }
 
 /// Places that a request holds while it is under way.
-type Places = Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>;
+enum Places {
+    Network {
+        _of_address: OwnedSemaphorePermit,
+        _of_all: OwnedSemaphorePermit,
+    },
+    Local {
+        _of_user: Place<u32>,
+    },
+}
 
 impl Gate {
     /// For the network: at most `requests` under way.
@@ -93,11 +116,38 @@ impl Gate {
         }
     }
 
-    /// For the admin socket.
-    pub(super) fn local(ids: Arc<RequestIds>) -> Self {
+    /// For the admin socket. An act is given up after `patience`.
+    pub(super) fn local(
+        ids: Arc<RequestIds>,
+        shared: Arc<Shared>,
+        users: Arc<LocalUsers>,
+        patience: Duration,
+    ) -> Self {
         Self {
             ids,
-            door: Door::Local,
+            door: Door::Local {
+                shared,
+                users,
+                patience,
+            },
+        }
+    }
+
+    /// For operators: at most `requests` under way. An act is given up after
+    /// `patience`.
+    pub(super) fn operators(
+        ids: Arc<RequestIds>,
+        shared: Arc<Shared>,
+        requests: usize,
+        patience: Duration,
+    ) -> Self {
+        Self {
+            ids,
+            door: Door::Operators {
+                shared,
+                requests: Arc::new(Semaphore::new(requests)),
+                patience,
+            },
         }
     }
 }
@@ -142,7 +192,22 @@ where
         let inner = std::mem::replace(&mut self.inner, ready);
         let id = self.gate.ids.next();
         let span = span(id, &request);
-        Box::pin(pass(self.gate.clone(), inner, request, id).instrument(span))
+        let passing = pass(self.gate.clone(), inner, request, id).instrument(span);
+        // What people ask for is answered, or refused and recorded, also where
+        // nobody waits for it any more (a deadline of a nanosecond, a cut).
+        match self.gate.door.patience() {
+            None => Box::pin(passing),
+            Some(_) => {
+                let passed = tokio::spawn(passing);
+                Box::pin(async {
+                    passed.await.unwrap_or_else(|error| {
+                        error!(%error, "an admin call ended early");
+                        let told = "a fault of the verifier; its log has more";
+                        Ok(Status::internal(told).into_http())
+                    })
+                })
+            }
+        }
     }
 }
 
@@ -164,21 +229,44 @@ fn span(id: RequestId, request: &Request<Body>) -> tracing::Span {
 async fn pass<S>(
     gate: Gate,
     mut inner: S,
-    request: Request<Body>,
+    mut request: Request<Body>,
     id: RequestId,
 ) -> Result<Response<Body>, Infallible>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let began = Instant::now();
-    let places = admit(&gate, &request);
-    let mut response = match places {
+    let path = request.uri().path().to_owned();
+    let mut caller = None;
+    let mut response = match gate.door.admit(&mut request).await {
         // The places are held until the answer is there: the body has been
         // read by then, and unary answers are small.
-        Ok(_places) => inner.call(request).await?,
-        Err(refusal) => refusal.into_status().into_http(),
+        Ok(_places) => {
+            caller = request.extensions().get::<Caller>().cloned();
+            let answer = inner.call(request);
+            match gate.door.patience() {
+                None => answer.await?,
+                Some(patience) => match tokio::time::timeout(patience, answer).await {
+                    Ok(answer) => answer?,
+                    Err(_) => Status::cancelled("the call took too long").into_http(),
+                },
+            }
+        }
+        Err(refusal) => {
+            if let Some(shared) = gate.door.admin() {
+                acts::refused_at_the_gate(shared, &path, &refusal).await;
+            }
+            gate.door.refused(refusal).into_http()
+        }
     };
-    let code = Status::from_header_map(response.headers()).map_or(tonic::Code::Ok, |s| s.code());
+    let status = Status::from_header_map(response.headers());
+    let code = status.as_ref().map_or(tonic::Code::Ok, Status::code);
+    if let (Some(caller), Some(shared), Some(status)) = (caller, gate.door.admin(), status)
+        && code != tonic::Code::Ok
+        && matches!(Access::of(&path), Some(Access::Person(needed)) if needed > Role::Viewer)
+    {
+        acts::refused(shared, &path, caller.name(), status.message()).await;
+    }
     info!(?code, milliseconds = began.elapsed().as_millis(), "done");
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -186,20 +274,107 @@ where
     Ok(response)
 }
 
-fn admit(gate: &Gate, request: &Request<Body>) -> Result<Places, Refusal> {
-    let Door::Network { shared, requests } = &gate.door else {
-        return Ok(None);
-    };
-    let connection = request
+impl Door {
+    /// Lets a request in, or not. A method without a row is let in nowhere, and
+    /// each door has its own.
+    async fn admit(&self, request: &mut Request<Body>) -> Result<Places, Refusal> {
+        let access = Access::of(request.uri().path()).ok_or(Refusal::NotServed)?;
+        match (self, access) {
+            (Self::Network { shared, requests }, Access::Anyone | Access::Gateway) => {
+                let connection = connection(request)?;
+                shared.limits.address(connection.address.key())?;
+                in_force(shared, access, &connection)?;
+                places(requests, &connection)
+            }
+            (Self::Local { users, .. }, Access::Person(needed)) => {
+                let peer = request
+                    .extensions()
+                    .get::<UdsConnectInfo>()
+                    .and_then(|info| info.peer_cred);
+                let caller = Caller::of_unix_peer(users.roles(), peer)?;
+                caller.may(needed)?;
+                request.extensions_mut().insert(caller);
+                Ok(Places::Local {
+                    _of_user: users.request(peer)?,
+                })
+            }
+            (
+                Self::Operators {
+                    shared, requests, ..
+                },
+                Access::Person(needed),
+            ) => {
+                let connection = connection(request)?;
+                shared.limits.address(connection.address.key())?;
+                let places = places(requests, &connection)?;
+                let caller = Caller::of_certificate(shared, connection.client_certificate).await?;
+                caller.may(needed)?;
+                request.extensions_mut().insert(caller);
+                Ok(places)
+            }
+            (Self::Network { .. }, Access::Person(_))
+            | (Self::Local { .. } | Self::Operators { .. }, Access::Anyone | Access::Gateway) => {
+                Err(Refusal::NotServed)
+            }
+        }
+    }
+
+    /// How long an act may take, where this is a door for people.
+    fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::Network { .. } => None,
+            Self::Local { patience, .. } | Self::Operators { patience, .. } => Some(*patience),
+        }
+    }
+
+    /// What acts are recorded with, where this is a door for people.
+    fn admin(&self) -> Option<&Arc<Shared>> {
+        match self {
+            Self::Network { .. } => None,
+            Self::Local { shared, .. } | Self::Operators { shared, .. } => Some(shared),
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) -> Status {
+        match self {
+            Self::Network { .. } => refusal.into_status(),
+            Self::Local { .. } | Self::Operators { .. } => refusal.into_admin_status(),
+        }
+    }
+}
+
+fn connection(request: &Request<Body>) -> Result<ConnectionInfo, Refusal> {
+    request
         .extensions()
         .get::<ConnectionInfo>()
-        .ok_or_else(|| Refusal::Internal("a request without a connection".to_owned()))?;
-    shared.limits.address(connection.address.key())?;
+        .cloned()
+        .ok_or_else(|| Refusal::Internal("a request without a connection".to_owned()))
+}
+
+/// With a revoked or ended LDevID nothing is done, also what anybody may.
+/// (Attestation asks the store, and says more exactly why not.)
+fn in_force(shared: &Shared, access: Access, connection: &ConnectionInfo) -> Result<(), Refusal> {
+    match &connection.ldevid {
+        Some(ldevid) if access == Access::Anyone && ldevid.live.cut().is_cancelled() => {
+            Err(Refusal::RevokedLdevid)
+        }
+        Some(ldevid) if ldevid.not_after < shared.clock.now() => {
+            Err(Refusal::ExpiredLdevid(ldevid.not_after.to_string()))
+        }
+        None if access == Access::Gateway => Err(Refusal::NoLdevid),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn places(requests: &Arc<Semaphore>, connection: &ConnectionInfo) -> Result<Places, Refusal> {
     let of_address = connection.address.request().ok_or(Refusal::Overloaded(
         "the address has its fill of requests under way",
     ))?;
     let of_all = Arc::clone(requests)
         .try_acquire_owned()
         .map_err(|_| Refusal::Overloaded("too many requests under way"))?;
-    Ok(Some((of_address, of_all)))
+    Ok(Places::Network {
+        _of_address: of_address,
+        _of_all: of_all,
+    })
 }

@@ -15,6 +15,7 @@ use crate::{
         Approval, Captured, GatewayRecord, NewReferenceValues, ReferenceRecord, Store, StoreError,
     },
     time::UnixTime,
+    verification::IMA_PCR,
 };
 
 /// Reference values by class. Classes are made by the owner alone, so the map
@@ -53,7 +54,7 @@ impl References {
     /// The store's.
     pub async fn load(&self) -> Result<Vec<String>, Refusal> {
         let mut in_force = Vec::new();
-        let mut classes = self.store.reference_versions(None).await?;
+        let mut classes = self.store.reference_versions(None, u32::MAX).await?;
         classes.dedup_by(|a, b| a.class == b.class);
         for version in classes {
             let class = super::convert::class(&version.class)?;
@@ -159,12 +160,24 @@ impl References {
             .filter(|quote| quote.quoted.sha256() == captured.quote_sha256)
             .ok_or(StoreError::QuoteChanged { id })?;
         let (in_force, _) = parsed.at(now);
-        let accepts = |(index, value): (&u32, &Vec<u8>)| {
+        let accepts = |index: u32, value: &Vec<u8>| {
             in_force
-                .accepted(quote.quoted.bank, *index)
+                .accepted(quote.quoted.bank, index)
                 .is_some_and(|values| values.contains(value))
         };
-        if !quote.quoted.values.iter().all(accepts) {
+        // PCR 10 changes with each file that is measured: its log explains it, and
+        // a value of it is never what is approved.
+        if let Some(value) = quote.quoted.values.get(&IMA_PCR)
+            && accepts(IMA_PCR, value)
+        {
+            return Err(Refusal::AdminInput(
+                "the document accepts the quoted value of PCR 10, which changes with each file \
+                 that is measured: approve what was proposed"
+                    .to_owned(),
+            ));
+        }
+        let mut of_the_boot = quote.quoted.values.iter();
+        if !of_the_boot.all(|(index, value)| *index == IMA_PCR || accepts(*index, value)) {
             return Err(Refusal::AdminInput(
                 "the document does not accept what the gateway quoted: approve what was proposed"
                     .to_owned(),

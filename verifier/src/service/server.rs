@@ -3,12 +3,15 @@
 
 use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use holdfast_proto::grpc::{
-    FILE_DESCRIPTOR_SET,
-    v1::{
-        admin_server::AdminServer, attestation_server::AttestationServer,
-        enrollment_server::EnrollmentServer,
+use holdfast_proto::{
+    grpc::{
+        FILE_DESCRIPTOR_SET,
+        v1::{
+            admin_server::AdminServer, attestation_server::AttestationServer,
+            enrollment_server::EnrollmentServer, heartbeat_server::HeartbeatServer,
+        },
     },
+    sd_notify::ServiceManager,
 };
 use rustls::ServerConfig;
 use tokio::{
@@ -16,7 +19,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinHandle,
 };
-use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport;
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -31,7 +34,18 @@ use super::{
     attestation::AttestationService,
     enrollment::EnrollmentService,
     gate::{Gate, RequestIds},
+    heartbeat::HeartbeatService,
+    local_users::LocalUsers,
+    operators_door::{self, BoundDoor, OperatorsDoor},
+    publication::{Publication, PublicationSettings},
+    revocation::RevocationView,
+    silence,
+    webhooks::{self, Webhook},
 };
+use crate::heartbeat::FRAME_MAX;
+use crate::operators::UnixRoles;
+use crate::silence::SilenceRules;
+use crate::swap::Swap;
 use crate::verification::{IMA_LOG_AT_ENROLMENT_MAX, IMA_LOG_MAX, IMA_PCR};
 
 /// A boot log is at most 1 MiB, everything else together under 100 KiB. No
@@ -72,6 +86,8 @@ const READY_QUEUE: usize = 64;
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Health is looked at this often.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// Ends of certificates are looked at this often.
+const TEND_EVERY: Duration = Duration::from_secs(3600);
 /// One address gets at most this share of the requests under way, ...
 const REQUEST_SHARE: usize = 4;
 /// ... and of the handshakes: they cost nothing to begin (A21).
@@ -81,16 +97,31 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 const ENROLLMENT: &str = "holdfast.v1.Enrollment";
 const ATTESTATION: &str = "holdfast.v1.Attestation";
+const HEARTBEAT: &str = "holdfast.v1.Heartbeat";
 
 /// What a server needs to know beside what its handlers share.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ServerSettings {
     /// Where to listen; port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// TLS, from [`super::server_config`].
-    pub tls: Arc<ServerConfig>,
+    /// TLS, from [`super::KeyDesk::tls`]: each handshake takes what it is then.
+    pub tls: Arc<Swap<ServerConfig>>,
     /// Where the admin socket goes; the caller holds the directory's lock.
     pub admin_socket: PathBuf,
+    /// The group that may open it, beside its owner.
+    pub admin_socket_group: Option<u32>,
+    /// Roles of those who connect to it.
+    pub unix_roles: UnixRoles,
+    /// The door for operators with certificates, if there is to be one.
+    pub operators: Option<OperatorsDoor>,
+    /// Who is told what happens to gateways.
+    pub webhooks: Vec<Webhook>,
+    /// When gateways are suspended for silence.
+    pub silence: SilenceRules,
+    /// How long events are kept, in seconds.
+    pub event_seconds: i64,
+    /// What is told to relying parties over HTTP, if anything.
+    pub publication: Option<PublicationSettings>,
     /// Connections in all.
     pub connections: u32,
     /// Connections from one address.
@@ -107,6 +138,8 @@ pub struct ServerSettings {
     pub request_timeout: Duration,
     /// How long the end waits for requests under way.
     pub drain: Duration,
+    /// Whom to tell when it serves, that it still does, and that it ends.
+    pub service_manager: ServiceManager,
 }
 
 /// Why the server did not start, or ended.
@@ -131,7 +164,7 @@ pub enum ServeError {
     /// A server ended though nobody asked it to.
     #[error("the {which} server ended by itself")]
     Ended {
-        /// "gRPC" or "admin".
+        /// "gRPC", "admin" or "operators".
         which: &'static str,
         /// Why, if it said so.
         #[source]
@@ -151,10 +184,12 @@ pub struct Listening {
     listener: TcpListener,
     address: SocketAddr,
     admin: AdminSocket,
+    operators: Option<BoundDoor>,
+    publication: Option<Publication>,
 }
 
 impl Server {
-    /// Binds both sockets.
+    /// Binds every socket.
     ///
     /// # Errors
     /// [`ServeError`] names the socket.
@@ -168,13 +203,26 @@ impl Server {
         };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let admin = admin_socket::bind(&settings.admin_socket)?;
+        let admin = admin_socket::bind(&settings.admin_socket, settings.admin_socket_group)?;
+        let operators = match &settings.operators {
+            None => None,
+            Some(door) => Some(door.bind().await.map_err(|source| ServeError::Listen {
+                address: door.listen,
+                source,
+            })?),
+        };
+        let publication = match settings.publication {
+            Some(publication) => Some(Publication::bind(Arc::clone(&shared), publication).await?),
+            None => None,
+        };
         Ok(Listening {
+            publication,
             shared,
             settings,
             listener,
             address,
             admin,
+            operators,
         })
     }
 }
@@ -184,6 +232,18 @@ impl Listening {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address that operators with certificates dial, if there is one.
+    #[must_use]
+    pub fn operators_address(&self) -> Option<SocketAddr> {
+        self.operators.as_ref().map(|door| door.address)
+    }
+
+    /// The address of CRLs and OCSP.
+    #[must_use]
+    pub fn publication_address(&self) -> Option<SocketAddr> {
+        self.publication.as_ref().map(Publication::address)
     }
 
     /// Serves until `shutdown`, then drains.
@@ -197,6 +257,8 @@ impl Listening {
             listener,
             address,
             admin,
+            operators,
+            publication,
         } = self;
         let AdminSocket {
             listener: admin_listener,
@@ -221,18 +283,41 @@ impl Listening {
             idle: settings.idle_timeout,
         };
         let tls = Arc::clone(&settings.tls);
-        tokio::spawn(acceptor::accept(listener, tls, places, patience, ready));
+        let revocations = Arc::clone(&shared.revocations);
+        tokio::spawn(acceptor::accept(
+            listener,
+            tls,
+            places,
+            patience,
+            revocations,
+            ready,
+        ));
+        let publishing = publication.map(|publication| {
+            let stop = stop.clone();
+            tokio::spawn(publication.run(stop))
+        });
+        let telling: Vec<_> = settings
+            .webhooks
+            .into_iter()
+            .map(|webhook| tokio::spawn(webhooks::tell(Arc::clone(&shared), webhook)))
+            .collect();
+        let rules = Arc::new(settings.silence);
+        let watching = tokio::spawn(silence::keep_watch(Arc::clone(&shared), Arc::clone(&rules)));
+        let following = tokio::spawn(Arc::clone(&shared.revocations).follow());
 
         let (reporter, health) = tonic_health::server::health_reporter();
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .with_service_name(ENROLLMENT)
             .with_service_name(ATTESTATION)
+            .with_service_name(HEARTBEAT)
             .build_v1()?;
         let enrollment = EnrollmentServer::new(EnrollmentService::new(Arc::clone(&shared)))
             .max_decoding_message_size(message_max(&shared, IMA_LOG_AT_ENROLMENT_MAX));
         let attestation = AttestationServer::new(AttestationService::new(Arc::clone(&shared)))
             .max_decoding_message_size(message_max(&shared, IMA_LOG_MAX));
+        let heartbeat = HeartbeatServer::new(HeartbeatService::new(Arc::clone(&shared), rules))
+            .max_decoding_message_size(FRAME_MAX);
         let public = transport::Server::builder()
             .timeout(settings.request_timeout)
             .max_concurrent_streams(STREAMS_MAX)
@@ -252,37 +337,85 @@ impl Listening {
             .add_service(reflection)
             .add_service(enrollment)
             .add_service(attestation)
+            .add_service(heartbeat)
             .serve_with_incoming_shutdown(
                 ReceiverStream::new(incoming),
                 stop.clone().cancelled_owned(),
             );
+        // One set of handlers for both doors: imports go one after another.
+        let handlers = Arc::new(AdminService::new(Arc::clone(&shared), address));
+        let handlers = || {
+            AdminServer::from_arc(Arc::clone(&handlers))
+                .max_decoding_message_size(ADMIN_MESSAGE_MAX)
+                .max_encoding_message_size(ADMIN_MESSAGE_MAX)
+        };
+        let operators = serve_operators(
+            operators,
+            handlers(),
+            Gate::operators(
+                Arc::clone(&ids),
+                Arc::clone(&shared),
+                operators_door::REQUESTS,
+                settings.request_timeout,
+            ),
+            Arc::clone(&shared.revocations),
+            patience,
+            settings.request_timeout,
+            stop.clone(),
+        );
+        let users = LocalUsers::new(settings.unix_roles);
         let admin = transport::Server::builder()
             .timeout(settings.request_timeout)
-            .layer(Gate::local(ids))
-            .add_service(
-                AdminServer::new(AdminService::new(Arc::clone(&shared), address))
-                    .max_decoding_message_size(ADMIN_MESSAGE_MAX),
-            )
+            .max_concurrent_streams(STREAMS_MAX)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(2 * WINDOW)
+            .http2_max_header_list_size(HEADERS_MAX)
+            .layer(Gate::local(
+                ids,
+                Arc::clone(&shared),
+                Arc::clone(&users),
+                settings.request_timeout,
+            ))
+            .add_service(handlers())
             .serve_with_incoming_shutdown(
-                UnixListenerStream::new(admin_listener),
+                users.accept(admin_listener),
                 stop.clone().cancelled_owned(),
             );
         let mut public = Box::pin(public);
         let mut admin = Box::pin(admin);
+        let mut operators = Box::pin(operators);
 
-        let keeper = keep_house(Arc::clone(&shared), reporter.clone());
+        let manager = Arc::new(settings.service_manager);
+        let keeper = keep_house(
+            Arc::clone(&shared),
+            reporter.clone(),
+            settings.event_seconds,
+            Arc::clone(&manager),
+        );
         info!(%address, "serving");
+        manager.ready(&format!("serving gateways at {address}"));
         tokio::select! {
             ended = &mut public => return Err(ended_early("gRPC", ended)),
             ended = &mut admin => return Err(ended_early("admin", ended)),
+            ended = &mut operators => return Err(ended_early("operators", ended)),
             () = shutdown => {}
         }
 
         info!("shutting down");
         keeper.abort();
+        following.abort();
+        watching.abort();
+        for webhook in telling {
+            webhook.abort();
+        }
+        shared.ending.cancel();
+        if let Some(publishing) = publishing {
+            publishing.abort();
+        }
+        manager.stopping();
         set_health(&reporter, ServingStatus::NotServing).await;
         stop.cancel();
-        let drained = async { tokio::join!(public, admin) };
+        let drained = async { tokio::join!(public, admin, operators) };
         if tokio::time::timeout(settings.drain, drained).await.is_err() {
             warn!("requests still under way are cut off");
         }
@@ -294,6 +427,37 @@ impl Listening {
         }
         info!("ended");
         Ok(())
+    }
+}
+
+/// Serves the door for operators; without one, waits for the end.
+async fn serve_operators(
+    door: Option<BoundDoor>,
+    handlers: AdminServer<AdminService>,
+    gate: Gate,
+    revocations: Arc<RevocationView>,
+    patience: Patience,
+    request_timeout: Duration,
+    stop: CancellationToken,
+) -> Result<(), transport::Error> {
+    let stopped = stop.cancelled_owned();
+    match door {
+        None => {
+            stopped.await;
+            Ok(())
+        }
+        Some(door) => {
+            info!(address = %door.address, "serving operators");
+            door.serve(
+                handlers,
+                gate,
+                revocations,
+                patience,
+                request_timeout,
+                stopped,
+            )
+            .await
+        }
     }
 }
 
@@ -313,16 +477,22 @@ fn ended_early(which: &'static str, ended: Result<(), transport::Error>) -> Serv
 }
 
 async fn set_health(reporter: &HealthReporter, status: ServingStatus) {
-    for service in ["", ENROLLMENT, ATTESTATION] {
+    for service in ["", ENROLLMENT, ATTESTATION, HEARTBEAT] {
         reporter.set_service_status(service, status).await;
     }
 }
 
 /// Sweeps, and tells health by whether the store can record.
-fn keep_house(shared: Arc<Shared>, reporter: HealthReporter) -> JoinHandle<()> {
+fn keep_house(
+    shared: Arc<Shared>,
+    reporter: HealthReporter,
+    event_seconds: i64,
+    manager: Arc<ServiceManager>,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         let mut probe = tokio::time::interval(PROBE_EVERY);
+        let mut tend = tokio::time::interval(TEND_EVERY);
         loop {
             tokio::select! {
                 _ = sweep.tick() => {
@@ -332,7 +502,14 @@ fn keep_house(shared: Arc<Shared>, reporter: HealthReporter) -> JoinHandle<()> {
                         Ok(rows) => info!(rows, "swept"),
                         Err(error) => error!(%error, "cannot sweep the store"),
                     }
+                    let before = shared.clock.now().seconds().saturating_sub(event_seconds);
+                    match shared.store.sweep_events(before).await {
+                        Ok(0) => {}
+                        Ok(events) => info!(events, "swept"),
+                        Err(error) => error!(%error, "cannot sweep events"),
+                    }
                 }
+                _ = tend.tick() => shared.keys.tend(&shared).await,
                 _ = probe.tick() => {
                     let status = match shared.store.probe(shared.clock.now().seconds()).await {
                         Ok(()) => ServingStatus::Serving,
@@ -342,6 +519,9 @@ fn keep_house(shared: Arc<Shared>, reporter: HealthReporter) -> JoinHandle<()> {
                         }
                     };
                     set_health(&reporter, status).await;
+                    // The store answered, be it with an error, which a restart
+                    // would not mend: one that hangs is for the watchdog.
+                    manager.alive();
                 }
             }
         }

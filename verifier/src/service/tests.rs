@@ -1,12 +1,18 @@
 //! A whole server on the loopback, with clients that do one thing wrong.
 
 mod allow_lists;
+mod caps;
 mod client;
 mod connections;
+mod matrix;
+mod publication;
 mod requests;
+mod revoked;
 mod roles;
+mod watch;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     num::NonZeroU32,
     sync::{
@@ -16,10 +22,14 @@ use std::{
     time::Duration,
 };
 
-use holdfast_proto::tpm::{HashAlg, Name, PcrSelection, PcrSet};
+use holdfast_proto::{
+    sd_notify::ServiceManager,
+    tpm::{HashAlg, Name, PcrSelection, PcrSet},
+};
+use nix::unistd::Uid;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer as CaIssuer,
-    KeyPair, KeyUsagePurpose,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 use ring::rand::SystemRandom;
 use tempfile::TempDir;
@@ -28,12 +38,19 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use super::*;
 use crate::{
     appraisal::Policy,
+    config::{Config, Home},
     endorsement::Anchors,
     exchange::Settings,
     freshness::ChallengeSealer,
-    identity::{CaSettings, FileSigner, Profile, SecretKey, ServerName, ca_init},
+    heartbeat::{MasterKeys, NamedMaster},
+    identity::{
+        CaSettings, FileSigner, IssuingCa, IssuingCas, Profile, SecretKey, ServerName, ca_init,
+    },
+    operators::{OperatorsCa, Role, UnixRoles},
     owner::{Kind, OwnerSigner},
+    silence::SilenceRules,
     store::{NewCertificate, fixtures, sqlite::SqliteStore},
+    swap::Swap,
 };
 
 /// A CA of the tests' own, in the place of the owner's root.
@@ -66,8 +83,36 @@ impl TestCa {
     }
 
     fn issue(&self) -> Identity {
+        self.issue_until(rcgen::date_time_ymd(4096, 1, 1))
+    }
+
+    fn issue_until(&self, not_after: time::OffsetDateTime) -> Identity {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.not_after = not_after;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let der = params.signed_by(&key, &self.issuer).unwrap().der().to_vec();
+        Identity { der, key }
+    }
+
+    fn issue_operator(&self, role: &str, name: &str) -> Identity {
+        self.operator_until(role, name, None)
+    }
+
+    fn expired_operator(&self) -> Identity {
+        self.operator_until("admin", "alice", Some((2001, 1, 1)))
+    }
+
+    /// `end`: year, month and day; none: valid.
+    fn operator_until(&self, role: &str, name: &str, end: Option<(i32, u8, u8)>) -> Identity {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let uri = format!("urn:holdfast:operator:{role}:{name}");
+        params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().unwrap())];
+        if let Some((year, month, day)) = end {
+            params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+            params.not_after = rcgen::date_time_ymd(year, month, day);
+        }
         let key = KeyPair::generate().unwrap();
         let der = params.signed_by(&key, &self.issuer).unwrap().der().to_vec();
         Identity { der, key }
@@ -77,8 +122,11 @@ impl TestCa {
 /// A server that runs until dropped.
 struct TestServer {
     address: SocketAddr,
+    operators_address: SocketAddr,
+    publication: Option<SocketAddr>,
     server_ca: Vec<u8>,
     clients: TestCa,
+    operators: TestCa,
     shared: Arc<Shared>,
     owner: OwnerSigner,
     dir: TempDir,
@@ -92,6 +140,8 @@ struct Changes {
     handshakes: u32,
     requests_per_minute: u32,
     patience: Duration,
+    publication: Option<PublicationSettings>,
+    webhooks: Vec<Webhook>,
 }
 
 impl Default for Changes {
@@ -101,6 +151,8 @@ impl Default for Changes {
             handshakes: 512,
             requests_per_minute: 10_000,
             patience: Duration::from_secs(10),
+            publication: None,
+            webhooks: Vec::new(),
         }
     }
 }
@@ -120,6 +172,7 @@ impl TestServer {
         };
         let ca = ca_init(&settings, Clock::system().now(), &rng).unwrap();
         let clients = TestCa::new();
+        let operators = TestCa::new();
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("holdfast.db"))
             .await
@@ -128,10 +181,38 @@ impl TestServer {
         let owner = SecretKey::generate(&rng).unwrap();
         let owner = OwnerSigner::from_pkcs8(owner.expose_der(), &rng).unwrap();
         let number = |n| NonZeroU32::new(n).unwrap();
+        let signer = FileSigner::from_pkcs8(ca.issuing.key.expose_der()).unwrap();
+        let issuing = IssuingCa::open(&ca.issuing.certificate, Arc::new(signer)).unwrap();
+        let clock = Clock::from_fn(move || now);
+        let revocations = RevocationView::load(Arc::clone(&store), clock.clone())
+            .await
+            .unwrap();
+        let (server, server_key) = (ca.server.certificate_pem(), ca.server.key.expose_pem());
+        let files = TlsFiles {
+            server: &server,
+            server_key: &server_key,
+            client_root: &clients.pem,
+        };
+        let operators_ca = OperatorsCa::from_pem(&operators.pem).unwrap();
+        let doors = keys::Doors {
+            gateways: server_config(&files, &revocations).unwrap(),
+            operators: Some(operators_tls(&files, &operators_ca).unwrap()),
+        };
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(dir.path(), private).unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        let keys = KeyDesk::with_doors(
+            &home,
+            &Config::default(),
+            doors,
+            Arc::clone(&revocations),
+            Some(operators_ca.clone()),
+        );
         let shared = Arc::new(Shared {
             verifier: Verifier::new(Settings {
                 accepted_eks: crate::endorsement::AcceptedEks::default(),
                 anchors: Anchors::new(Vec::new(), Vec::new()).unwrap(),
+                oems: crate::endorsement::OemAnchors::default(),
                 sealer: ChallengeSealer::new([7; 32]),
                 policy: Policy::standard().unwrap(),
                 selection: PcrSelection {
@@ -139,43 +220,58 @@ impl TestServer {
                     pcrs: PcrSet::from_indices([0]).unwrap(),
                 },
             }),
-            issuer: Issuer::new(
-                &ca.issuing.certificate,
-                Arc::new(FileSigner::from_pkcs8(ca.issuing.key.expose_der()).unwrap()),
-                Profile::standard(),
-            )
-            .unwrap(),
+            issuer: Issuer::new(IssuingCas::only(issuing), Profile::standard()),
             ear_form: Form::default(),
-            result_key: ResultKey::from_pkcs8(ca.result_key.expose_der()).unwrap(),
+            result_key: Swap::new(ResultKey::from_pkcs8(ca.result_key.expose_der()).unwrap()),
             references: References::new(Arc::clone(&store), owner.public().clone()),
+            endorsements: Endorsements::new(
+                Arc::clone(&store),
+                owner.public().clone(),
+                crate::endorsement::Rules::default(),
+            ),
             policies: Policies::new(Arc::clone(&store), owner.public().clone()),
             allow_lists: AllowLists::new(Arc::clone(&store), owner.public().clone()),
+            seal_approvals: SealApprovals::none(),
+            secrets: Swap::new(Keks::default()),
             store,
             limits: Limits::new(LimitSettings {
                 requests_per_minute_per_address: number(changes.requests_per_minute),
                 challenges_per_minute_per_ek: number(10_000),
                 crypto_threads: 2,
             }),
-            clock: Clock::from_fn(move || now),
+            heartbeats: Arc::new(Heartbeats::new(MasterKeys::new(Some(NamedMaster::new(
+                &[5; 32],
+            ))))),
+            ending: CancellationToken::new(),
+            revocations,
+            clock,
+            keys,
             rng,
             bundle: BundleFacts {
                 server_ca: ca.server_ca.certificate.clone(),
                 server_names: vec!["verifier.test".to_owned()],
                 policy_root: Name::parse(&[&[0x00, 0x0b][..], &[9; 32]].concat()).unwrap(),
             },
+            approval: None,
+            operators_ca: Some(operators_ca),
         });
-        let tls = server_config(&TlsFiles {
-            server: &ca.server.certificate_pem(),
-            server_key: &ca.server.key.expose_pem(),
-            client_root: &clients.pem,
-        })
-        .unwrap();
+        let door = OperatorsDoor {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: shared.keys.operators_tls().unwrap(),
+        };
         let listening = Server::bind(
             Arc::clone(&shared),
             ServerSettings {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-                tls,
+                tls: shared.keys.tls(),
                 admin_socket: dir.path().join("admin.sock"),
+                admin_socket_group: None,
+                unix_roles: UnixRoles::parse(Uid::effective().as_raw(), &BTreeMap::new()).unwrap(),
+                operators: Some(door),
+                webhooks: changes.webhooks,
+                silence: SilenceRules::new(86_400, BTreeMap::new(), 300, 60),
+                event_seconds: 86_400,
+                publication: changes.publication,
                 connections: 128,
                 connections_per_address: changes.connections_per_address,
                 handshakes: changes.handshakes,
@@ -184,11 +280,14 @@ impl TestServer {
                 idle_timeout: changes.patience,
                 request_timeout: Duration::from_secs(10),
                 drain: Duration::from_secs(3),
+                service_manager: ServiceManager::absent(),
             },
         )
         .await
         .unwrap();
         let address = listening.address();
+        let operators_address = listening.operators_address().unwrap();
+        let publication = listening.publication_address();
         let (stop, stopped) = oneshot::channel::<()>();
         let ended = tokio::spawn(listening.run(async move {
             let _ = stopped.await;
@@ -196,8 +295,11 @@ impl TestServer {
         let server_ca = ca.server_ca.certificate;
         Self {
             address,
+            operators_address,
+            publication,
             server_ca,
             clients,
+            operators,
             shared,
             owner,
             dir,
@@ -218,6 +320,20 @@ impl TestServer {
                 &self.shared.rng,
             )
             .unwrap()
+    }
+
+    /// An operator on record.
+    async fn operator(&self, role: Role, name: &str) -> Identity {
+        let identity = self.operators.issue_operator(role.name(), name);
+        let ca = self.shared.operators_ca.as_ref().unwrap();
+        let now = self.shared.clock.now();
+        let read = ca.read(&identity.der, now).unwrap();
+        self.shared
+            .store
+            .add_operator(&read, "test", now.seconds())
+            .await
+            .unwrap();
+        identity
     }
 
     /// Records gateway `n` with `identity` as its LDevID.

@@ -1,18 +1,22 @@
 //! TLS 1.3, and nothing below it: the server's certificate, and client
 //! certificates that chain to the owner's root where one is offered.
 //!
-//! A client certificate proves a key and a chain here; whether it is still
-//! good is asked of the store at every call (`attestation`).
+//! A client certificate proves a key and a chain here, and that it is not
+//! revoked as far as the view knows (`revocation`); whether it is on record and
+//! still good is asked of the store at every call (`attestation`).
 
 use std::sync::Arc;
 
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring::default_provider,
-    server::{NoServerSessionStorage, WebPkiClientVerifier},
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     version::TLS13,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+
+use super::revocation::{RevocationAware, RevocationView};
+use crate::operators::OperatorsCa;
 
 /// ALPN protocol id of HTTP/2 (RFC 9113 §3.2).
 pub(super) const ALPN_H2: &[u8] = b"h2";
@@ -43,6 +47,12 @@ pub enum TlsError {
     /// The root for client certificates cannot be used.
     #[error("root-ca.pem cannot be used to verify client certificates: {0}")]
     ClientRoot(String),
+    /// The operators' CA cannot be used.
+    #[error("operator-ca.pem cannot be used to verify operators' certificates: {0}")]
+    OperatorsCa(String),
+    /// One CA for gateways and operators: an LDevID would open the wrong door.
+    #[error("operator-ca.pem is the gateways' root-ca.pem; operators need a CA of their own")]
+    SharedCa,
 }
 
 /// The texts of the PEM files that TLS needs.
@@ -63,8 +73,65 @@ pub struct TlsFiles<'a> {
 ///
 /// # Errors
 /// [`TlsError`] names the file.
-pub fn server_config(files: &TlsFiles<'_>) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn server_config(
+    files: &TlsFiles<'_>,
+    revocations: &Arc<RevocationView>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(default_provider());
+    let mut roots = RootCertStore::empty();
+    for root in certificates("root-ca.pem", files.client_root)? {
+        roots
+            .add(root)
+            .map_err(|e| TlsError::ClientRoot(e.to_string()))?;
+    }
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .allow_unauthenticated()
+        .build()
+        .map_err(|e| TlsError::ClientRoot(e.to_string()))?;
+    let clients = Arc::new(RevocationAware::new(clients, Arc::clone(revocations)));
+    with_clients(files, clients)
+}
+
+/// TLS of the door for operators: a client certificate of `operators`, and of
+/// nobody else, or no connection. As [`server_config`] otherwise.
+///
+/// # Errors
+/// [`TlsError`] names the file; [`TlsError::SharedCa`] where the operators' CA
+/// is the gateways' root.
+pub fn operators_tls(
+    files: &TlsFiles<'_>,
+    operators: &OperatorsCa,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let gateways = certificates("root-ca.pem", files.client_root)?;
+    for ca in operators.certificates() {
+        if gateways.iter().any(|root| same_key(root, ca)) {
+            return Err(TlsError::SharedCa);
+        }
+        roots
+            .add(ca.clone())
+            .map_err(|e| TlsError::OperatorsCa(e.to_string()))?;
+    }
+    let provider = Arc::new(default_provider());
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|e| TlsError::OperatorsCa(e.to_string()))?;
+    with_clients(files, clients)
+}
+
+/// Whether two CA certificates are of one key.
+fn same_key(one: &CertificateDer<'_>, other: &CertificateDer<'_>) -> bool {
+    let key = |der| {
+        webpki::anchor_from_trusted_cert(der)
+            .map(|anchor| anchor.subject_public_key_info.as_ref().to_vec())
+    };
+    matches!((key(one), key(other)), (Ok(a), Ok(b)) if a == b)
+}
+
+fn with_clients(
+    files: &TlsFiles<'_>,
+    clients: Arc<dyn ClientCertVerifier>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = certificates("server.pem", files.server)?;
     let key = PrivateKeyDer::from_pem_slice(files.server_key.as_bytes()).map_err(|source| {
         TlsError::Pem {
@@ -72,18 +139,7 @@ pub fn server_config(files: &TlsFiles<'_>) -> Result<Arc<ServerConfig>, TlsError
             source,
         }
     })?;
-    let mut roots = RootCertStore::empty();
-    for root in certificates("root-ca.pem", files.client_root)? {
-        roots
-            .add(root)
-            .map_err(|e| TlsError::ClientRoot(e.to_string()))?;
-    }
-    let clients =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .allow_unauthenticated()
-            .build()
-            .map_err(|e| TlsError::ClientRoot(e.to_string()))?;
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::Server)?
         .with_client_cert_verifier(clients)

@@ -22,9 +22,9 @@ pub(super) fn verdict<K>(
         developer: DEVELOPER.to_owned(),
         build: BUILD.to_owned(),
     };
-    let expires = now.plus(shared.issuer.profile().validity_seconds());
+    let expires = now.plus(shared.issuer.profile(result.class()).validity_seconds());
     let ear = result.to_ear(verifier, now, expires);
-    let key = &shared.result_key;
+    let key = shared.result_key.get();
     let failed = |e| Refusal::Internal(format!("result key: {e}"));
     let ear_jwt = if jwt || !result.is_affirming() {
         ear.sign_jwt_as(shared.ear_form, key.id(), |message| key.sign(message))

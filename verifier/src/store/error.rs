@@ -1,8 +1,14 @@
 //! What a store refuses, and how it breaks.
 
-use holdfast_proto::binding::Ueid;
+use holdfast_proto::{
+    binding::Ueid,
+    secrets::{MAX_BYTES_OF_CLASS, MAX_NAMES, SecretName},
+};
 
-use super::model::{Seconds, SuspensionKind};
+use super::{
+    admissions::DeviceName,
+    model::{LDEVIDS_IN_FORCE, Seconds, SuspensionKind},
+};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +60,26 @@ pub enum StoreError {
         /// Whose it is.
         owner: Ueid,
     },
+    /// The product's serial number is not on its OEM's allow list (any more),
+    /// or for another class.
+    #[error("the product is not on the allow list of OEM {oem}")]
+    SerialNotAllowed {
+        /// Whose list.
+        oem: String,
+    },
+    /// A CA that certified the gateway's IAK or IDevID was withdrawn since it was
+    /// looked at.
+    #[error("OEM {oem} was withdrawn")]
+    OemWithdrawn {
+        /// The owner's name for it.
+        oem: String,
+    },
+    /// The gateway is bound to another IDevID.
+    #[error("gateway {id} is bound to another IDevID")]
+    OtherIdevid {
+        /// Which gateway.
+        id: Ueid,
+    },
     /// The gateway's keys are not those that the evidence was checked with:
     /// it enrolled anew in between.
     #[error("gateway {id} has other keys now")]
@@ -67,10 +93,32 @@ pub enum StoreError {
         /// Which gateway.
         id: Ueid,
     },
-    /// Within one TPM reset the clock fell, or the reset counter fell, between
-    /// the check and the record.
+    /// It has as many LDevIDs in force as a gateway may have.
+    #[error(
+        "gateway {id} has {LDEVIDS_IN_FORCE} LDevIDs in force; the first of them ends at {until}"
+    )]
+    TooManyLdevids {
+        /// Which gateway.
+        id: Ueid,
+        /// When there is room again.
+        until: Seconds,
+    },
+    /// Evidence of the same time was recorded already: another exchange of the
+    /// gateway was quicker.
     #[error("gateway {id} has been seen at a later TPM clock")]
     ClockFell {
+        /// Which gateway.
+        id: Ueid,
+    },
+    /// Within one TPM reset the clock fell, or the reset counter fell, since the
+    /// challenge was made: a TPM that was put back, or a copy of it. The gateway
+    /// is suspended for it.
+    #[error(
+        "the TPM of gateway {id} is behind what it showed before; if somebody cleared it \
+         (TPM2_Clear) and it has the same IAK still: holdfast-verifier gateway reset-clock {id} \
+         --reason …, gateway resume {id}, then enrol it"
+    )]
+    RolledBack {
         /// Which gateway.
         id: Ueid,
     },
@@ -127,6 +175,14 @@ pub enum StoreError {
         /// Which gateway.
         id: Ueid,
     },
+    /// The owner has put something else in force since the appraisal began.
+    #[error("another {what} than the gateway was appraised by is in force (class {class})")]
+    Superseded {
+        /// "policy", "reference values", "allow list".
+        what: &'static str,
+        /// As which class it was appraised.
+        class: String,
+    },
     /// Another policy was applied in between.
     #[error("version {version} of the policy does not follow version {last}")]
     PolicyVersion {
@@ -134,6 +190,104 @@ pub enum StoreError {
         version: u64,
         /// The newest on record.
         last: u64,
+    },
+    /// This certificate, or another with its serial number, is on record.
+    #[error("operator's certificate {serial} is on record already")]
+    OperatorExists {
+        /// Serial number, hex.
+        serial: String,
+    },
+    /// No such certificate that is not revoked yet.
+    #[error("no operator's certificate {serial} is on record that could be revoked")]
+    UnknownOperator {
+        /// Serial number as asked for.
+        serial: String,
+    },
+    /// Another endorsement bundle was applied in between.
+    #[error("version {version} of the endorsement bundle does not follow version {last}")]
+    EndorsementVersion {
+        /// The version to be recorded.
+        version: u64,
+        /// The newest on record.
+        last: u64,
+    },
+    /// The device is admitted already.
+    #[error("{name} is admitted already")]
+    DeviceExists {
+        /// Which.
+        name: DeviceName,
+    },
+    /// The device is not admitted (any more).
+    #[error("{name} is not admitted")]
+    UnknownDevice {
+        /// Which.
+        name: DeviceName,
+    },
+    /// Nothing waits under this id.
+    #[error("gateway {id} does not wait for approval")]
+    UnknownPending {
+        /// Which.
+        id: Ueid,
+    },
+    /// The owner turned it away.
+    #[error("gateway {id} was denied: admission approve or admission forget lifts that")]
+    PendingDenied {
+        /// Which.
+        id: Ueid,
+    },
+    /// Too many wait already.
+    #[error("too many gateways wait for approval, in all or from this address")]
+    PendingFull,
+    /// It cannot take the place of the broken one.
+    #[error("gateway {new} cannot take its place: {why}")]
+    NotAReplacement {
+        /// Which.
+        new: Ueid,
+        /// Why.
+        why: &'static str,
+    },
+    /// The store was brought back from a backup, and nobody has said yet that
+    /// what was taken away since is taken away again.
+    #[error(
+        "the verifier was restored from backup {backup} and that is not confirmed: look at what \
+         was revoked, denied and removed since, then holdfast-verifier confirm-restore"
+    )]
+    RestoreUnconfirmed {
+        /// Id of the backup.
+        backup: String,
+    },
+    /// No restore of this backup waits for confirmation.
+    #[error("no restore of backup {backup} waits for confirmation")]
+    UnknownRestore {
+        /// Id as given.
+        backup: String,
+    },
+    /// The secrets of the class were changed in between.
+    #[error("the secrets of class {class} were changed in between: at {found} now, not {expected}")]
+    SecretsChanged {
+        /// Whose gateways they are for.
+        class: String,
+        /// The count that was expected.
+        expected: u64,
+        /// The count on record.
+        found: u64,
+    },
+    /// More names or bytes than the gateways of a class are sent.
+    #[error(
+        "class {class} has all the secrets that a class may have: {MAX_NAMES} names, \
+         {MAX_BYTES_OF_CLASS} bytes in all; revoke one first"
+    )]
+    SecretsFull {
+        /// Whose gateways they are for.
+        class: String,
+    },
+    /// No version of it is in force.
+    #[error("no secret {name} of class {class} is in force")]
+    UnknownSecret {
+        /// Whose gateways it would be for.
+        class: String,
+        /// Its name.
+        name: SecretName,
     },
     /// A row that no version of this program wrote.
     #[error("store holds an unreadable {column} in {table}")]
@@ -160,6 +314,10 @@ pub enum OwnedKey {
     Ldevid,
     /// Endorsement key.
     Ek,
+    /// IDevID key.
+    Idevid,
+    /// Not a key, but as good as one: an OEM's serial number of a product.
+    Product,
 }
 
 impl std::fmt::Display for OwnedKey {
@@ -168,6 +326,8 @@ impl std::fmt::Display for OwnedKey {
             Self::Ak => "AK",
             Self::Ldevid => "LDevID key",
             Self::Ek => "EK",
+            Self::Idevid => "IDevID key",
+            Self::Product => "product serial number",
         })
     }
 }

@@ -6,9 +6,10 @@ use holdfast_proto::{
 };
 
 use super::*;
-use crate::endorsement::TpmFacts;
+use crate::{endorsement::TpmFacts, identity::CrlPart};
 
 pub(crate) const NOW: Seconds = 1_800_000_000;
+pub(crate) const ISSUER: KeyId = [0xCA; 20];
 pub(crate) const TOKEN: Sha256 = [0xAA; 32];
 
 pub(crate) fn id(n: u8) -> Ueid {
@@ -32,8 +33,23 @@ pub(crate) fn answer(n: u8) -> Answer {
     Answer {
         request_sha256: [n; 32],
         token_id: [n ^ 0x80; 32],
+        issued: NOW,
         expires: NOW + 300,
         response: vec![n; 100],
+        basis: basis(0),
+    }
+}
+
+/// Of class `default`, with that version of its reference values and no allow
+/// list.
+pub(crate) fn basis(references: u64) -> Basis {
+    Basis {
+        class: "default".to_owned(),
+        policy_id: [0; 32],
+        in_force: InForce {
+            references,
+            allow_list: 0,
+        },
     }
 }
 
@@ -41,6 +57,8 @@ pub(crate) fn certificate(n: u8) -> NewCertificate {
     NewCertificate {
         sha256: [n; 32],
         serial: format!("{n:02x}"),
+        issuer: ISSUER,
+        crl: CrlPart::FULL,
         der: vec![0x30, n],
         not_before: NOW - 300,
         not_after: NOW + 86_400,
@@ -103,6 +121,10 @@ pub(crate) fn enrolled(n: u8) -> Enrolled {
                 ek_certificate_aki: String::new(),
                 ek_certificate_sha256: "02".to_owned(),
                 ek_template: "L-2".to_owned(),
+                known_by: crate::endorsement::EkKnownBy::EkCertificate,
+                leniencies: Vec::new(),
+                path: Vec::new(),
+                devid: None,
             },
             clock: clock(1, 1000),
             firmware_version: u64::MAX,
@@ -148,6 +170,7 @@ pub(crate) fn contraindicated(n: u8, request: u8) -> Contraindicated {
     Contraindicated {
         answer: answer(request),
         id: id(n),
+        class: "default".to_owned(),
         ak_name: name(n),
         ldevid_name: name(n + 100),
         against_gateway: true,

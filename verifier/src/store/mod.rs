@@ -8,37 +8,83 @@
 //! answered survives `kill -9` and power loss, and what was not recorded was
 //! never answered.
 
+mod admissions;
 mod allow_lists;
+mod audit;
+mod basis;
+mod endorsements;
 mod error;
+mod events;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod heartbeats;
+mod keys;
 mod model;
+mod oems;
+mod operators;
 mod policies;
 mod references;
+mod revocations;
+mod secrets;
+mod silence;
+mod snapshots;
 pub mod sqlite;
 
 use async_trait::async_trait;
 use holdfast_proto::binding::Ueid;
 
+use crate::identity::RevocationReason;
+
+pub use admissions::{
+    Admissions, AdmittedDevice, DeviceName, NewPending, PendingBounds, PendingGateway, Replacement,
+};
 pub use allow_lists::{AllowListRecord, AllowListVersion, NewAllowList};
+pub use audit::{AUDIT_START, Audit, AuditBroken, AuditChain, AuditRow, audit_hash};
+pub use basis::{Basis, InForce};
+pub use endorsements::{BundleRecord, CrlRecord, Endorsements, NewBundle};
 pub use error::{Blocked, OwnedKey, StoreError};
+pub use events::{Event, EventKind, Events, KeptEvents};
+pub use heartbeats::{HeartbeatRecord, Heartbeats};
+pub use keys::{KeyChange, KeyState, Keys, NamedKey};
 pub use model::{
     Admittance, Affirmed, Anchor, Answer, AuditEntry, BootLogRef, CertificateRecord,
-    Contraindicated, Enrolled, GatewayKeys, GatewayPage, GatewayRecord, Imported, JoinToken,
-    Lifecycle, NewCertificate, Reason, Recorded, Refused, Seconds, Sha256, SuspensionKind,
-    TpmRecord,
+    Contraindicated, Enrolled, GatewayKeys, GatewayPage, GatewayRecord, Imported, JoinToken, KeyId,
+    LDEVIDS_IN_FORCE, Lifecycle, NewCertificate, Reason, Recorded, Refused, Seconds, Sha256,
+    SuspensionKind, TpmRecord,
 };
+pub use oems::{AllowedSerial, OemAnchor, OemWithdrawn, Oems, WithdrawnCa};
+pub use operators::{OperatorRecord, Operators};
 pub use policies::{NewPolicy, PolicyRecord, PolicyVersion};
 pub use references::{
     APPROVABLE, Approval, Captured, Golden, LastQuote, NewReferenceValues, QuotedPcrs,
     ReferenceRecord, ReferenceVersion,
 };
+pub use revocations::{CrlDraft, CrlScope, CrlTimes, Issued, Revocations, Revoked, RevokedSince};
+pub use secrets::{NewSecret, SecretInForce, SecretRecord, SecretState, Secrets, SecretsInForce};
+pub use silence::{Silence, Watched};
+pub use snapshots::{Confirmed, Restoration, Restorations, Restored, SnapshotFacts};
 
 /// What the shell asks of a database. Object-safe; shared as `Arc<dyn Store>`.
 ///
 /// `now` is always an argument: the store reads no clock.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store:
+    Admissions
+    + Audit
+    + Endorsements
+    + Events
+    + Heartbeats
+    + Keys
+    + Oems
+    + Operators
+    + Restorations
+    + Revocations
+    + Secrets
+    + Silence
+    + Send
+    + Sync
+    + 'static
+{
     /// All vendor certificates, roots and intermediates.
     async fn anchors(&self) -> Result<Vec<Anchor>, StoreError>;
 
@@ -75,6 +121,12 @@ pub trait Store: Send + Sync + 'static {
         &self,
         sha256: &Sha256,
     ) -> Result<Option<(CertificateRecord, GatewayRecord)>, StoreError>;
+
+    /// Whether the gateway may have another LDevID at `now`.
+    ///
+    /// # Errors
+    /// [`StoreError::TooManyLdevids`] where [`LDEVIDS_IN_FORCE`] are in force.
+    async fn room_for_ldevid(&self, id: &Ueid, now: Seconds) -> Result<(), StoreError>;
 
     /// What was answered to this very request, until its challenge expires.
     ///
@@ -118,14 +170,19 @@ pub trait Store: Send + Sync + 'static {
         now: Seconds,
     ) -> Result<Recorded, StoreError>;
 
+    /// The newest versions of what the owner says of a class: to be asked before
+    /// the documents themselves are, see [`InForce`].
+    async fn in_force(&self, class: &str) -> Result<InForce, StoreError>;
+
     /// The newest reference values of a class.
     async fn reference_values(&self, class: &str) -> Result<Option<ReferenceRecord>, StoreError>;
 
-    /// All versions of the reference values of a class, or of every class,
-    /// newest first.
+    /// The newest `limit` versions of the reference values of a class, or of
+    /// every class, by class and newest first.
     async fn reference_versions(
         &self,
         class: Option<&str>,
+        limit: u32,
     ) -> Result<Vec<ReferenceVersion>, StoreError>;
 
     /// Makes `new` the newest reference values of its class, if its version is
@@ -218,10 +275,22 @@ pub trait Store: Send + Sync + 'static {
         now: Seconds,
     ) -> Result<GatewayRecord, StoreError>;
 
+    /// Forgets how far a gateway's TPM clock was seen, and revokes its
+    /// certificates: whatever clock it enrols or recovers with next begins a
+    /// new count. A suspension stays.
+    async fn reset_clock(
+        &self,
+        id: &Ueid,
+        reason: &str,
+        by: &str,
+        now: Seconds,
+    ) -> Result<GatewayRecord, StoreError>;
+
     /// Revokes a gateway for ever, and its certificates.
     async fn revoke(
         &self,
         id: &Ueid,
+        code: RevocationReason,
         reason: &str,
         by: &str,
         now: Seconds,
@@ -230,9 +299,22 @@ pub trait Store: Send + Sync + 'static {
     /// The last `limit` audit entries, newest first.
     async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 
-    /// Removes answers whose challenge has expired and join tokens that have
-    /// been of no use for a while. Returns how many rows went.
+    /// Removes answers whose challenge has expired, join tokens that have been
+    /// of no use for a while, and certificates that no CRL has to list any more:
+    /// some of them, if there are many. Returns how many rows went.
     async fn sweep(&self, now: Seconds) -> Result<u64, StoreError>;
+
+    /// Records that this store was brought back from the backup with the id
+    /// `backup` (hex). `since`: things may have happened after that backup was
+    /// made, so what they would have ended is made void, whatever the clock
+    /// says, and nobody enrols or recovers before
+    /// [`Restorations::confirm_restore`].
+    async fn restored(
+        &self,
+        backup: &str,
+        since: bool,
+        now: Seconds,
+    ) -> Result<Restored, StoreError>;
 
     /// Writes something, to see whether a write reaches the disk now.
     async fn probe(&self, now: Seconds) -> Result<(), StoreError>;

@@ -10,15 +10,24 @@ use holdfast_proto::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    admissions::DeviceName,
+    basis::Basis,
     error::{Blocked, StoreError},
     references::QuotedPcrs,
 };
-use crate::endorsement::TpmFacts;
+use crate::{endorsement::TpmFacts, identity::CrlPart};
 
 /// Seconds since the Unix epoch.
 pub type Seconds = i64;
 /// A SHA-256 digest.
 pub type Sha256 = [u8; 32];
+/// Key identifier of a CA.
+pub type KeyId = [u8; 20];
+
+/// LDevIDs of one gateway that are in force at once. A gateway that renews in
+/// time has two; each renewal beyond is a row here, a signature of the CA, and an
+/// entry of a CRL if the gateway is revoked.
+pub const LDEVIDS_IN_FORCE: u32 = 16;
 
 /// A certificate of a TPM vendor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +158,8 @@ pub struct TpmRecord {
     pub ek_public: Vec<u8>,
     /// SHA-256 of the endorsed EK's SubjectPublicKeyInfo.
     pub ek_spki_sha256: Sha256,
-    /// SHA-256 over the EK certificate chain as presented.
+    /// SHA-256 over the EK certificate chain as presented; on the IAK road over
+    /// the IAK's.
     pub ek_chain_sha256: Sha256,
     /// What the EK certificate says of it.
     pub facts: TpmFacts,
@@ -268,6 +278,10 @@ pub struct NewCertificate {
     pub sha256: Sha256,
     /// Serial number, lower-case hex.
     pub serial: String,
+    /// Key identifier of the CA that issued it.
+    pub issuer: KeyId,
+    /// The CRL that answers for it.
+    pub crl: CrlPart,
     /// The leaf.
     pub der: Vec<u8>,
     /// Start of validity.
@@ -283,10 +297,15 @@ pub struct Answer {
     pub request_sha256: Sha256,
     /// Id of the challenge token.
     pub token_id: Sha256,
+    /// When the challenge was made: whatever was recorded before that is older
+    /// than the evidence.
+    pub issued: Seconds,
     /// When the challenge expires by itself.
     pub expires: Seconds,
     /// Bytes of the response message.
     pub response: Vec<u8>,
+    /// What the response's verdict goes by.
+    pub basis: Basis,
 }
 
 /// A boot log as a gateway referred to it.
@@ -304,12 +323,21 @@ pub enum BootLogRef {
 }
 
 /// By what right a gateway is granted an LDevID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admittance {
     /// One use of the join token with this SHA-256.
     JoinToken(Sha256),
+    /// The owner named the device.
+    Listed(DeviceName),
     /// It is on record and may come back.
     Recovery,
+    /// Its product's serial number is on its OEM's allow list.
+    OemSerial {
+        /// The OEM.
+        oem: String,
+        /// The serial number.
+        serial: String,
+    },
 }
 
 /// A grant from enrolment or recovery.
@@ -398,6 +426,9 @@ pub struct Contraindicated {
     pub answer: Answer,
     /// Who.
     pub id: Ueid,
+    /// Class that it was appraised as. Where the gateway is of another by now,
+    /// nothing is filed against it.
+    pub class: String,
     /// Names of AK and LDevID key that the evidence was checked with.
     pub ak_name: Name,
     /// See `ak_name`.

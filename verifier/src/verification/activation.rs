@@ -1,4 +1,9 @@
 //! Credential activation: this AK lives in the TPM that holds this EK.
+//!
+//! On the IAK road the AK is the endorsed IAK itself, and the EK is what the
+//! gateway claims. Activation then shows that whoever holds that EK has the
+//! IAK's TPM at hand: another gateway's EK cannot be claimed (A18). It does not
+//! show that the EK is a TPM's: nothing may be wrapped to it on that ground.
 
 use ring::rand::SecureRandom;
 
@@ -9,22 +14,45 @@ use super::{
 };
 use crate::{
     digest::sha256,
-    endorsement::{EkPublic, EndorsedEk},
+    endorsement::{EkPublic, Endorsed, EndorsedEk, EndorsedIak},
     freshness::{AnsweredChallenge, random_32},
 };
 
-/// An endorsed EK and a checked AK, not yet shown to share a TPM.
+/// An endorsed EK and a checked AK, or an endorsed IAK and a claimed EK, not
+/// yet shown to share a TPM.
 #[derive(Debug)]
 #[must_use]
 pub struct PendingActivation {
-    endorsed: EndorsedEk,
+    endorsed: Endorsed,
     ak: AkPublic,
 }
 
 impl PendingActivation {
     /// Puts the two together.
     pub fn new(endorsed: EndorsedEk, ak: AkPublic) -> Self {
-        Self { endorsed, ak }
+        Self {
+            endorsed: Endorsed::Ek(Box::new(endorsed)),
+            ak,
+        }
+    }
+
+    /// The IAK road: the AK is the IAK that the OEM certified, and no other can
+    /// be put in its place (C09).
+    ///
+    /// # Errors
+    /// [`VerificationError::Ak`] where it breaks a rule of the AK's checklist
+    /// that the standard's templates leave open: the curve.
+    pub fn of_iak(endorsed: EndorsedIak) -> Result<Self, VerificationError> {
+        let ak = AkPublic::new(endorsed.iak().public().clone())?;
+        Ok(Self {
+            endorsed: Endorsed::Iak(Box::new(endorsed)),
+            ak,
+        })
+    }
+
+    /// By whom the TPM is endorsed.
+    pub fn endorsed(&self) -> &Endorsed {
+        &self.endorsed
     }
 
     /// The EK.
@@ -61,7 +89,8 @@ impl PendingActivation {
     /// Where the answered challenge was made for other keys.
     pub fn complete(self, answered: AnsweredChallenge) -> Result<ActivatedAk, VerificationError> {
         let state = answered.state();
-        if state.ek != *self.ek().name() || state.challenge.gateway != *self.ek().gateway_id() {
+        let gateway = self.endorsed.gateway_id();
+        if state.ek != *self.ek().name() || state.challenge.gateway != *gateway {
             return Err(VerificationError::OtherEk);
         }
         if state.challenge.ak != *self.ak.name() {
@@ -82,7 +111,7 @@ impl PendingActivation {
 #[derive(Debug)]
 #[must_use]
 pub struct ActivatedAk {
-    endorsed: EndorsedEk,
+    endorsed: Endorsed,
     ak: AkPublic,
     answered: AnsweredChallenge,
 }
@@ -100,7 +129,7 @@ impl ActivatedAk {
         &self.ak
     }
 
-    pub(super) fn into_parts(self) -> (EndorsedEk, AkPublic, AnsweredChallenge) {
+    pub(super) fn into_parts(self) -> (Endorsed, AkPublic, AnsweredChallenge) {
         (self.endorsed, self.ak, self.answered)
     }
 }

@@ -1,7 +1,11 @@
-//! TPM2_Certify: the LDevID key lives in the TPM of this AK (TPM 2.0 Part 3
-//! §18.2; ADVERSARY A08, A09).
+//! TPM2_Certify: the LDevID key, and on the IAK road the IDevID key, live in
+//! the TPM of this AK (TPM 2.0 Part 3 §18.2; ADVERSARY A08, A09).
 
-use holdfast_proto::{binding::certify_extra_data, grpc::v1, tpm::Attested};
+use holdfast_proto::{
+    binding::{certify_extra_data, certify_idevid_extra_data},
+    grpc::v1,
+    tpm::{Attested, Hierarchy, Name},
+};
 
 use super::{
     error::VerificationError,
@@ -10,7 +14,7 @@ use super::{
     signature::verify_signature,
     verified::CertifiedNow,
 };
-use crate::digest::sha256;
+use crate::{digest::sha256, endorsement::IdevidPublic};
 
 /// A certification as received: well formed, untrusted.
 #[derive(Debug)]
@@ -31,6 +35,64 @@ impl KeyCertification {
         Ok(Self { signed })
     }
 
+    /// As [`parse`](Self::parse), for the certification of the IDevID key.
+    ///
+    /// # Errors
+    /// Sizes and TPM structures.
+    pub fn parse_idevid(certification: &v1::KeyCertification) -> Result<Self, VerificationError> {
+        let signed = SignedAttest::parse(
+            "idevid_certification.attest",
+            &certification.attest,
+            "idevid_certification.signature",
+            &certification.signature,
+        )?;
+        Ok(Self { signed })
+    }
+
+    /// As [`parse`](Self::parse), from the fields of a TCG-CSR-IDEVID.
+    ///
+    /// # Errors
+    /// Sizes and TPM structures.
+    pub fn parse_csr(attest: &[u8], signature: &[u8]) -> Result<Self, VerificationError> {
+        let signed = SignedAttest::parse(
+            "sgnCertifyInfo",
+            attest,
+            "sgnCertifyInfoSignature",
+            signature,
+        )?;
+        Ok(Self { signed })
+    }
+
+    /// `iak` states that the IDevID key called `idevid` is in its TPM, both
+    /// being primary keys of the endorsement hierarchy. When it said so does
+    /// not count: neither key can leave the TPM, and the hierarchy's seed makes
+    /// both or none.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn verify_primaries(&self, iak: &AkPublic, idevid: &Name) -> Result<(), VerificationError> {
+        let place = |name: &Name| Name::qualified_primary(Hierarchy::Endorsement, name);
+        let attest = &self.signed.attest;
+        let Attested::Certify {
+            name,
+            qualified_name,
+        } = &attest.attested
+        else {
+            return Err(VerificationError::NotACertify);
+        };
+        if name != idevid {
+            return Err(VerificationError::CertifyName);
+        }
+        if qualified_name.as_bytes() != place(idevid).as_bytes() {
+            return Err(VerificationError::CertifyQualifiedName);
+        }
+        if attest.qualified_signer != place(iak.name()).as_bytes() {
+            return Err(VerificationError::SignersDiffer);
+        }
+        verify_signature(iak, &self.signed.bytes, &self.signed.signature)
+            .map_err(VerificationError::CertifySignature)
+    }
+
     /// SHA-256 of the TPMS_ATTEST, as the claims hold it.
     pub(super) fn sha256(&self) -> [u8; 32] {
         sha256(&[&self.signed.bytes])
@@ -46,6 +108,31 @@ impl KeyCertification {
         ldevid: LdevidPublic,
         nonce: &[u8; 32],
     ) -> Result<CertifiedNow, VerificationError> {
+        let binding = certify_extra_data(nonce, ak.name(), ldevid.name());
+        self.verify_object(ak, ak_qualified_name, ldevid.name(), &binding)?;
+        Ok(CertifiedNow::new(ldevid))
+    }
+
+    /// `iak` states that the IDevID key with this public area is in its TPM.
+    pub(super) fn verify_idevid(
+        &self,
+        iak: &AkPublic,
+        iak_qualified_name: &[u8],
+        idevid: &IdevidPublic,
+        nonce: &[u8; 32],
+    ) -> Result<(), VerificationError> {
+        let binding = certify_idevid_extra_data(nonce, iak.name(), idevid.name());
+        self.verify_object(iak, iak_qualified_name, idevid.name(), &binding)
+            .map_err(|source| VerificationError::Idevid(Box::new(source)))
+    }
+
+    fn verify_object(
+        &self,
+        ak: &AkPublic,
+        ak_qualified_name: &[u8],
+        object: &Name,
+        binding: &[u8; 32],
+    ) -> Result<(), VerificationError> {
         let attest = &self.signed.attest;
         let Attested::Certify {
             name,
@@ -54,10 +141,10 @@ impl KeyCertification {
         else {
             return Err(VerificationError::NotACertify);
         };
-        if attest.extra_data != certify_extra_data(nonce, ak.name(), ldevid.name()) {
+        if attest.extra_data != binding {
             return Err(VerificationError::CertifyBinding);
         }
-        if name != ldevid.name() {
+        if name != object {
             return Err(VerificationError::CertifyName);
         }
         if qualified_name == name {
@@ -67,7 +154,6 @@ impl KeyCertification {
             return Err(VerificationError::SignersDiffer);
         }
         verify_signature(ak, &self.signed.bytes, &self.signed.signature)
-            .map_err(VerificationError::CertifySignature)?;
-        Ok(CertifiedNow::new(ldevid))
+            .map_err(VerificationError::CertifySignature)
     }
 }

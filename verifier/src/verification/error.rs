@@ -69,6 +69,15 @@ pub enum KeyFault {
     /// RSA modulus even, or not of the stated size.
     #[error("malformed RSA modulus")]
     RsaModulus,
+    /// An RSA modulus of the form of CVE-2017-15361: its factors can be found.
+    #[error(
+        "its RSA modulus has the form of CVE-2017-15361 (ROCA), so that its factors can be \
+         found: update the TPM's firmware and make the key anew, or replace the TPM"
+    )]
+    Roca,
+    /// The area is no template of the standard but for `unique`.
+    #[error("equals none of the standard's templates")]
+    Template,
 }
 
 /// What is wrong with a signature (ADVERSARY A11).
@@ -146,6 +155,9 @@ pub enum VerificationError {
     /// The LDevID key breaks a rule of its checklist (A08).
     #[error("LDevID key: {0}")]
     Ldevid(#[source] KeyFault),
+    /// The IDevID key of a certificate request breaks a rule of its checklist.
+    #[error("IDevID key: {0}")]
+    IdevidKey(#[source] KeyFault),
     /// The EK's point is not on its curve, or its modulus is unfit: no
     /// credential can be made for it.
     #[error("no credential can be made for this EK")]
@@ -188,6 +200,14 @@ pub enum VerificationError {
     /// Certify's signature is bad (A08, A11).
     #[error("certification's signature: {0}")]
     CertifySignature(#[source] SignatureFault),
+
+    /// The IDevID key is not shown to be in the IAK's TPM.
+    #[error("IDevID key: {0}")]
+    Idevid(#[source] Box<VerificationError>),
+    /// The IAK road needs a certification of the IDevID key; the EK road has
+    /// none.
+    #[error("the IDevID key is not certified")]
+    IdevidNotCertified,
 
     // ---- quote
     /// TPMS_ATTEST is not of type quote (TPM_ST_ATTEST_QUOTE; A09).
@@ -332,6 +352,7 @@ impl VerificationError {
                 | Self::PcrOrder(_)
                 | Self::Ak(_)
                 | Self::Ldevid(_)
+                | Self::IdevidKey(_)
                 | Self::EkUnfit
                 | Self::ImaNotQuoted
                 | Self::ImaFormat

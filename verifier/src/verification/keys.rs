@@ -7,7 +7,7 @@ use holdfast_proto::tpm::{
 };
 
 use super::error::{KeyFault, VerificationError};
-use crate::digest::sha256;
+use crate::{digest::sha256, endorsement::roca};
 
 /// How an AK signs. Its TPM key allows no other scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -220,7 +220,7 @@ impl LdevidPublic {
 
 /// What AK and LDevID key have in common: a signing key that this TPM made
 /// and that cannot leave it (TPM 2.0 Part 2 §8.3).
-fn common_rules(public: &Public) -> Result<(), KeyFault> {
+pub(super) fn common_rules(public: &Public) -> Result<(), KeyFault> {
     let has = |bit| public.attributes.contains(bit);
     if !strong(public.name_alg) {
         return Err(KeyFault::NameAlg(public.name_alg));
@@ -245,14 +245,14 @@ const fn strong(hash: HashAlg) -> bool {
     !matches!(hash, HashAlg::Sha1)
 }
 
-fn no_symmetric(symmetric: &Symmetric) -> Result<(), KeyFault> {
+pub(super) fn no_symmetric(symmetric: &Symmetric) -> Result<(), KeyFault> {
     match symmetric {
         Symmetric::Null => Ok(()),
         Symmetric::Aes { .. } => Err(KeyFault::Symmetric),
     }
 }
 
-fn point_rules(curve: EccCurve, x: &[u8], y: &[u8]) -> Result<(), KeyFault> {
+pub(super) fn point_rules(curve: EccCurve, x: &[u8], y: &[u8]) -> Result<(), KeyFault> {
     if !matches!(curve, EccCurve::P256 | EccCurve::P384) {
         return Err(KeyFault::Curve(curve));
     }
@@ -265,7 +265,7 @@ fn point_rules(curve: EccCurve, x: &[u8], y: &[u8]) -> Result<(), KeyFault> {
     }
 }
 
-fn rsa_rules(key_bits: u16, exponent: u32, modulus: &[u8]) -> Result<(), KeyFault> {
+pub(super) fn rsa_rules(key_bits: u16, exponent: u32, modulus: &[u8]) -> Result<(), KeyFault> {
     if !AkPublic::RSA_BITS.contains(&key_bits) || !key_bits.is_multiple_of(8) {
         return Err(KeyFault::RsaBits(key_bits));
     }
@@ -276,9 +276,11 @@ fn rsa_rules(key_bits: u16, exponent: u32, modulus: &[u8]) -> Result<(), KeyFaul
     let whole = modulus.len() == usize::from(key_bits / 8);
     let top = modulus.first().is_some_and(|b| b & 0x80 != 0);
     let odd = modulus.last().is_some_and(|b| b & 1 == 1);
-    if whole && top && odd {
-        Ok(())
-    } else {
-        Err(KeyFault::RsaModulus)
+    if !(whole && top && odd) {
+        return Err(KeyFault::RsaModulus);
     }
+    if roca::is_roca(modulus) {
+        return Err(KeyFault::Roca);
+    }
+    Ok(())
 }

@@ -10,8 +10,10 @@ mod boot_log_cache;
 mod certify;
 mod claims;
 mod credential;
+pub(crate) mod encapsulation;
 mod error;
 mod evidence;
+mod idevid_key;
 pub(crate) mod ima;
 pub mod kdf;
 mod keys;
@@ -31,13 +33,16 @@ pub use certify::KeyCertification;
 pub use credential::{Credential, make_credential};
 pub use error::{KeyFault, SignatureFault, VerificationError};
 pub use evidence::{BootLog, Evidence, PcrValues};
+pub use idevid_key::IdevidKey;
 pub use ima::{
-    IMA_LOG_AT_ENROLMENT_MAX, IMA_LOG_MAX, IMA_PCR, ImaEvidence, ImaPlace, ReplayedIma,
-    SignatureVerdict, verify_file_signature,
+    IMA_LOG_AT_ENROLMENT_MAX, IMA_LOG_MAX, IMA_PCR, ImaEvidence, ImaPlace, MAX_INVALID_SIGNATURES,
+    MAX_SIGNATURES, ReplayedIma, SignatureBudget, SignatureVerdict, Vouched, verify_file_signature,
 };
 pub use keys::{AkPublic, AkScheme, LdevidPublic};
 pub use on_file::{KeyOnFile, QuoteExpectation, QuoteOnFileError, Values, verify_quote_on_file};
 pub use quote::{Quote, verify_quote};
-pub use road::{RecordedKeys, verify_attestation, verify_enrolment, verify_renewal};
+pub use road::{
+    Certifications, RecordedKeys, verify_attestation, verify_enrolment, verify_renewal,
+};
 pub use signature::verify_signature;
 pub use verified::{CertifiedNow, ChannelBinding, KeyProof, OnRecord, VerifiedEvidence};

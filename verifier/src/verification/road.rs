@@ -51,14 +51,23 @@ pub struct RecordedKeys {
     pub known_content: Option<KnownBootLog>,
 }
 
+/// What the AK certified in an enrolment.
+#[derive(Debug)]
+pub struct Certifications {
+    /// The LDevID key.
+    pub ldevid: KeyCertification,
+    /// The IDevID key; on the IAK road alone.
+    pub idevid: Option<KeyCertification>,
+}
+
 /// Enrolment or recovery: the AK was activated, the LDevID key is certified
-/// now.
+/// now; on the IAK road the IDevID key too.
 ///
 /// # Errors
 /// The first check that does not hold.
 pub fn verify_enrolment(
     evidence: Evidence,
-    certification: &KeyCertification,
+    certifications: &Certifications,
     ldevid: LdevidPublic,
     activated: ActivatedAk,
     channel: &ChannelBinding,
@@ -74,6 +83,19 @@ pub fn verify_enrolment(
     }
     let ak_qualified_name =
         expect_place(&evidence.quote.attest.qualified_signer, &ak, endorsed.ek())?;
+    if let Some(endorsed) = endorsed.iak() {
+        certifications
+            .idevid
+            .as_ref()
+            .ok_or(VerificationError::IdevidNotCertified)?
+            .verify_idevid(
+                &ak,
+                &ak_qualified_name,
+                endorsed.idevid(),
+                &state.challenge.nonce,
+            )?;
+    }
+    let certification = &certifications.ldevid;
     let subject = Subject {
         class: &state.admission.class,
         tpm: endorsed.facts(),

@@ -37,8 +37,18 @@ pub fn verify_signature(
     message: &[u8],
     signature: &Signature,
 ) -> Result<(), SignatureFault> {
-    let other = SignatureFault::Scheme(ak.scheme());
-    match (ak.scheme(), signature) {
+    verify_by(ak.public(), ak.scheme(), message, signature)
+}
+
+/// The same by any key, whose checklist says that `scheme` is its own.
+pub(super) fn verify_by(
+    public: &Public,
+    scheme: AkScheme,
+    message: &[u8],
+    signature: &Signature,
+) -> Result<(), SignatureFault> {
+    let other = SignatureFault::Scheme(scheme);
+    match (scheme, signature) {
         (
             AkScheme::EcdsaP256,
             Signature::Ecdsa {
@@ -46,7 +56,7 @@ pub fn verify_signature(
                 r,
                 s,
             },
-        ) => ecdsa(ak.public(), EccCurve::P256, message, r, s),
+        ) => ecdsa(public, EccCurve::P256, message, r, s),
         (
             AkScheme::EcdsaP384,
             Signature::Ecdsa {
@@ -54,9 +64,9 @@ pub fn verify_signature(
                 r,
                 s,
             },
-        ) => ecdsa(ak.public(), EccCurve::P384, message, r, s),
+        ) => ecdsa(public, EccCurve::P384, message, r, s),
         (AkScheme::RsaSsa(scheme), Signature::RsaSsa { hash, sig }) if scheme == *hash => {
-            let (modulus, exponent) = rsa_key(ak.public())?;
+            let (modulus, exponent) = rsa_key(public)?;
             let parameters = rsassa(scheme).ok_or(other)?;
             rsa_length(modulus, sig)?;
             RsaPublicKeyComponents {
@@ -67,7 +77,7 @@ pub fn verify_signature(
             .map_err(|_| SignatureFault::Invalid)
         }
         (AkScheme::RsaPss(scheme), Signature::RsaPss { hash, sig }) if scheme == *hash => {
-            let (modulus, exponent) = rsa_key(ak.public())?;
+            let (modulus, exponent) = rsa_key(public)?;
             rsa_length(modulus, sig)?;
             pss::verify(scheme, modulus, exponent, message, sig)
         }

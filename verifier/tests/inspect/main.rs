@@ -10,6 +10,7 @@
     reason = "a panic in a test's helper is a failed test"
 )]
 
+mod authorities;
 mod command;
 mod corim;
 mod corpus;

@@ -3,7 +3,7 @@
 
 use holdfast_proto::{
     claims::{self, Claims, CoseAlg, Purpose, Ueid},
-    result::{Appraisal, Ear, Tier, TrustVector, VerifierId},
+    result::{Appraisal, DOTTED_PROFILE, Ear, Form, PROFILE, Tier, TrustVector, VerifierId},
     tpm::{Public, Unique, templates::ldevid_template},
 };
 use holdfast_verifier::{
@@ -159,12 +159,20 @@ fn results_of_both_forms_are_judged_by_signature_and_end() {
         UnixTime::from_seconds(ISSUED + 1),
         UnixTime::from_seconds(ISSUED + 3600),
     );
-    for (format, bytes) in [("jwt", jwt.as_bytes()), ("cwt", &cwt)] {
+    let old_jwt = ear.sign_jwt_as(Form::Dotted, signer.id(), sign).unwrap();
+    let old_cwt = ear.sign_cwt_as(Form::Dotted, signer.id(), sign).unwrap();
+    for (format, profile, bytes) in [
+        ("jwt", PROFILE, jwt.as_bytes()),
+        ("cwt", PROFILE, &cwt),
+        ("jwt", DOTTED_PROFILE, old_jwt.as_bytes()),
+        ("cwt", DOTTED_PROFILE, &old_cwt),
+    ] {
         let report = inspect_result::inspect(bytes, Some(&key), during).unwrap();
         assert_eq!(report.verdict, Verdict::Affirming, "{:?}", report.reason);
         assert!(report.warnings.is_empty());
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["format"], format);
+        assert_eq!(json["result"]["eat_profile"], profile);
         assert_eq!(json["result"]["ear_status"], "warning");
         assert_eq!(
             json["result"]["ear_trustworthiness_vector"]["executables"],
@@ -186,7 +194,7 @@ fn results_of_both_forms_are_judged_by_signature_and_end() {
             let mut changed = bytes.to_vec();
             changed[bit / 8] ^= 1 << (bit % 8);
             let report = inspect_result::inspect(&changed, Some(&key), during).unwrap();
-            let newline = format == "jwt" && bit / 8 == bytes.len() - 1;
+            let newline = bytes.ends_with(b"\n") && bit / 8 == bytes.len() - 1;
             if !newline {
                 assert_eq!(report.verdict, Verdict::Refused, "{format} bit {bit}");
             }

@@ -1,11 +1,11 @@
 //! An AK is activated by an answered challenge, or not at all.
 use holdfast_verifier::{
-    endorsement::EndorsedEk,
+    endorsement::Endorsed,
     freshness::AnsweredChallenge,
     verification::{ActivatedAk, AkPublic},
 };
 
-fn forge(endorsed: EndorsedEk, ak: AkPublic, answered: AnsweredChallenge) -> ActivatedAk {
+fn forge(endorsed: Endorsed, ak: AkPublic, answered: AnsweredChallenge) -> ActivatedAk {
     ActivatedAk { endorsed, ak, answered }
 }
 

@@ -35,8 +35,14 @@ impl<'a> LoaderText<'a> {
         (b"grub_kernel_cmdline ", LoaderLabel::KernelCommandLine),
     ];
 
+    /// None where a NUL stands within the text: GRUB's texts are C strings, so
+    /// that it measures none with a NUL but, at most, one at its end. Whoever reads
+    /// such a text up to its NUL reads another than who reads all of it.
     pub(crate) fn of(bytes: &'a [u8]) -> Option<Self> {
         let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+        if bytes.contains(&0) {
+            return None;
+        }
         Self::PREFIXES.iter().find_map(|(prefix, label)| {
             let text = Text::new(bytes.strip_prefix(*prefix)?);
             Some(Self {

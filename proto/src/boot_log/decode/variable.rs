@@ -143,7 +143,8 @@ pub struct Authority<'a> {
 pub enum AuthorityEntry<'a> {
     /// A DER certificate: reads as one SEQUENCE that spans the entry.
     Certificate(&'a [u8]),
-    /// SHA-256 of the image.
+    /// SHA-256 of the image: an `EFI_SIGNATURE_DATA` of it, or, of a signature
+    /// database and without an owner, the 32 bytes alone, as shim measures it.
     Hash(&'a [u8]),
     /// Anything else: shim's SBAT level, policy and flags among it.
     Other(&'a [u8]),
@@ -165,8 +166,11 @@ impl<'a> Authority<'a> {
             Some((owner, entry)) if is_certificate(entry) => {
                 (Some(Guid(*owner)), AuthorityEntry::Certificate(entry))
             }
-            Some((owner, hash)) if hash.len() == 32 => {
+            Some((owner, hash)) if hash.len() == IMAGE_HASH => {
                 (Some(Guid(*owner)), AuthorityEntry::Hash(hash))
+            }
+            _ if variable.data.len() == IMAGE_HASH && is_database(&variable.name) => {
+                (None, AuthorityEntry::Hash(variable.data))
             }
             _ => (None, AuthorityEntry::Other(variable.data)),
         };
@@ -177,6 +181,17 @@ impl<'a> Authority<'a> {
             stray,
         })
     }
+}
+
+/// Length of an image's SHA-256.
+const IMAGE_HASH: usize = 32;
+
+/// Whether entries of the variable let images run, by the names that shim and
+/// firmware measure. Of other variables (SbatLevel) 32 bytes are 32 bytes.
+fn is_database(name: &Utf16<'_>) -> bool {
+    ["db", "MokList", "vendor_db"]
+        .iter()
+        .any(|database| name.is(database))
 }
 
 /// Whether `der` is one SEQUENCE with a two-octet length, as every certificate

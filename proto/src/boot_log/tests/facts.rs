@@ -267,3 +267,67 @@ fn adv_a12_one_hcrtm_comes_before_the_firmware_version() {
     let hidden = hcrtm(&utf16_z("1.0"));
     assert!(!version(&[hcrtm(b"HCRTM"), hidden, stated]));
 }
+
+/// A12: whoever reads a text up to its NUL reads another than who reads all of
+/// it: no text with one is proven, wherever its digest comes from.
+#[test]
+fn adv_a12_a_text_with_a_nul_in_it_is_not_proven() {
+    let grub = |measured: &[u8], data: &[u8]| {
+        let event = Draft::of(8, EventType::EV_IPL, measured, data);
+        let bytes = log(&[event]);
+        let log = BootLog::parse(&bytes).unwrap();
+        let fact = log.facts(SHA256).nth(1).unwrap();
+        (fact.proven, matches!(fact.value, Value::LoaderText(_)))
+    };
+    let text = b"/vmlinuz ro".as_slice();
+    // GRUB's way, and that of RHEL 8, which measures the terminator too.
+    assert_eq!(grub(text, b"kernel_cmdline: /vmlinuz ro\0"), (true, true));
+    assert_eq!(
+        grub(b"/vmlinuz ro\0", b"grub_kernel_cmdline /vmlinuz ro\0"),
+        (true, true)
+    );
+    for hidden in [
+        b"/vmlinuz ro\0init=/bin/sh".as_slice(),
+        b"\0/vmlinuz init=/bin/sh",
+        b"/vmlinuz ro\0\0",
+    ] {
+        let data = [b"kernel_cmdline: ", hidden].concat();
+        let terminated = [data.as_slice(), b"\0"].concat();
+        let measured = [hidden, b"\0"].concat();
+        for (measured, data) in [
+            (hidden, &data),
+            (hidden, &terminated),
+            (&measured, &terminated),
+            (text, &data),
+            (text, &terminated),
+        ] {
+            assert_eq!(grub(measured, data), (false, false), "{data:?}");
+        }
+    }
+}
+
+/// shim measures the hash that let an image run bare, without an owner.
+#[test]
+fn a_bare_hash_of_a_database_is_an_authority() {
+    let entry = |name: &str, data: &[u8]| {
+        let authority = Draft::covered(
+            7,
+            EventType::EV_EFI_VARIABLE_AUTHORITY,
+            &variable(Guid::SHIM_LOCK, name, data),
+        );
+        let bytes = log(&[Draft::separator(7), authority]);
+        let log = BootLog::parse(&bytes).unwrap();
+        let fact = log.facts(SHA256).nth(2).unwrap();
+        let Value::Authority(by) = fact.value else {
+            panic!("{:?}", fact.value);
+        };
+        assert!(fact.proven);
+        assert_eq!(by.owner, None);
+        matches!(by.entry, AuthorityEntry::Hash(hash) if hash == data)
+    };
+    for name in ["db", "MokList", "vendor_db"] {
+        assert!(entry(name, &[9; 32]), "{name}");
+        assert!(!entry(name, &[9; 20]), "{name}");
+    }
+    assert!(!entry("SbatLevel", b"sbat,1,2022052400\ngrub,2\nshim,2\n"));
+}

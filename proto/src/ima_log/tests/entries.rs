@@ -28,7 +28,9 @@ fn every_template_in_both_formats() {
                 assert!(!entry.is_violation());
                 let fields: Vec<_> = entry.fields().map(|(_, field)| field.to_vec()).collect();
                 assert_eq!(fields, draft.fields);
-                assert!(entry.name().is_some() && entry.file_digest().is_some());
+                let in_place = draft.template != "n-ng|d-ng";
+                assert_eq!(entry.name().is_some(), in_place);
+                assert_eq!(entry.file_digest().is_some(), in_place);
             };
             read(&binary, Format::Binary(alg));
             read(&line, Format::Ascii);
@@ -72,9 +74,66 @@ fn what_fields_hold() {
     assert_eq!(offsets[1], (1, first));
 }
 
+/// A13: no digest covers a template's name. A buffer that the attacker chose
+/// (a kexec command line, an xattr) is called the entry's digest and name; the
+/// real ones are called signatures.
+#[test]
+fn adv_a13_a_buffer_is_no_digest_and_no_name() {
+    let (good, evil) = (
+        HashAlg::Sha256.digest(&[b"good"]),
+        HashAlg::Sha256.digest(&[b"evil"]),
+    );
+    let (good, evil) = (d_ng(good), d_ng(evil));
+    let path = n_ng("/usr/bin/one");
+    let fields = [
+        (evil.as_slice(), ""),
+        (path.as_slice(), ""),
+        (good.as_slice(), ""),
+        (path.as_slice(), ""),
+    ];
+    let honest = Draft::new("d-ng|n-ng|buf|buf", &fields);
+    for (relabelled, has_digest, has_name) in [
+        ("d-ng|n-ng|buf|buf", true, true),
+        ("buf|n-ng|d-ng|buf", false, true),
+        ("sig|sig|d-ng|n-ng", false, false),
+        ("d-ng|sig|sig|n-ng", true, false),
+    ] {
+        let draft = Draft {
+            template: relabelled,
+            ..honest.clone()
+        };
+        let log = draft.binary(HashAlg::Sha256);
+        let entry = ImaLog::new(&log).entries().next().unwrap().unwrap();
+        assert!(entry.is_as_logged(), "as the kernel hashed it");
+        assert_eq!(entry.file_digest().is_some(), has_digest, "{relabelled}");
+        assert!(
+            entry
+                .file_digest()
+                .is_none_or(|found| evil.ends_with(found.bytes))
+        );
+        assert_eq!(entry.name().is_some(), has_name, "{relabelled}");
+    }
+}
+
+/// A13: what is kept of an entry is bounded, also where its algorithm is not
+/// known.
+#[test]
+fn adv_a13_the_digest_of_an_unknown_algorithm_is_bounded() {
+    let of = |len: usize| {
+        let digest = [b"wp512:\0".as_slice(), &vec![7; len]].concat();
+        let path = n_ng("/usr/bin/one");
+        Draft::new("ima-ng", &[(&digest, ""), (&path, "")]).binary(HashAlg::Sha1)
+    };
+    let log = of(64);
+    let entry = ImaLog::new(&log).entries().next().unwrap().unwrap();
+    assert_eq!(entry.file_digest().unwrap().bytes.len(), 64);
+    let cause = Cause::OverLimit { value: 65, max: 64 };
+    assert_eq!(refused(&of(65)), (0, "d-ng", cause));
+}
+
 #[test]
 fn templates_by_name() {
-    assert_eq!(Template::from_name("ima-sig").unwrap().fields().count(), 3);
+    assert_eq!(Template::from_name("ima-sig").unwrap().fields().len(), 3);
     assert_eq!(
         Template::from_name("d-ng|n-ng|sig").unwrap().to_string(),
         "d-ng|n-ng|sig"

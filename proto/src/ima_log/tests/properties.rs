@@ -16,7 +16,7 @@ fn use_all(log: &[u8]) {
             format!("{entry:?}"),
         );
         let _ = entry.name().map(|name| name.to_string());
-        assert_eq!(entry.fields().count(), entry.template().fields().count());
+        assert_eq!(entry.fields().count(), entry.template().fields().len());
         assert!(entry.file_digest().is_some() || !has_digest(&entry));
         replay.push(&entry);
     }
@@ -27,7 +27,8 @@ fn has_digest(entry: &Entry<'_>) -> bool {
     entry
         .template()
         .fields()
-        .any(|field| matches!(field, Field::Digest | Field::DigestNg | Field::DigestNgV2))
+        .first()
+        .is_some_and(|field| matches!(field, Field::Digest | Field::DigestNg | Field::DigestNgV2))
 }
 
 fn drafts() -> impl Strategy<Value = Vec<Draft>> {

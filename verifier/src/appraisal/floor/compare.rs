@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use holdfast_proto::result::Claim;
 
-use super::{Facts, Floor, Reason, ReferenceValues};
+use super::{Floor, Grounds, Reason, ReferenceValues};
 use crate::{
     appraisal::pcr::{Meaning, meaning},
-    verification::{IMA_PCR, PcrRelation},
+    verification::{IMA_PCR, MAX_INVALID_SIGNATURES, MAX_SIGNATURES, PcrRelation},
 };
 
 const NO_REFERENCE_VALUES: &str = "no-reference-values";
@@ -15,6 +15,7 @@ const PCR_NOT_COVERED: &str = "pcr-not-covered";
 const PCR_MISMATCH: &str = "pcr-mismatch";
 const BOOT_LOG_MISSING: &str = "boot-log-missing";
 const BOOT_LOG_MISMATCH: &str = "boot-log-mismatch";
+const IMA_SIGNATURES_UNCHECKED: &str = "ima-signatures-unchecked";
 
 /// PCRs that firmware must measure into on every boot (PC Client PFP §3.3.4):
 /// none of them is empty on a machine that measures at all.
@@ -33,19 +34,25 @@ pub(in crate::appraisal) struct Findings {
 
 pub(super) fn findings(
     floor: Floor,
-    facts: &Facts,
+    grounds: &Grounds<'_>,
     references: Option<&ReferenceValues>,
 ) -> Findings {
+    let mut findings = by_floor(floor, grounds, references);
+    findings.against.extend(unchecked(grounds));
+    findings
+}
+
+fn by_floor(floor: Floor, grounds: &Grounds<'_>, references: Option<&ReferenceValues>) -> Findings {
     match floor {
         Floor::ReferenceValues => Findings {
-            against: by_reference(facts, references),
-            told: unexplained(facts).into_iter().collect(),
+            against: by_reference(grounds, references),
+            told: unexplained(grounds).into_iter().collect(),
             ..Findings::default()
         },
         Floor::BootLog => {
-            let against = by_log(facts, references);
+            let against = by_log(grounds, references);
             // A PCR that only its reference value accounts for.
-            let told = unexplained(facts).filter(|_| against.is_empty());
+            let told = unexplained(grounds).filter(|_| against.is_empty());
             Findings {
                 against,
                 told: told.into_iter().collect(),
@@ -53,13 +60,13 @@ pub(super) fn findings(
             }
         }
         Floor::Hardware => {
-            let unfounded = by_log(facts, references).into_iter();
-            let differing = by_reference(facts, references).into_iter();
+            let unfounded = by_log(grounds, references).into_iter();
+            let differing = by_reference(grounds, references).into_iter();
             Findings {
                 unfounded: unfounded.flat_map(|reason| reason.claims).collect(),
                 told: differing
                     .filter(|reason| reason.code == PCR_MISMATCH)
-                    .chain(unexplained(facts))
+                    .chain(unexplained(grounds))
                     .collect(),
                 ..Findings::default()
             }
@@ -70,12 +77,35 @@ pub(super) fn findings(
 /// Whether reasons with this code are about a whole appraisal, rather than one
 /// PCR.
 pub(super) fn is_about_all(code: &str) -> bool {
-    [NO_REFERENCE_VALUES, BOOT_LOG_MISSING].contains(&code)
+    [
+        NO_REFERENCE_VALUES,
+        BOOT_LOG_MISSING,
+        IMA_SIGNATURES_UNCHECKED,
+    ]
+    .contains(&code)
+}
+
+/// That signatures of files were left unverified: what nobody looked at is not
+/// affirmed, whatever a policy makes of the counts.
+fn unchecked(grounds: &Grounds<'_>) -> Option<Reason> {
+    let count = grounds.ima_unchecked.filter(|count| *count > 0)?;
+    Some(Reason {
+        code: IMA_SIGNATURES_UNCHECKED.to_owned(),
+        claims: vec![Claim::Executables],
+        detail: format!(
+            "{count} file signatures of the IMA log were not verified: one exchange verifies {MAX_SIGNATURES} that \
+             are new, and no more after {MAX_INVALID_SIGNATURES} that are invalid"
+        ),
+        next_step: "Let the gateway try again: those that were verified are remembered, and the next ones are \
+                    looked at. If it stays so, files have signatures that do not verify: list those files by digest \
+                    (`reference import`), or let the kernel measure fewer."
+            .to_owned(),
+    })
 }
 
 /// Each quoted PCR equals a reference value.
-fn by_reference(facts: &Facts, references: Option<&ReferenceValues>) -> Vec<Reason> {
-    let class = &facts.class;
+fn by_reference(grounds: &Grounds<'_>, references: Option<&ReferenceValues>) -> Vec<Reason> {
+    let class = grounds.class;
     let Some(references) = references else {
         return vec![Reason {
             code: NO_REFERENCE_VALUES.to_owned(),
@@ -88,25 +118,25 @@ fn by_reference(facts: &Facts, references: Option<&ReferenceValues>) -> Vec<Reas
                 .to_owned(),
         }];
     };
-    let quoted = facts.pcrs.iter();
+    let quoted = grounds.pcrs.iter();
     quoted
-        .filter_map(|(index, value)| by_reference_one(facts, references, *index, value))
+        .filter_map(|(index, value)| by_reference_one(grounds, references, *index, value))
         .collect()
 }
 
 fn by_reference_one(
-    facts: &Facts,
+    grounds: &Grounds<'_>,
     references: &ReferenceValues,
     index: u32,
     value: &[u8],
 ) -> Option<Reason> {
     let Meaning { measures, concerns } = meaning(index);
-    let (code, detail, next_step) = match references.accepted(facts.bank, index) {
+    let (code, detail, next_step) = match references.accepted(grounds.bank, index) {
         None => (
             PCR_NOT_COVERED,
             format!(
                 "PCR {index} ({measures}): the reference values of class {:?} say nothing of it",
-                facts.class
+                grounds.class
             ),
             "Add this PCR to the class's reference values and import them, or take it out of `pcr_selection` \
              in config.toml.",
@@ -133,19 +163,19 @@ fn by_reference_one(
 }
 
 /// Each quoted PCR equals a reference value, or the boot log explains it.
-fn by_log(facts: &Facts, references: Option<&ReferenceValues>) -> Vec<Reason> {
+fn by_log(grounds: &Grounds<'_>, references: Option<&ReferenceValues>) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let mut missing = BTreeSet::new();
-    for (index, value) in &facts.pcrs {
-        let accepted = references.and_then(|set| set.accepted(facts.bank, *index));
+    for (index, value) in grounds.pcrs {
+        let accepted = references.and_then(|set| set.accepted(grounds.bank, *index));
         if accepted.is_some_and(|accepted| accepted.contains(value)) {
             continue;
         }
         // What IMA measured was replayed to the quoted value.
-        if *index == IMA_PCR && facts.ima.is_some() {
+        if *index == IMA_PCR && grounds.ima_unchecked.is_some() {
             continue;
         }
-        let Some(boot) = &facts.boot_log else {
+        let Some(boot) = grounds.boot_log else {
             missing.insert(meaning(*index).concerns);
             continue;
         };
@@ -153,7 +183,7 @@ fn by_log(facts: &Facts, references: Option<&ReferenceValues>) -> Vec<Reason> {
             Some(PcrRelation::Explained) => {}
             Some(PcrRelation::Empty) if *index > LAST_FIRMWARE_PCR => {}
             Some(PcrRelation::Outside) | None => reasons.push(outside(*index)),
-            Some(relation) => reasons.push(unexplained_one(*index, value, *relation, facts)),
+            Some(relation) => reasons.push(unexplained_one(*index, value, *relation, grounds)),
         }
     }
     if !missing.is_empty() {
@@ -188,10 +218,15 @@ fn outside(index: u32) -> Reason {
     }
 }
 
-fn unexplained_one(index: u32, value: &[u8], relation: PcrRelation, facts: &Facts) -> Reason {
+fn unexplained_one(
+    index: u32,
+    value: &[u8],
+    relation: PcrRelation,
+    grounds: &Grounds<'_>,
+) -> Reason {
     let Meaning { measures, concerns } = meaning(index);
     let quoted = hex::encode(value);
-    let replayed = facts
+    let replayed = grounds
         .boot_log
         .as_ref()
         .and_then(|boot| boot.log.replayed(index));
@@ -233,8 +268,8 @@ fn next_step(index: u32) -> &'static str {
 
 /// That the log does not explain what it should, in one reason, where PCRs are
 /// judged by something else.
-fn unexplained(facts: &Facts) -> Option<Reason> {
-    let boot = facts.boot_log.as_ref()?;
+fn unexplained(grounds: &Grounds<'_>) -> Option<Reason> {
+    let boot = grounds.boot_log?;
     let pcrs: Vec<u32> = boot
         .relations
         .iter()

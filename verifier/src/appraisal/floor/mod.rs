@@ -1,34 +1,46 @@
 //! The floor: what holds whatever a policy says.
 //!
 //! 1. A policy that malfunctions affirms nothing; what our own comparison
-//!    finds is said all the same.
+//!    finds is said all the same. One that says more than is taken affirms
+//!    nothing either, and that counts against the gateway.
 //! 2. A claim that a quoted PCR concerns is not affirmed unless that PCR is
 //!    accounted for, as the policy's [`Floor`] has it. A PCR that the owner does
 //!    not want compared is left out of the required selection, not waved
 //!    through.
 //! 3. The status is affirming only where each of [`Floor::mandatory`] is.
 //! 4. A claim that is not affirmed has a reason.
-//! 5. The status is derived here, as the worst of the vector, or less.
+//! 5. Hardware is not affirmed where the TPM's endorsement does not stand any
+//!    more: revoked, denied, or its firmware below the owner's floor.
+//! 6. The status is derived here, as the worst of the vector, or less.
 
 mod compare;
+mod endorsement;
 mod level;
 
-use holdfast_proto::result::{Claim, Tier, TrustVector};
+use std::collections::BTreeMap;
+
+use holdfast_proto::{
+    result::{Claim, Tier, TrustVector},
+    tpm::HashAlg,
+};
 
 pub(super) use self::compare::Findings;
 use self::compare::findings;
 pub use self::level::Floor;
 use super::{
-    facts::Facts,
+    facts::{Facts, LoggedBoot},
+    ima::ImaState,
     opinion::{Opinion, OpinionError, Reason},
 };
-use crate::reference_values::ReferenceValues;
+use crate::{endorsement::EndorsementStanding, reference_values::ReferenceValues};
 
 /// Code of a policy that failed or was not complete. A policy cannot give it.
 pub(super) const POLICY_ERROR: &str = "policy-error";
 /// Code of a mandatory claim that a policy says nothing of. A policy cannot
 /// give it.
 pub(super) const CLAIM_NOT_MADE: &str = "claim-not-made";
+/// Code of an answer that is larger than any that is taken.
+pub(super) const ANSWER_TOO_LARGE: &str = "policy-answer-too-large";
 
 /// AR4SI: nothing is claimed.
 const NO_CLAIM: i8 = 0;
@@ -39,6 +51,32 @@ const EXECUTABLES_UNRECOGNISED: i8 = 33;
 /// Private value in the warning tier: configuration not recognised. (AR4SI
 /// has "vulnerable" and "unacceptable", which we cannot know.)
 const CONFIGURATION_UNRECOGNISED: i8 = -33;
+
+/// What the floor goes by, and no more: what decides a verdict is in the memo's
+/// key ([`input::key`](super::input::key)), so this is too.
+pub(super) struct Grounds<'a> {
+    class: &'a str,
+    bank: HashAlg,
+    pcrs: &'a BTreeMap<u32, Vec<u8>>,
+    /// Of an IMA log that was replayed to the quoted PCR, the file signatures
+    /// that were not looked at.
+    ima_unchecked: Option<u64>,
+    boot_log: Option<&'a LoggedBoot>,
+    standing: &'a EndorsementStanding,
+}
+
+impl<'a> Grounds<'a> {
+    pub(super) fn of(facts: &'a Facts) -> Self {
+        Self {
+            class: &facts.class,
+            bank: facts.bank,
+            pcrs: &facts.pcrs,
+            ima_unchecked: facts.ima.as_ref().map(ImaState::unchecked_signatures),
+            boot_log: facts.boot_log.as_ref(),
+            standing: &facts.standing,
+        }
+    }
+}
 
 /// The repeatable part of an appraisal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,10 +99,12 @@ impl Verdict {
 pub(super) fn verdict(
     opinion: Result<Opinion, PolicyFault>,
     floor: Floor,
-    facts: &Facts,
+    grounds: &Grounds<'_>,
     references: Option<&ReferenceValues>,
 ) -> Verdict {
-    conclude(opinion, floor, findings(floor, facts, references))
+    let mut found = findings(floor, grounds, references);
+    found.add_standing(grounds.standing);
+    conclude(opinion, floor, found)
 }
 
 /// All of the floor but our own comparison, whose findings come in.
@@ -82,9 +122,15 @@ pub(super) fn conclude(
         unfounded,
         told,
     } = findings;
-    for claim in against.iter().flat_map(|finding| &finding.claims) {
-        if Tier::of(vector.get(*claim)) < Tier::Warning {
-            vector.set(*claim, unrecognised(*claim));
+    for finding in &against {
+        for claim in &finding.claims {
+            let value = match claim {
+                Claim::Hardware => endorsement::hardware(&finding.code),
+                claim => unrecognised(*claim),
+            };
+            if Tier::of(vector.get(*claim)) < Tier::of(value) {
+                vector.set(*claim, value);
+            }
         }
     }
     for claim in unfounded {
@@ -137,20 +183,37 @@ pub(super) enum PolicyFault {
     Answer(#[from] OpinionError),
 }
 
+impl PolicyFault {
+    const fn is_of_size(&self) -> bool {
+        matches!(self, Self::Answer(error) if error.is_of_size())
+    }
+}
+
 /// Stands in for the opinion that a policy did not give.
 fn malfunction(fault: &PolicyFault, floor: Floor) -> Opinion {
     let mut vector = TrustVector::NONE;
     for claim in floor.mandatory() {
         vector.set(*claim, MALFUNCTION);
     }
+    let (code, next_step) = if fault.is_of_size() {
+        (
+            ANSWER_TOO_LARGE,
+            "Let the policy cut the texts of its reasons and give the first of many (docs/policy.md), \
+             apply it (holdfast-verifier policy apply), and look at what this gateway shows \
+             (inspect boot-log, inspect ima-log): it shows more than others.",
+        )
+    } else {
+        (
+            POLICY_ERROR,
+            "Correct the appraisal policy (docs/policy.md) and apply it (holdfast-verifier policy \
+             apply); no gateway is affirmed until then.",
+        )
+    };
     let reason = Reason {
-        code: POLICY_ERROR.to_owned(),
+        code: code.to_owned(),
         claims: floor.mandatory().to_vec(),
         detail: fault.to_string(),
-        next_step:
-            "Correct the appraisal policy (docs/policy.md) and apply it (holdfast-verifier policy \
-             apply); no gateway is affirmed until then."
-                .to_owned(),
+        next_step: next_step.to_owned(),
     };
     Opinion {
         vector,

@@ -1,20 +1,21 @@
 //! `input.gateway`: whom the appraisal is about.
 
+use holdfast_proto::binding::Ueid;
 use serde::Serialize;
-
-use super::Facts;
 
 #[derive(Serialize)]
 pub(super) struct Gateway<'a> {
-    id: String,
+    /// None where the policy does not ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
     class: &'a str,
 }
 
 impl<'a> Gateway<'a> {
-    pub(super) fn of(facts: &'a Facts) -> Self {
+    pub(super) fn of(id: Option<&Ueid>, class: &'a str) -> Self {
         Self {
-            id: facts.gateway.to_string(),
-            class: &facts.class,
+            id: id.map(Ueid::to_string),
+            class,
         }
     }
 }

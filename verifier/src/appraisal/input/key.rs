@@ -6,12 +6,14 @@ use serde::Serialize;
 #[derive(Serialize)]
 pub(super) struct Key<'a> {
     known_by: &'static str,
-    name: &'a str,
+    /// None where the policy does not ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
 }
 
 impl<'a> Key<'a> {
     /// The AK, by its Name in hex.
-    pub(super) fn activated(name: &'a str) -> Self {
+    pub(super) fn activated(name: Option<&'a str>) -> Self {
         Self {
             known_by: "credential-activation",
             name,
@@ -19,7 +21,7 @@ impl<'a> Key<'a> {
     }
 
     /// The LDevID key, by its Name in hex.
-    pub(super) fn certified(name: &'a str) -> Self {
+    pub(super) fn certified(name: Option<&'a str>) -> Self {
         Self {
             known_by: "tpm2-certify",
             name,

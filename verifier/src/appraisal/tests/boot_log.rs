@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::*;
 use crate::{appraisal::facts::LoggedBoot, verification::ReadBootLog};
 
-/// What the simulated gateway's image logs (`integration/tests/golden_log.rs`
+/// What the simulated gateway's image logs (`integration/tests/evidence/golden_log.rs`
 /// makes it).
 pub(super) const GOLDEN: &[u8] = include_bytes!("data/golden.log");
 const BANK: HashAlg = HashAlg::Sha256;
@@ -78,7 +78,8 @@ pub(super) fn facts_of(booted: &[u8], sent: &[u8], quoted: &[u32]) -> Facts {
 
 /// `input.boot_log` of those facts.
 pub(super) fn tree(facts: &Facts) -> Value {
-    let input: Value = serde_json::from_str(&super::super::input::text(facts, None)).unwrap();
+    let input: Value =
+        serde_json::from_str(&super::super::input::text(facts, None, Branches::ALL)).unwrap();
     input["boot_log"].clone()
 }
 
@@ -384,7 +385,7 @@ fn adv_c40_a_command_line_that_is_not_what_was_measured() {
 #[test]
 fn the_memo_is_keyed_by_the_hash_of_the_log() {
     let facts = facts_of(GOLDEN, GOLDEN, &SELECTION);
-    let key = super::super::input::key(&facts);
+    let key = super::super::input::key(&facts, Branches::ALL);
     assert!(key.len() < 4096, "{}", key.len());
     assert!(key.contains(&hex::encode(crate::digest::sha256(&[GOLDEN]))));
     assert!(key.contains(r#""explained":[0,1,2"#), "{key}");

@@ -223,8 +223,21 @@ fn adv_c40_secure_boot_refuses_dangerous_command_lines() {
         "1",
         "break=premount",
         "rd.shell",
+        "rd.shell=1",
+        "rdshell",
+        "rdbreak",
+        "rd.emergency",
+        "rd.rescue",
+        "systemd.break=pre-basic",
+        "rd.systemd.break=pre-udev",
+        "systemd.crash-shell",
         "systemd.run=/x",
         "selinux=0",
+        "selinux=00",
+        "enforcing=off",
+        "apparmor=n",
+        "apparmor.enabled=N",
+        "security=x",
         "lockdown=none",
         "systemd.setenv=SYSTEMD_SULOGIN_FORCE=1",
         "systemd.set_credential=passwd.plaintext-password.root:x",
@@ -237,6 +250,19 @@ fn adv_c40_secure_boot_refuses_dangerous_command_lines() {
         refused(&policy, &facts, "command-line-dangerous");
         let reasons = judge(&policy, &facts, None).reasons;
         assert!(reasons[0].detail.contains("PCR 8"), "{reasons:?}");
+    }
+    for word in [
+        "rd.shell=0",
+        "systemd.debug-shell=no",
+        "selinux=1",
+        "security=apparmor",
+    ] {
+        let facts = command_line(&format!("/boot/vmlinuz root=/dev/sda1 {word} ro"));
+        assert_eq!(
+            judge(&policy, &facts, None).status,
+            Tier::Affirming,
+            "{word}"
+        );
     }
     // Started by other commands than `linux`, or from a list of blocks; and the
     // log calls all of them commands of GRUB.
@@ -271,6 +297,80 @@ fn adv_c40_secure_boot_refuses_dangerous_command_lines() {
             .to_vec();
     });
     refused(&policy, &hidden, "command-line-hidden");
+}
+
+/// C40: a PCR 8 that nobody extended tells no command line; nor does one with
+/// a NUL in its only text.
+#[test]
+fn adv_c40_boot_policies_need_a_command_line() {
+    let empty = booted(|events| events.retain(|draft| draft.pcr != 8));
+    let only_commands = booted(|events| {
+        events.retain(|draft| !draft.data.starts_with(b"kernel_cmdline: "));
+        let started = |draft: &Draft| draft.pcr == 8 && draft.data.starts_with(b"grub_cmd: linux");
+        events.retain(|draft| !started(draft));
+    });
+    for facts in [empty, only_commands] {
+        refused(&compile(SECURE_BOOT), &facts, "command-line-not-measured");
+        refused(&measured_boot(), &facts, "command-line-not-measured");
+        let unjudged = with(
+            SECURE_BOOT,
+            &[("needed_pcrs := [8]", "needed_pcrs := [12, 8]")],
+        );
+        refused(&unjudged, &facts, "command-line-not-measured");
+        let unjudged = with(SECURE_BOOT, &[("needed_pcrs := [8]", "needed_pcrs := []")]);
+        assert_eq!(judge(&unjudged, &facts, None).status, Tier::Affirming);
+    }
+    let cut = command_line("/boot/vmlinuz ro\0init=/bin/sh");
+    refused(&compile(SECURE_BOOT), &cut, "command-line-hidden");
+    refused(&measured_boot(), &cut, "command-line-hidden");
+}
+
+/// A12: a hash that lets an image run is measured bare, and
+/// what is neither hash nor certificate lets one run all the same.
+#[test]
+fn adv_a12_every_authority_is_held_against_the_lists() {
+    let let_run_by = |name: &str, value: &[u8]| {
+        booted(|events| {
+            let sbat = at(events, |draft| {
+                draft.event_type == 0x8000_00E0 && draft.data.len() > 200
+            });
+            let mut entry = events[sbat].clone();
+            let utf16: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            entry.data = [
+                &entry.data[..16],
+                &u64::try_from(name.len()).unwrap().to_le_bytes(),
+                &u64::try_from(value.len()).unwrap().to_le_bytes(),
+                &utf16,
+                value,
+            ]
+            .concat();
+            cover(&mut entry);
+            events.insert(sbat + 1, entry);
+        })
+    };
+    let hash = let_run_by("MokList", &[9; 32]);
+    let tree = tree(&hash);
+    let authorities = tree["secure_boot"]["authorities"].as_array().unwrap();
+    assert!(
+        authorities
+            .iter()
+            .any(|one| one["kind"] == "image-hash" && one["sha256"] == hex::encode([9; 32])),
+        "{authorities:?}"
+    );
+    let listed = with(
+        SECURE_BOOT,
+        &[(
+            "accepted_authorities := []",
+            r#"accepted_authorities := ["00"]"#,
+        )],
+    );
+    refused(&listed, &hash, "authority-not-accepted");
+    refused(&measured_boot(), &hash, "authority-not-accepted");
+    for value in [[9; 20].as_slice(), &[9; 33]] {
+        let other = let_run_by("db", value);
+        refused(&compile(SECURE_BOOT), &other, "authority-not-accepted");
+        refused(&measured_boot(), &other, "authority-not-accepted");
+    }
 }
 
 /// What is not quoted, a log can leave out: neither policy takes that for

@@ -292,3 +292,33 @@ fn the_floor_hardware_vouches_for_no_software() {
     );
     assert!(verdict.is_malfunction());
 }
+
+/// Also one that does not look at the endorsement, and affirmed the same state
+/// before: it is in the memo's key all the same.
+#[test]
+fn cve_c28_no_policy_waves_through_an_endorsement_that_does_not_stand() {
+    for floor in [Floor::ReferenceValues, Floor::BootLog, Floor::Hardware] {
+        let (policy, mut facts) = (lax(floor), good());
+        let references = accepting(&facts, &SELECTION);
+        let verdict = |facts: &Facts| policy.verdict(facts, Some(&references), NOW);
+        assert_eq!(verdict(&facts).status, Tier::Affirming);
+        facts.tpm.path = vec![crate::endorsement::PathCertificate {
+            sha256: "00".repeat(32),
+            key_sha256: "00".repeat(32),
+            issuer_sha256: "00".repeat(32),
+            serial: "01".to_owned(),
+            subject: "CN=Gone".to_owned(),
+        }];
+        let none = crate::endorsement::Anchors::new(Vec::new(), Vec::new()).unwrap();
+        facts.standing = none.standing(&facts.tpm, &[0; 32], 0, NOW);
+        let verdict = verdict(&facts);
+        assert_eq!(verdict.status, Tier::Contraindicated, "{floor:?}");
+        assert_eq!(verdict.vector.get(Claim::Hardware), 96);
+        assert!(
+            verdict
+                .reasons
+                .iter()
+                .any(|r| r.code == "ek-anchor-withdrawn")
+        );
+    }
+}

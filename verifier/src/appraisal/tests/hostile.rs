@@ -204,6 +204,38 @@ fn adv_a26_a_broken_policy_hides_no_change_of_state() {
     assert_eq!(verdict.vector.configuration, -1);
 }
 
+/// A gateway that makes its policy say too much is not spared as one whose
+/// policy is broken.
+#[test]
+fn adv_a26_an_answer_that_is_too_large_counts_against_the_gateway() {
+    let loud = |reasons: &str| {
+        policy(&format!(
+            r#"result := {{"vector": {{}}, "reasons": {reasons}}}
+            said(text) := {{"code": "c", "claims": ["hardware"], "detail": text, "next_step": "n"}}
+            long := concat("", [sprintf("%999d", [1]), sprintf("%999d", [1])])"#
+        ))
+    };
+    let many = "[said(sprintf(\"%d\", [n])) | some n in [0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,\
+                18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,\
+                45,46,47,48,49,50,51,52,53,54,55,56,57,58,59,60,61,62,63,64]]";
+    for reasons in ["[said(long)]", many] {
+        let verdict = judge_good(&loud(reasons));
+        assert_eq!(
+            codes(&verdict),
+            ["policy-answer-too-large"],
+            "{reasons}: {verdict:?}"
+        );
+        assert_eq!(verdict.status, Tier::None);
+        assert!(!verdict.is_malfunction());
+        // Where somebody tries the policy out, it is the policy that failed.
+        assert!(
+            loud(reasons)
+                .try_on(&super::super::nothing_known())
+                .policy_failed()
+        );
+    }
+}
+
 #[test]
 fn adv_a26_two_values_for_one_rule_affirm_nothing() {
     let conflicting = policy(&format!(
@@ -398,11 +430,11 @@ fn adv_a26_a_format_asks_for_no_gigabyte() {
 /// Each of these ended the process: a stack that is used up is no panic.
 #[test]
 fn adv_a26_a_deep_policy_ends_no_process() {
-    let functions: String = (0..1500)
+    let functions: String = (0..990)
         .map(|n| format!("f{n}(x) := f{}(x)\n", n + 1))
         .collect();
     for body in [
-        format!("{functions}f1500(x) := x\nresult := f0(0)"),
+        format!("{functions}f990(x) := x\nresult := f0(0)"),
         format!("result := {}1", "-\n".repeat(20_000)),
     ] {
         // Refused or at fault, as it may be.
@@ -446,4 +478,81 @@ fn every_function_that_may_be_called_exists() {
             });
         assert!(exists, "{name}");
     }
+}
+
+/// What a source of the longest can make the compiler do: these took from two
+/// seconds to more than anyone waited.
+#[test]
+fn adv_a26_no_policy_is_compiled_for_long() {
+    let many = |count, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<String>();
+    let deep = |open: &str, close: &str, depth| {
+        format!("result := {}1{}", open.repeat(depth), close.repeat(depth))
+    };
+    let statements = many(4500, &|n| format!("x{} := x{n}\n", n + 1));
+    for (body, refusal) in [
+        (deep("[", "]", 400), PolicyError::Nesting(3)),
+        (deep("{", "}", 16), PolicyError::Nesting(3)),
+        (
+            many(1000, &|n| format!("a{n} := [[[[[[[[1]]]]]]]]\n")),
+            PolicyError::Nesting(131),
+        ),
+        (
+            many(1001, &|n| format!("a{n} := 1\n")) + "result := 1",
+            PolicyError::Rules(1002),
+        ),
+        (
+            format!("result := 1 if {{ x0 := 1; {statements} }}"),
+            PolicyError::Statements(4501),
+        ),
+        (
+            format!("result := [1 | x0 := 1; {statements}]"),
+            PolicyError::Statements(4501),
+        ),
+    ] {
+        let started = Instant::now();
+        let refused = Policy::compile(&source(&body)).map(|_| ());
+        assert_eq!(refused, Err(refusal));
+        assert!(
+            started.elapsed() < TIME_LIMIT * 20,
+            "{:?}",
+            started.elapsed()
+        );
+    }
+    // As much as is taken is compiled, and soon.
+    let started = Instant::now();
+    let large = deep("[", "]", 12) + "\n" + &many(998, &|n| format!("a{n} := a{}\n", n + 1));
+    let taken = Policy::compile(&source(&large)).map(|_| ());
+    assert_eq!(taken, Ok(()));
+    let statements = many(198, &|n| format!("x{} := x{n}\n", n + 1));
+    let bodies = many(27, &|n| format!("r{n} if {{ x0 := 1; {statements} }}\n"));
+    let taken = Policy::compile(&source(&(bodies + "result := 1"))).map(|_| ());
+    assert_eq!(taken, Ok(()));
+    assert!(
+        started.elapsed() < TIME_LIMIT * 40,
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+/// One call is one step to the timer.
+#[test]
+fn adv_a26_one_call_makes_no_gigabyte() {
+    for (call, refusal) in [
+        ("replace(\"aaaa\", \"a\", \"aa\")", PolicyError::Replace),
+        ("replace(\"aaaa\", \"\", \"\")", PolicyError::Replace),
+        (
+            "replace(\"a\", input.gateway.class, \"\")",
+            PolicyError::Replace,
+        ),
+        (
+            "replace(\"a\", \"a\", input.gateway.class)",
+            PolicyError::Replace,
+        ),
+        ("trim(\"a\", input.gateway.class)", PolicyError::Trim),
+    ] {
+        let refused = Policy::compile(&source(&format!("result := {call}"))).map(|_| ());
+        assert_eq!(refused, Err(refusal), "{call}");
+    }
+    let fine = source("result := trim(replace(input.gateway.class, \"-\", \"_\"), \" /\")");
+    assert!(Policy::compile(&fine).is_ok());
 }

@@ -11,8 +11,9 @@ use crate::{
     appraisal::ima::{ImaState, MAX_NAMED},
     reference_values::allow_list::{AllowList, AllowListBuilder, ImaKey},
     verification::{
-        ImaEvidence,
+        ImaEvidence, MAX_INVALID_SIGNATURES, SignatureBudget, SignatureVerdict, Vouched,
         ima::tests::{record, replayed_log},
+        verify_file_signature,
     },
 };
 
@@ -57,7 +58,7 @@ fn built(more: impl FnOnce(&mut AllowListBuilder)) -> AllowList {
 
 fn state(records: &[Vec<u8>], list: Option<&AllowList>) -> ImaState {
     let evidence = ImaEvidence::Replayed(Box::new(replayed_log(records).0));
-    ImaState::of(&evidence, None, list).unwrap()
+    ImaState::of(&evidence, None, list, &Vouched::default()).unwrap()
 }
 
 fn good_log() -> Vec<Vec<u8>> {
@@ -199,6 +200,17 @@ fn adv_a13_no_template_hides_a_file() {
         let findings = state(&[record(10, template, &fields, false)], Some(&list())).findings;
         assert_eq!(findings.unknown.count, 1, "{template}");
     }
+    // What was run is called a signature, and a buffer that the attacker chose
+    // names a listed file with its digest.
+    let (listed, listed_path) = (d_ng(b"a"), name("/usr/bin/a"));
+    for (template, fields) in [
+        ("sig|n-ng|d-ng", [digest.as_slice(), &listed_path, &listed]),
+        ("sig|d-ng|n-ng", [&digest, &listed, &listed_path]),
+        ("d-ng|sig|n-ng", [&listed, &path, &listed_path]),
+    ] {
+        let findings = state(&[record(10, template, &fields, false)], Some(&list())).findings;
+        assert_eq!(findings.unknown.count, 1, "{template}");
+    }
     // A second boot_aggregate is a file like any other.
     let findings = state(&[file("boot_aggregate", b"x")], Some(&list())).findings;
     assert_eq!(findings.unknown.count, 1);
@@ -230,7 +242,40 @@ fn adv_a13_names_are_inert_and_few() {
             .iter()
             .all(|code| *code == "ima-unknown-file")
     );
-    assert_eq!(verdict.reasons.len(), MAX_NAMED);
+    assert_eq!(verdict.reasons.len(), 8);
+}
+
+/// A26: however much is wrong with a gateway, the policy can say it, so that it
+/// is the gateway that is at fault and not the policy.
+#[test]
+fn adv_a26_everything_wrong_at_once_is_said() {
+    let unknown = [b"wp512:\0".as_slice(), &[7; 64]].concat();
+    let mut log = Vec::new();
+    for n in 0..40 {
+        let path = format!("/{n}{}", "x".repeat(300));
+        let fields: [&[u8]; 2] = [&unknown, &name(&path)];
+        log.push(record(10, "ima-ng", &fields, false));
+        log.push(file("/usr/bin/a", &[n]));
+        log.push(violation(&path));
+    }
+    let mut facts = facts_with(Some(state(&log, Some(&list()))));
+    facts.pcrs.values_mut().for_each(|value| value.fill(0xBA));
+    for index in 0..24 {
+        facts.pcrs.entry(index).or_insert_with(|| vec![0xBA; 32]);
+    }
+    let policy = Policy::compile(IMA_POLICY).unwrap();
+    let verdict = judge(&policy, &facts, Some(&good_references()));
+    assert_eq!(verdict.status, Tier::Warning, "{:?}", verdict.reasons);
+    let codes = codes(&verdict);
+    for code in [
+        "pcr-mismatch",
+        "pcr-not-covered",
+        "ima-unknown-file",
+        "ima-mismatched-file",
+        "ima-violation",
+    ] {
+        assert!(codes.contains(&code), "{code}: {codes:?}");
+    }
 }
 
 struct Key(EcdsaKeyPair);
@@ -318,6 +363,65 @@ fn a_signature_vouches_for_a_file_that_is_not_listed() {
 
 /// Version 3 is over `ima_file_id`, so that a signature of an fs-verity digest
 /// cannot be taken for one of contents.
+/// The pool place of one gateway is not held for as long as it likes; and what
+/// nobody looked at is affirmed by no policy.
+#[test]
+fn adv_a21_signatures_over_the_limit_are_told_and_not_affirmed() {
+    let (key, other) = (Key::new(), Key::new());
+    let list = built(|builder| builder.add_key(key.ima_key()));
+    let mut forged = other.sign(3, 2, b"init");
+    forged[3..7].copy_from_slice(&key.ima_key().key_id());
+    // A listed file, so that nothing else speaks against it.
+    let many = vec![signed("/sbin/init", b"init", &forged); MAX_INVALID_SIGNATURES as usize + 2];
+    let (few, _) = many.split_at(MAX_INVALID_SIGNATURES as usize);
+    let told = |records: &[Vec<u8>]| {
+        let state = state(records, Some(&list));
+        let signed = state.findings.signed;
+        let lax = Policy::compile(
+            "package holdfast.appraisal\nimport rego.v1\nresult := {\"reasons\": [], \"vector\": \
+             {\"instance-identity\": 2, \"hardware\": 2, \"executables\": 2, \"configuration\": 2}}",
+        );
+        let mut set: BTreeMap<u32, Vec<Vec<u8>>> = SELECTION.map(|i| (i, vec![value(i)])).into();
+        set.insert(10, vec![vec![10; 32]]);
+        let verdict = judge(
+            &lax.unwrap(),
+            &facts_with(Some(state)),
+            Some(&references(&set)),
+        );
+        let codes: Vec<String> = codes(&verdict).into_iter().map(str::to_owned).collect();
+        ([signed.invalid, signed.unchecked], verdict.status, codes)
+    };
+    assert_eq!(told(few), ([256, 0], Tier::Affirming, vec![]));
+    assert_eq!(
+        told(&many),
+        (
+            [256, 2],
+            Tier::Warning,
+            vec!["ima-signatures-unchecked".to_owned()]
+        )
+    );
+}
+
+#[test]
+fn what_was_valid_once_costs_no_second_verification() {
+    let key = Key::new();
+    let list = built(|builder| builder.add_key(key.ima_key()));
+    let vouched = Vouched::default();
+    let log = replayed_log(&[signed("/opt/x", b"x", &key.sign(3, 2, b"x"))]).0;
+    let entry = log.entries().last().unwrap();
+    let verify = |budget: &mut SignatureBudget| {
+        let keys = |id| list.keys_of(id).map(ImaKey::spki_der);
+        verify_file_signature(&entry, keys, &vouched, budget)
+    };
+    let mut none_left = SignatureBudget::NONE;
+    assert_eq!(verify(&mut none_left), SignatureVerdict::Unchecked);
+    assert_eq!(
+        verify(&mut SignatureBudget::default()),
+        SignatureVerdict::Valid
+    );
+    assert_eq!(verify(&mut none_left), SignatureVerdict::Valid);
+}
+
 #[test]
 fn signatures_of_version_3() {
     let key = Key::new();

@@ -31,11 +31,73 @@ fn the_same_state_is_judged_once() {
     assert!(Arc::ptr_eq(&first, &again));
 }
 
+/// A policy that looks at all of its input, and affirms.
+fn inquisitive() -> Policy {
+    Policy::compile(
+        "package holdfast.appraisal\nimport rego.v1\n\
+         result := {\"reasons\": [r | some r in []], \"vector\": vector} if input.format\n\
+         vector := {\"instance-identity\": 2, \"hardware\": 2, \"executables\": 2, \"configuration\": 2} if \
+         object.keys(input)",
+    )
+    .unwrap()
+}
+
 #[test]
-fn whatever_the_policy_can_read_is_part_of_the_key() {
+fn what_the_policy_does_not_read_is_no_part_of_the_key() {
     let policy = Policy::standard().unwrap();
     let set = good_references();
     let good = policy.verdict(&facts(), Some(&set), NOW);
+    let changes: [fn(&mut Facts); 4] = [
+        |f| f.gateway = Ueid::parse(&[1; 33]).unwrap(),
+        |f| f.ak = "x".into(),
+        |f| f.ldevid = "x".into(),
+        |f| f.software_version = "0.2.0".into(),
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        let mut facts = facts();
+        change(&mut facts);
+        assert!(
+            Arc::ptr_eq(&good, &policy.verdict(&facts, Some(&set), NOW)),
+            "change {at}"
+        );
+    }
+}
+
+#[test]
+fn what_the_floor_goes_by_is_part_of_the_key_whatever_the_policy_reads() {
+    let policy = Policy::compile(
+        "package holdfast.appraisal\nimport rego.v1\nresult := {\"reasons\": [], \"vector\": \
+         {\"instance-identity\": 2, \"hardware\": 2, \"executables\": 2, \"configuration\": 2}}",
+    )
+    .unwrap();
+    let set = good_references();
+    let good = policy.verdict(&facts(), Some(&set), NOW);
+    assert_eq!(good.status, Tier::Affirming);
+    let changes: [fn(&mut Facts); 4] = [
+        |f| f.class = "other".into(),
+        |f| drop(f.pcrs.insert(4, vec![1; 32])),
+        |f| drop(f.pcrs.remove(&4)),
+        |f| f.bank = HashAlg::Sha384,
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        let mut facts = facts();
+        change(&mut facts);
+        assert!(
+            !Arc::ptr_eq(&good, &policy.verdict(&facts, Some(&set), NOW)),
+            "change {at}"
+        );
+    }
+}
+
+#[test]
+fn whatever_the_policy_can_read_is_part_of_the_key() {
+    let policy = inquisitive();
+    let set = good_references();
+    let good = policy.verdict(&facts(), Some(&set), NOW);
+    assert!(
+        Arc::ptr_eq(&good, &policy.verdict(&facts(), Some(&set), NOW)),
+        "it is remembered"
+    );
     let changes: [fn(&mut Facts); 14] = [
         |f| f.gateway = Ueid::parse(&[1; 33]).unwrap(),
         |f| f.class = "other".into(),

@@ -41,7 +41,15 @@ fn each_rule_refuses() {
         let refused = refuse(&with_reason(code, "[\"hardware\"]", "d", "n"));
         assert_eq!(refused, OpinionError::ReservedCode(0, code));
     }
-    for text in ["", "a\nb", "\u{1b}[31m", &"a".repeat(1025)] {
+    for (detail, next_step, field) in [
+        (&*"a".repeat(1025), "n", "detail"),
+        ("d", &*"a".repeat(1025), "next_step"),
+    ] {
+        let refused = refuse(&with_reason("c", "[\"hardware\"]", detail, next_step));
+        assert_eq!(refused, OpinionError::LongText(0, field));
+        assert!(refused.is_of_size());
+    }
+    for text in ["", "a\nb", "\u{1b}[31m"] {
         assert_eq!(
             refuse(&with_reason("c", "[\"hardware\"]", text, "n")),
             OpinionError::BadText(0, "detail")

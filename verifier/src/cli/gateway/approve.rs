@@ -72,7 +72,7 @@ pub(super) async fn run(args: ApproveArgs) -> Outcome {
         proposal.class
     );
     match args.decide.decide(&proposal, &question, json)? {
-        Decision::Stop(text) => return output::print(&text),
+        Decision::Stop => return Ok(()),
         Decision::Go => {}
     }
     let document = proposal.document.as_bytes();
@@ -100,6 +100,7 @@ pub(super) async fn run(args: ApproveArgs) -> Outcome {
             "version": done.version,
             "digest": done.digest,
             "drift": proposal::as_json(drift),
+            "falling": proposal::falling_json(&proposal.falling),
             "gateway": done.gateway.as_ref().map(as_json),
         }));
     }

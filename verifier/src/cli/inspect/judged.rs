@@ -89,6 +89,10 @@ impl Shown for EkCertificateReport {
             ("valid from", of.map(|c| c.not_before.clone())),
             ("valid until", of.map(|c| c.not_after.clone())),
             ("SHA-256", of.map(|c| c.sha256.clone())),
+            (
+                "leniencies",
+                Some(self.leniencies.join(", ")).filter(|l| !l.is_empty()),
+            ),
             ("trimmed from NV image", trimmed),
         ]);
     }
@@ -126,6 +130,11 @@ impl Shown for ClaimsReport {
     }
 }
 
+/// None where there are none.
+fn joined(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
 impl Shown for LdevidReport {
     fn verdict(&self) -> Option<(Verdict, Option<&str>)> {
         Some((self.verdict, self.reason.as_deref()))
@@ -140,6 +149,18 @@ impl Shown for LdevidReport {
             ("gateway id", of.map(|l| l.gateway_id.clone())),
             ("TPM", of.map(|l| l.hardware_serial.clone())),
             ("SPIFFE ID", of.and_then(|l| l.spiffe_id.clone())),
+            ("DNS names", of.and_then(|l| joined(&l.dns_names))),
+            ("URIs", of.and_then(|l| joined(&l.uris))),
+            (
+                "purposes",
+                of.map(|l| {
+                    let all = ["client-auth"].into_iter();
+                    all.chain(l.extended_key_usages.iter().copied())
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                }),
+            ),
+            ("MUD URL", of.and_then(|l| l.mud_url.clone())),
             ("key SHA-256", of.map(|l| l.key_sha256.clone())),
             ("issuer", self.issuer.clone()),
             ("serial", self.serial.clone()),

@@ -21,6 +21,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use self::page::Page;
 use super::{Failure, JsonArg, Outcome, endorsement, input, output};
 use crate::{
+    endorsement::{Leniencies, Leniency},
     inspect::{
         self, InspectError, MAX_BOOT_LOG_BYTES, MAX_BUNDLE_BYTES, MAX_EVIDENCE_BYTES,
         MAX_IMA_LOG_BYTES, Verdict, ek_certificate::Trust,
@@ -128,6 +129,11 @@ pub(super) struct EkCertArgs {
     /// Files or folders of CA certificates that help to find a path.
     #[arg(long, value_name = "PATH")]
     intermediates: Vec<PathBuf>,
+    /// Let this pass too, beside what is let pass by default
+    /// (docs/endorsement.md): ecc-key-encipherment, sha1-signature, expired;
+    /// repeat for more.
+    #[arg(long, value_name = "NAME", value_parser = leniency)]
+    leniency: Vec<Leniency>,
     /// Judge at this time instead of now.
     #[arg(long, value_name = "RFC3339", value_parser = rfc3339)]
     at: Option<UnixTime>,
@@ -173,7 +179,10 @@ pub(super) fn run(command: InspectCommand) -> Outcome {
         }),
         InspectCommand::Quote(args) => quote(&args),
         InspectCommand::EkCert(args) => {
-            let trust = Trust::new(bundle(&args.roots)?, bundle(&args.intermediates)?)
+            let more = args.leniency.iter().copied();
+            let leniencies = Leniencies::default().iter().chain(more).collect();
+            let (roots, intermediates) = (bundle(&args.roots)?, bundle(&args.intermediates)?);
+            let trust = Trust::with_leniencies(roots, intermediates, leniencies)
                 .context("--roots")
                 .map_err(input)?;
             let at = now_or(args.at);
@@ -349,6 +358,14 @@ fn key(path: &Path) -> Result<KeyOnFile, Failure> {
 }
 
 /// The certificates in files and folders.
+fn leniency(name: &str) -> Result<Leniency, String> {
+    let known = Leniency::ALL.into_iter().find(|l| l.name() == name);
+    known.ok_or_else(|| {
+        let names = Leniency::ALL.map(Leniency::name).join(", ");
+        format!("it is one of {names}")
+    })
+}
+
 fn bundle(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
     let mut files = Vec::new();
     for path in paths {

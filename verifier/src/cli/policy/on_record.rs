@@ -16,12 +16,16 @@ pub(in crate::cli) struct ListArgs {
 
 pub(super) async fn run(args: ListArgs) -> Outcome {
     let mut client = client::connect(&args.dir).await?;
-    let policies = client
+    let listed = client
         .list_policies(ListPoliciesRequest {})
         .await
         .map_err(|s| client::refused(&s))?
-        .into_inner()
-        .policies;
+        .into_inner();
+    output::note_cut(
+        listed.cut,
+        "`policy show --version N` has each of the older ones",
+    );
+    let policies = listed.policies;
     if args.json.json {
         let listed: Vec<_> = policies
             .iter()

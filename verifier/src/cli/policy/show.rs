@@ -29,7 +29,13 @@ pub(super) async fn run(args: ShowArgs) -> Outcome {
     match (args.name, args.dir) {
         (Some(name), _) => shipped(&name, args.json),
         (None, None) => library(args.json),
-        (None, Some(dir)) => on_record(DirArg { dir }, args.version.unwrap_or(0), args.json).await,
+        (None, Some(dir)) => {
+            let at = DirArg {
+                dir: Some(dir),
+                ..DirArg::default()
+            };
+            on_record(at, args.version.unwrap_or(0), args.json).await
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use clap::Args;
 use holdfast_proto::grpc::v1::{
     AllowListVersion, ImportAllowListRequest, ImportAllowListResponse, ListAllowListsRequest,
-    admin_client::AdminClient,
+    ListAllowListsResponse, admin_client::AdminClient,
 };
 use serde_json::{Value, json};
 use tonic::transport::Channel;
@@ -30,10 +30,12 @@ pub(in crate::cli) struct AllowListsArgs {
 
 pub(super) async fn list(args: AllowListsArgs) -> Outcome {
     let mut client = client::connect(&args.dir).await?;
-    let lists = versions(&mut client, args.class).await?;
+    let listed = versions(&mut client, args.class).await?;
+    output::note_cut(listed.cut, "name a class (--class) to see its newest");
+    let (lists, cut) = (listed.lists, listed.cut);
     if args.json.json {
         let lists: Vec<Value> = lists.iter().map(as_json).collect();
-        return output::print_json(&json!({ "allow_lists": lists }));
+        return output::print_json(&json!({ "allow_lists": lists, "cut": cut }));
     }
     let rows: Vec<Vec<String>> = lists
         .into_iter()
@@ -58,12 +60,12 @@ pub(super) async fn list(args: AllowListsArgs) -> Outcome {
 async fn versions(
     client: &mut AdminClient<Channel>,
     class: String,
-) -> Result<Vec<AllowListVersion>, Failure> {
+) -> Result<ListAllowListsResponse, Failure> {
     let answer = client
         .list_allow_lists(ListAllowListsRequest { class })
         .await
         .map_err(|s| client::refused(&s))?;
-    Ok(answer.into_inner().lists)
+    Ok(answer.into_inner())
 }
 
 /// Signs as the next version, or as the one in force where it is that very
@@ -75,7 +77,8 @@ pub(super) async fn import(
     class: &str,
     list: &AllowList,
 ) -> Result<ImportAllowListResponse, Failure> {
-    let newest = versions(client, class.to_owned()).await?.into_iter().next();
+    let listed = versions(client, class.to_owned()).await?;
+    let newest = listed.lists.into_iter().next();
     let version = newest.map_or(1, |newest| {
         if newest.digest == hex::encode(list.digest()) {
             newest.version

@@ -20,14 +20,8 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ImportArgs {
-    /// The verifier's directory, as made by `init`. Not needed to look only.
-    #[arg(
-        long,
-        env = "HOLDFAST_DIR",
-        value_name = "DIR",
-        required_unless_present = "dry_run"
-    )]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    dir: DirArg,
     /// The class.
     #[arg(long, default_value = "default")]
     class: String,
@@ -92,10 +86,8 @@ pub(super) async fn run(args: ImportArgs) -> Outcome {
     if args.dry_run {
         return show(&args, &read);
     }
-    let dir = DirArg {
-        dir: args.dir.clone().unwrap_or_default(),
-    };
-    let mut client = client::connect(&dir).await?;
+    let dir = &args.dir;
+    let mut client = client::connect(dir).await?;
     let (mut done, said) = match &read.document {
         Document::ReferenceValues(text) => {
             let document = send::Document {
@@ -104,7 +96,7 @@ pub(super) async fn run(args: ImportArgs) -> Outcome {
                 version: send::version(&mut client, &args.class, text).await?,
                 captured: None,
             };
-            let done = send::import(&mut client, &dir, &args.sign, &document).await?;
+            let done = send::import(&mut client, dir, &args.sign, &document).await?;
             let said = send::said(&done);
             let done = json!({
                 "class": done.class,
@@ -114,7 +106,7 @@ pub(super) async fn run(args: ImportArgs) -> Outcome {
             (done, said)
         }
         Document::AllowList(list) => {
-            let done = allow_list::import(&mut client, &dir, &args.sign, &args.class, list).await?;
+            let done = allow_list::import(&mut client, dir, &args.sign, &args.class, list).await?;
             let list = done.list.clone().unwrap_or_default();
             (allow_list::as_json(&list), allow_list::said(&done))
         }

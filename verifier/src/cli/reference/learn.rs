@@ -78,7 +78,7 @@ pub(super) async fn run(args: LearnArgs) -> Outcome {
         proposal.class
     );
     match args.decide.decide(&proposal, &question, args.json.json)? {
-        Decision::Stop(text) => return output::print(&text),
+        Decision::Stop => return Ok(()),
         Decision::Go => {}
     }
     let document = Document {
@@ -95,6 +95,7 @@ pub(super) async fn run(args: LearnArgs) -> Outcome {
             "version": done.version,
             "digest": done.digest,
             "drift": proposal::as_json(drift),
+            "falling": proposal::falling_json(&proposal.falling),
         }));
     }
     output::print(&send::said(&done))

@@ -29,12 +29,13 @@ pub(in crate::cli) struct DiffArgs {
 
 pub(super) async fn list(args: ListArgs) -> Outcome {
     let mut client = client::connect(&args.dir).await?;
-    let versions = client
+    let listed = client
         .list_reference_values(ListReferenceValuesRequest { class: args.class })
         .await
         .map_err(|s| client::refused(&s))?
-        .into_inner()
-        .versions;
+        .into_inner();
+    output::note_cut(listed.cut, "name a class (--class) to see its newest");
+    let (versions, cut) = (listed.versions, listed.cut);
     if args.json.json {
         let versions: Vec<Value> = versions
             .iter()
@@ -52,7 +53,7 @@ pub(super) async fn list(args: ListArgs) -> Outcome {
                 })
             })
             .collect();
-        return output::print_json(&json!({ "versions": versions }));
+        return output::print_json(&json!({ "versions": versions, "cut": cut }));
     }
     let rows: Vec<Vec<String>> = versions
         .into_iter()

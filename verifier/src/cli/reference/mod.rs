@@ -5,7 +5,7 @@ mod import;
 mod learn;
 mod list;
 mod send;
-mod source;
+pub(super) mod source;
 
 use clap::Subcommand;
 

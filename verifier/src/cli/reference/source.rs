@@ -29,7 +29,7 @@ const KEY_MAX: u64 = 64 * 1024;
 
 /// Forms of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(in crate::cli) enum Format {
     /// Reference values in our own JSON.
     Json,
     /// A CoRIM: reference values as makers publish them.
@@ -41,35 +41,35 @@ pub(super) enum Format {
 }
 
 /// How the files are to be read.
-pub(super) struct How<'a> {
-    pub(super) format: Option<Format>,
-    pub(super) key: Option<&'a Path>,
-    pub(super) unsigned: bool,
-    pub(super) environment: Option<usize>,
-    pub(super) add_to: Option<&'a Path>,
-    pub(super) prefix: Option<&'a str>,
-    pub(super) ima_keys: &'a [PathBuf],
-    pub(super) now: UnixTime,
+pub(in crate::cli) struct How<'a> {
+    pub(in crate::cli) format: Option<Format>,
+    pub(in crate::cli) key: Option<&'a Path>,
+    pub(in crate::cli) unsigned: bool,
+    pub(in crate::cli) environment: Option<usize>,
+    pub(in crate::cli) add_to: Option<&'a Path>,
+    pub(in crate::cli) prefix: Option<&'a str>,
+    pub(in crate::cli) ima_keys: &'a [PathBuf],
+    pub(in crate::cli) now: UnixTime,
 }
 
 /// What was read.
-pub(super) struct Read {
-    pub(super) document: Document,
+pub(in crate::cli) struct Read {
+    pub(in crate::cli) document: Document,
     /// What is to be told of where it came from, a line each. Inert.
-    pub(super) told: Vec<String>,
+    pub(in crate::cli) told: Vec<String>,
     /// The same for programs.
-    pub(super) sources: Vec<Value>,
+    pub(in crate::cli) sources: Vec<Value>,
 }
 
 /// What may be signed and sent.
-pub(super) enum Document {
+pub(in crate::cli) enum Document {
     ReferenceValues(String),
     AllowList(AllowList),
 }
 
 /// Reads all files. Reference values come from one; an allow list from any
 /// number.
-pub(super) fn read(files: &[PathBuf], how: &How<'_>) -> Result<Read, Failure> {
+pub(in crate::cli) fn read(files: &[PathBuf], how: &How<'_>) -> Result<Read, Failure> {
     let formats = files
         .iter()
         .map(|path| format_of(path, how.format))

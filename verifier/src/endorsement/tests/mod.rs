@@ -1,17 +1,23 @@
 //! Each test changes one thing in a good endorsement and asserts the variant.
 
+mod bundle;
 mod corpus;
-mod path;
+mod leniency;
+pub(crate) mod path;
 pub(crate) mod pki;
+mod policies;
+mod rules;
 
 use holdfast_proto::tpm::{Parameters, Public, Unique, templates::EkTemplate};
 use pki::{
-    EKU, GOOD_TPM, KEY_USAGE, NOW, SAN, Spec, Vendor, basic_constraints, chain, der, ec_spki,
-    ecc_ek, ek, ek_eku, extension, integer, key_usage, oid, rsa_ek, rsa_spki, seq, tpm_san,
+    EKU, GOOD_TPM, KEY_USAGE, NOW, SAN, Spec, Vendor, basic_constraints, ca_spec, chain, der,
+    ec_spki, ecc_ek, ek, ek_eku, extension, integer, key_usage, oid, rsa_ek, rsa_spki, seq,
+    tpm_san,
 };
 use proptest::prelude::*;
 
 use super::*;
+use crate::inspect;
 
 /// Endorses the ECC EK with a certificate that `change` spoiled.
 fn endorse_with(change: impl FnOnce(Spec) -> Spec) -> Result<EndorsedEk, EndorsementError> {
@@ -135,6 +141,40 @@ fn adv_a06_self_signed() {
     let subject = pki::cn(Vendor::ISSUING);
     refused!(
         endorse_with(|s| Spec { subject, ..s }),
+        EndorsementError::SelfSigned
+    );
+    // By a key of the attacker's own, which is the EK's.
+    let own = pki::CaKey::new();
+    let point = own.spki()[26..].to_vec();
+    let (x, y) = point[1..].split_at(32);
+    let unique = Unique::Ecc {
+        x: x.to_vec(),
+        y: y.to_vec(),
+    };
+    let public = Public { unique, ..ecc_ek() };
+    let vendor = Vendor::new();
+    for name in ["Nobody", Vendor::ROOT] {
+        let leaf = Spec {
+            issuer: pki::cn(name),
+            subject: pki::cn(name),
+            ..vendor.spec(&public)
+        };
+        refused!(
+            vendor
+                .anchors()
+                .endorse(&chain(&[leaf.sign(&own)]), ek(&public), NOW),
+            EndorsementError::SelfSigned
+        );
+    }
+    // A root of that very key does not help.
+    let root = ca_spec("Own", "Own", &own).sign(&own);
+    let anchors = Anchors::new(vec![root], Vec::new()).unwrap();
+    let leaf = Spec {
+        issuer: pki::cn("Own"),
+        ..vendor.spec(&public)
+    };
+    refused!(
+        anchors.endorse(&chain(&[leaf.sign(&own)]), ek(&public), NOW),
         EndorsementError::SelfSigned
     );
 }
@@ -289,7 +329,7 @@ fn adv_a06_weak_keys_in_the_chain() {
     for (spki, expected) in cases {
         let weak = Spec {
             spki,
-            ..pki::ca_spec(Vendor::ROOT, Vendor::ISSUING, &vendor.root_key)
+            ..ca_spec(Vendor::ROOT, Vendor::ISSUING, &vendor.root_key)
         };
         let weak = weak.sign(&vendor.root_key);
         let leaf = vendor.spec(&ecc_ek()).sign(&vendor.issuing_key);
@@ -298,7 +338,7 @@ fn adv_a06_weak_keys_in_the_chain() {
             EndorsementError::WeakKey { at: 1, weakness } if weakness == expected
         );
         refused!(
-            CertificateFacts::parse(&weak),
+            CertificateFacts::parse(&weak, &Leniencies::default()),
             EndorsementError::WeakKey { .. }
         );
     }
@@ -338,12 +378,18 @@ fn known_quirks_of_vendors_are_read() {
 fn chain_form() {
     let vendor = Vendor::new();
     let good = vendor.certify(&ecc_ek());
-    refused!(EkChain::parse(&[]), EndorsementError::NoCertificate);
+    refused!(
+        Vendor::new()
+            .anchors()
+            .endorse(&EkChain::parse(&[]).unwrap(), ek(&ecc_ek()), NOW),
+        EndorsementError::NoCertificate { spki_sha256 }
+            if spki_sha256 == hex::encode(ek(&ecc_ek()).spki_sha256())
+    );
     refused!(
         EkChain::parse(&vec![good[0].clone(); EkChain::MAX_CERTIFICATES + 1]),
         EndorsementError::TooMany(9)
     );
-    let trailing = [&good[0][..], &[0, 0]].concat();
+    let trailing = [&good[0][..], &[0, 1]].concat();
     refused!(
         EkChain::parse(std::slice::from_ref(&trailing)),
         EndorsementError::TrailingBytes { at: 0, len: 2 }
@@ -509,6 +555,47 @@ fn facts_survive_the_store() {
     assert_eq!(GOOD_TPM.len(), 3);
 }
 
+/// step-ca's flaw: an extended key usage that lists nothing, in any certificate
+/// that is read.
+#[test]
+fn cve_c29_empty_eku_does_not_panic() {
+    let empty = || Some(extension(EKU, false, &seq(&[])));
+    refused!(
+        endorse_with(|leaf| leaf.replace(EKU, empty())),
+        EndorsementError::ExtendedKeyUsage
+    );
+    let vendor = Vendor::new();
+    let root = ca_spec(Vendor::ROOT, Vendor::ROOT, &vendor.root_key);
+    let root = root.replace(EKU, empty()).sign(&vendor.root_key);
+    let issuing = ca_spec(Vendor::ROOT, Vendor::ISSUING, &vendor.issuing_key);
+    let issuing = issuing.replace(EKU, empty()).sign(&vendor.root_key);
+    let leaf = vendor.spec(&ecc_ek()).sign(&vendor.issuing_key);
+    for (root, issuing) in [
+        (root.clone(), vendor.issuing.clone()),
+        (vendor.root.clone(), issuing.clone()),
+        (root, issuing),
+    ] {
+        // As `endorsement import` reads them.
+        for der in [&root, &issuing] {
+            let _ = CertificateFacts::parse(der, &Leniencies::default());
+        }
+        let Ok(anchors) = Anchors::new(vec![root.clone()], vec![issuing.clone()]) else {
+            continue;
+        };
+        let chain = chain(&[leaf.clone(), issuing.clone()]);
+        let _ = anchors.endorse(&chain, ek(&ecc_ek()), NOW);
+        let trust = inspect::ek_certificate::Trust::new(vec![root], vec![issuing]).unwrap();
+        let _ = inspect::ek_certificate::inspect(&leaf, &trust, NOW);
+    }
+    let leaf = vendor.spec(&ecc_ek()).replace(EKU, empty());
+    let leaf = leaf.sign(&vendor.issuing_key);
+    let trust = inspect::ek_certificate::Trust::new(vec![vendor.root], vec![vendor.issuing]);
+    let report = inspect::ek_certificate::inspect(&leaf, &trust.unwrap(), NOW).unwrap();
+    assert_eq!(report.verdict, inspect::Verdict::Refused);
+    let report = inspect::ldevid::inspect(&leaf, None, NOW).unwrap();
+    assert_eq!(report.verdict, inspect::Verdict::Refused);
+}
+
 proptest! {
     /// A18: one EK is one gateway, whatever else the client says of it.
     #[test]
@@ -534,7 +621,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = EkChain::parse(std::slice::from_ref(&bytes));
-        let _ = CertificateFacts::parse(&bytes);
+        let _ = CertificateFacts::parse(&bytes, &Leniencies::default());
         let _ = EkPublic::parse(&bytes);
         let sequence = seq(&[&bytes]);
         let _ = EkChain::parse(&[sequence]);

@@ -166,6 +166,8 @@ pub(crate) struct Spec {
     pub(crate) extensions: Vec<Vec<u8>>,
     pub(crate) signature_oid: Vec<u8>,
     pub(crate) serial: u8,
+    /// Zeros before the serial number that do not belong there.
+    pub(crate) serial_padding: usize,
 }
 
 impl Spec {
@@ -174,7 +176,7 @@ impl Spec {
         let extensions: Vec<&[u8]> = self.extensions.iter().map(Vec::as_slice).collect();
         let tbs = seq(&[
             &der(0xA0, &[&integer(&[2])]),
-            &integer(&[self.serial]),
+            &der(0x02, &[&vec![0; self.serial_padding], &[self.serial]]),
             &algorithm,
             &self.issuer,
             &seq(&[
@@ -209,6 +211,7 @@ pub(crate) fn ca_spec(issuer: &str, subject: &str, key: &CaKey) -> Spec {
         extensions: vec![basic_constraints(true, None), key_usage(0x06)],
         signature_oid: ECDSA_SHA256.to_vec(),
         serial: 1,
+        serial_padding: 0,
     }
 }
 
@@ -263,6 +266,7 @@ impl Vendor {
             ],
             signature_oid: ECDSA_SHA256.to_vec(),
             serial: 0x2A,
+            serial_padding: 0,
         }
     }
 

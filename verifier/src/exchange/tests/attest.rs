@@ -29,14 +29,14 @@ fn record(gateway: ActivatedGateway) -> GatewayRecord {
     }
 }
 
-struct Attester<'a> {
+pub(super) struct Attester<'a> {
     world: &'a World,
     gateway: EnrolledGateway,
     renew: bool,
 }
 
 impl<'a> Attester<'a> {
-    fn new(world: &'a World, renew: bool) -> Self {
+    pub(super) fn new(world: &'a World, renew: bool) -> Self {
         Self {
             world,
             gateway: enrolled(world),
@@ -71,7 +71,7 @@ impl<'a> Attester<'a> {
             token: challenge.token.clone(),
             evidence: Some(evidence),
             ldevid_certification: self.renew.then_some(certification),
-            ear_jwt: false,
+            ..v1::AttestRequest::default()
         }
     }
 
@@ -88,7 +88,7 @@ impl<'a> Attester<'a> {
         )
     }
 
-    fn attest_with(
+    pub(super) fn attest_with(
         &self,
         mut spoil: impl FnMut(Step<'_>),
         change: impl FnOnce(&mut v1::AttestRequest),

@@ -9,8 +9,8 @@ use rustls_pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
 
 use super::*;
 use crate::identity::{
-    CaSettings, FileSigner, Initial, Issuer, Profile, ResultKey, ServerName, ca_init,
-    subject_serial_number,
+    CaSettings, FileSigner, Initial, Issuer, IssuingCa, IssuingCas, Profile, ResultKey, ServerName,
+    ca_init, subject_serial_number,
 };
 
 fn ca() -> (Initial, Issuer) {
@@ -21,7 +21,8 @@ fn ca() -> (Initial, Issuer) {
     let initial = ca_init(&settings, NOW, &SystemRandom::new()).unwrap();
     let signer = FileSigner::from_pkcs8(initial.issuing.key.expose_der()).unwrap();
     let issuing = &initial.issuing.certificate;
-    let issuer = Issuer::new(issuing, Arc::new(signer), Profile::standard()).unwrap();
+    let ca = IssuingCa::open(issuing, Arc::new(signer)).unwrap();
+    let issuer = Issuer::new(IssuingCas::only(ca), Profile::standard());
     (initial, issuer)
 }
 
@@ -96,7 +97,7 @@ fn a_grant_outside_the_cas_life_issues_nothing() {
     let world = World::new(AkAlg::EcdsaP256);
     let (_, issuer) = ca();
     let grant = world.enrol().result.authorise().unwrap();
-    let late = issuer.ca_not_after();
+    let late = issuer.cas().current().not_after();
     assert!(issuer.prepare(grant, late, &SystemRandom::new()).is_err());
 }
 

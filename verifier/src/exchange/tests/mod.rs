@@ -3,7 +3,9 @@
 //! variant, and that the good run still succeeds afterwards.
 
 mod attest;
+mod endorsement;
 mod enrol;
+mod iak;
 mod issue;
 
 use holdfast_proto::{
@@ -93,6 +95,7 @@ impl World {
             ldevid_public: request.ldevid_public,
             ldevid_certification: Some(certification),
             evidence: Some(evidence),
+            ..Default::default()
         }
     }
 
@@ -133,6 +136,7 @@ impl World {
 fn verifier(vendor: &Vendor) -> Verifier {
     Verifier::new(Settings {
         anchors: vendor.anchors(),
+        oems: OemAnchors::default(),
         accepted_eks: AcceptedEks::new(EkTemplate::ALL),
         sealer: ChallengeSealer::new([7; 32]),
         policy: Policy::standard().unwrap(),

@@ -5,8 +5,8 @@ use ring::{
 
 use super::{
     super::{
-        CaSigner, IdentityError, Ldevid, MAX_VALIDITY_SECONDS, MIN_VALIDITY_SECONDS, SignError,
-        subject_serial_number,
+        CaPublic, CaSigner, IdentityError, Ldevid, MAX_VALIDITY_SECONDS, MIN_VALIDITY_SECONDS,
+        SignError, subject_serial_number,
     },
     oracle::{Oracle, has_certtool, text, today},
     *,
@@ -20,8 +20,7 @@ fn issue(profile: Profile) -> (Initial, Ldevid) {
     let initial = initial();
     let issuer = issuer(&initial, profile);
     let expected = expectation(&issuer);
-    let ldevid = issuer
-        .write(expected, &SystemRandom::new())
+    let ldevid = Issuer::write(issuer.cas().current(), expected, &SystemRandom::new())
         .unwrap()
         .sign()
         .unwrap();
@@ -121,8 +120,7 @@ fn gnutls_agrees() {
     let initial = initial_at(today());
     let issuer = issuer(&initial, Profile::standard());
     let expected = expectation_at(&issuer, today());
-    let ldevid = issuer
-        .write(expected, &SystemRandom::new())
+    let ldevid = Issuer::write(issuer.cas().current(), expected, &SystemRandom::new())
         .unwrap()
         .sign()
         .unwrap();
@@ -175,13 +173,11 @@ fn two_certificates_never_share_a_serial_number() {
     let initial = initial();
     let issuer = issuer(&initial, Profile::standard());
     let rng = SystemRandom::new();
-    let one = issuer
-        .write(expectation(&issuer), &rng)
+    let one = Issuer::write(issuer.cas().current(), expectation(&issuer), &rng)
         .unwrap()
         .sign()
         .unwrap();
-    let two = issuer
-        .write(expectation(&issuer), &rng)
+    let two = Issuer::write(issuer.cas().current(), expectation(&issuer), &rng)
         .unwrap()
         .sign()
         .unwrap();
@@ -215,8 +211,7 @@ fn p384_and_rsa_keys_are_issued_to() {
             subject_spki: spki.clone(),
             ..expectation(&issuer)
         };
-        let ldevid = issuer
-            .write(expected, &SystemRandom::new())
+        let ldevid = Issuer::write(issuer.cas().current(), expected, &SystemRandom::new())
             .unwrap()
             .sign()
             .unwrap();
@@ -244,15 +239,16 @@ fn p384_and_rsa_keys_are_issued_to() {
 fn validity_stays_within_the_ca() {
     let initial = initial();
     let issuer = issuer(&initial, Profile::standard());
-    let near_end = issuer.ca_not_after().plus(-10);
-    assert_eq!(issuer.validity(near_end).unwrap().1, issuer.ca_not_after());
-    for outside in [
-        issuer.ca_not_after(),
-        issuer.ca_not_after().plus(1),
-        NOW.plus(-301),
-    ] {
+    let cas = issuer.cas();
+    let ca = cas.current();
+    let near_end = ca.not_after().plus(-10);
+    assert_eq!(
+        validity(issuer.profile(""), ca, near_end).unwrap().1,
+        ca.not_after()
+    );
+    for outside in [ca.not_after(), ca.not_after().plus(1), NOW.plus(-301)] {
         assert!(matches!(
-            issuer.validity(outside),
+            validity(issuer.profile(""), ca, outside),
             Err(IdentityError::CaNotValid { .. })
         ));
     }
@@ -294,9 +290,7 @@ fn profiles_have_bounds() {
 #[test]
 fn an_issuer_needs_a_ca_certificate_and_its_key() {
     let (one, two) = (initial(), initial());
-    let new = |certificate: &[u8]| {
-        Issuer::new(certificate, Arc::new(signer(&one)), Profile::standard()).map(|_| ())
-    };
+    let new = |certificate: &[u8]| IssuingCa::open(certificate, Arc::new(signer(&one))).map(|_| ());
     assert_eq!(
         new(&two.issuing.certificate),
         Err(IdentityError::KeyMismatch)
@@ -321,15 +315,15 @@ fn an_issuer_needs_a_ca_certificate_and_its_key() {
 struct Faulty(FileSigner, bool);
 
 impl CaSigner for Faulty {
-    fn public_point(&self) -> &[u8] {
-        self.0.public_point()
+    fn public(&self) -> &CaPublic {
+        self.0.public()
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         if self.1 {
             self.0.sign(&[message, &[0]].concat())
         } else {
-            Err(SignError)
+            Err(SignError::TimedOut)
         }
     }
 }
@@ -339,14 +333,17 @@ fn a_faulty_signer_issues_nothing() {
     let initial = initial();
     for (answers, error) in [
         (true, IdentityError::BadSignature),
-        (false, IdentityError::Sign(SignError)),
+        (false, IdentityError::Sign(SignError::TimedOut)),
     ] {
         let faulty = Arc::new(Faulty(signer(&initial), answers));
-        let issuer =
-            Issuer::new(&initial.issuing.certificate, faulty, Profile::standard()).unwrap();
-        let linted = issuer
-            .write(expectation(&issuer), &SystemRandom::new())
-            .unwrap();
+        let ca = IssuingCa::open(&initial.issuing.certificate, faulty).unwrap();
+        let issuer = Issuer::new(IssuingCas::only(ca), Profile::standard());
+        let linted = Issuer::write(
+            issuer.cas().current(),
+            expectation(&issuer),
+            &SystemRandom::new(),
+        )
+        .unwrap();
         assert_eq!(linted.sign().unwrap_err(), error);
     }
 }
@@ -361,7 +358,7 @@ fn the_signature_is_the_cas() {
     let signature_at = 4 + tbs_len + 12 + 3;
     UnparsedPublicKey::new(
         &signature::ECDSA_P256_SHA256_ASN1,
-        signer(&initial).public_point(),
+        signer(&initial).public().point(),
     )
     .verify(tbs, &der[signature_at..])
     .unwrap();

@@ -7,7 +7,7 @@ use super::{
         der, lint,
         lint::{CaFacts, LintError},
         oid,
-        profile::subject,
+        profile::{self, subject},
     },
     *,
 };
@@ -38,11 +38,7 @@ impl Parts {
             not_after: expected.not_after,
             subject: subject(&expected.gateway),
             spki: expected.subject_spki.clone(),
-            extensions: issuer.profile().extensions(
-                &expected.gateway,
-                &expected.hardware_serial,
-                &ca.key_identifier,
-            ),
+            extensions: profile::extensions(&expected, &ca.key_identifier),
             ca,
             expected,
         }
@@ -58,7 +54,7 @@ impl Parts {
             spki: &self.spki,
             extensions: &self.extensions,
         }
-        .to_be_signed()
+        .to_be_signed(self.ca.public.as_ref().unwrap())
         .unwrap()
     }
 
@@ -199,7 +195,7 @@ fn subject_name() {
             (oid::COMMON_NAME, der::utf8_string(common)),
         ])
     };
-    let common = super::super::profile::common_name(&gateway());
+    let common = profile::common_name(&gateway());
     assert_eq!(
         refused(|p| p.subject = with(der::utf8_string(&serial), &common)),
         LintError::Subject

@@ -10,8 +10,7 @@ fn issued() -> (Initial, Ldevid) {
     let initial = initial();
     let issuer = issuer(&initial, Profile::new(3600, Some("water.example")).unwrap());
     let expected = expectation(&issuer);
-    let ldevid = issuer
-        .write(expected, &SystemRandom::new())
+    let ldevid = Issuer::write(issuer.cas().current(), expected, &SystemRandom::new())
         .unwrap()
         .sign()
         .unwrap();

@@ -7,13 +7,14 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 use tracing::info;
 
-use super::{AdminService, class, to_its_end};
+use super::{
+    AdminService, class,
+    page::{VERSIONS_FETCH, cut_versions},
+    to_its_end,
+};
 use crate::{
     reference_values::allow_list::MAX_LIST_BYTES, service::error::Refusal, store::AllowListVersion,
 };
-
-/// Versions in one answer: more than anyone imported by hand.
-const LIST_MAX: u32 = 1000;
 
 impl AdminService {
     /// Takes a document in chunks, so that no message of the admin socket is
@@ -71,9 +72,11 @@ impl AdminService {
         request: v1::ListAllowListsRequest,
     ) -> Result<v1::ListAllowListsResponse, Refusal> {
         let class = Some(request.class.as_str()).filter(|class| !class.is_empty());
-        let lists = self.shared.store.allow_lists(class, LIST_MAX).await?;
+        let lists = self.shared.store.allow_lists(class, VERSIONS_FETCH).await?;
+        let (lists, cut) = cut_versions(lists);
         Ok(v1::ListAllowListsResponse {
             lists: lists.into_iter().map(shown).collect(),
+            cut,
         })
     }
 }

@@ -78,7 +78,7 @@ impl AdminService {
     }
 
     /// What gateways dial, and the name that the certificate must show them.
-    fn dial(&self, given: &str) -> Result<(String, String), Refusal> {
+    pub(super) fn dial(&self, given: &str) -> Result<(String, String), Refusal> {
         let names = &self.shared.bundle.server_names;
         let first = names
             .first()

@@ -1,93 +1,177 @@
-//! TPM vendors' certificates: imported, and taken into use at once.
+//! The owner's calls about endorsements: certificates and CRLs one by one, and
+//! the signed bundle. Taken into use at once.
+
+use std::sync::Arc;
 
 use holdfast_proto::grpc::v1;
 use tracing::info;
 
-use super::AdminService;
+use super::{AdminService, to_its_end};
 use crate::{
-    endorsement::{Anchors, CertificateFacts},
-    service::{convert, error::Refusal},
-    store::Anchor,
+    digest::sha256,
+    endorsement::CertificateFacts,
+    service::{
+        endorsements::{FileReport, ItemReport, OnRecord, Outcome},
+        error::Refusal,
+    },
 };
 
-/// Certificates in one import; a vendor's whole set has some hundred.
-const CERTIFICATES_MAX: usize = 10_000;
 impl AdminService {
-    pub(super) async fn endorsements(
+    pub(super) async fn import_endorsements_of(
         &self,
         by: &str,
         request: v1::ImportEndorsementsRequest,
     ) -> Result<v1::ImportEndorsementsResponse, Refusal> {
-        let shared = &self.shared;
-        let now = shared.clock.now().seconds();
-        let mut anchors: Vec<Anchor> = Vec::new();
-        for file in &request.certificates {
-            for der in certificates(file)? {
-                anchors.push(anchor(der)?);
-                if anchors.len() > CERTIFICATES_MAX {
-                    return Err(Refusal::AdminInput(
-                        "more than 10,000 certificates in one import; import them in parts"
-                            .to_owned(),
-                    ));
-                }
-            }
+        let (shared, by) = (Arc::clone(&self.shared), by.to_owned());
+        let reports = to_its_end(async move {
+            let (verifier, now) = (&shared.verifier, shared.clock.now());
+            let v1::ImportEndorsementsRequest {
+                certificates,
+                as_roots,
+            } = request;
+            shared
+                .endorsements
+                .import(verifier, &certificates, as_roots, &by, now)
+                .await
+        })
+        .await?;
+        Ok(response(reports))
+    }
+
+    pub(super) async fn apply_endorsements_of(
+        &self,
+        by: &str,
+        request: v1::ApplyEndorsementsRequest,
+    ) -> Result<v1::ApplyEndorsementsResponse, Refusal> {
+        let v1::ApplyEndorsementsRequest {
+            document,
+            statement,
+        } = request;
+        let (shared, by_them) = (Arc::clone(&self.shared), by.to_owned());
+        let applied = to_its_end(async move {
+            let (verifier, now) = (&shared.verifier, shared.clock.now());
+            shared
+                .endorsements
+                .apply(verifier, &document, &statement, &by_them, now)
+                .await
+        })
+        .await?;
+        let (version, sha256) = (applied.record.version, hex::encode(applied.record.sha256));
+        if applied.changed {
+            info!(by, version, bundle = sha256, "endorsements applied");
         }
-        if anchors.is_empty() {
-            return Err(Refusal::AdminInput(
-                "no certificates in what was sent".to_owned(),
-            ));
+        Ok(v1::ApplyEndorsementsResponse {
+            version,
+            sha256,
+            changed: applied.changed,
+        })
+    }
+
+    pub(super) async fn list_endorsements_of(
+        &self,
+    ) -> Result<v1::ListEndorsementsResponse, Refusal> {
+        let endorsements = &self.shared.endorsements;
+        let anchors = endorsements.load().await?;
+        let OnRecord {
+            certificates,
+            bundle,
+            ..
+        } = endorsements.on_record().await?;
+        let mut listed: Vec<v1::Endorsement> = certificates
+            .into_iter()
+            .map(|a| v1::Endorsement {
+                sha256: hex::encode(a.sha256),
+                subject: a.subject,
+                root: a.root,
+                not_after: a.not_after,
+                bundled: false,
+            })
+            .collect();
+        if let Some((_, bundle)) = &bundle {
+            let roots = bundle.roots().iter().map(|der| (der, true));
+            let others = bundle.intermediates().iter().map(|der| (der, false));
+            listed.extend(roots.chain(others).map(|(der, root)| bundled(der, root)));
         }
-        let _one = self.importing.lock().await;
-        // Built from what would be known before anything is recorded: a set
-        // that the core refuses is never stored.
-        let known = shared.store.anchors().await?;
-        build_anchors(known.iter().chain(&anchors))?;
-        let imported = shared.store.import_anchors(anchors, by, now).await?;
-        let all = shared.store.anchors().await?;
-        shared.verifier.replace_anchors(build_anchors(&all)?);
-        info!(
-            by,
-            roots = imported.roots,
-            intermediates = imported.intermediates,
-            "endorsements imported"
-        );
-        Ok(v1::ImportEndorsementsResponse {
-            roots: imported.roots,
-            intermediates: imported.intermediates,
-            already_known: imported.already_known,
+        let rules = anchors.rules();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Ok(v1::ListEndorsementsResponse {
+            endorsements: listed,
+            crls: anchors
+                .crls()
+                .map(|crl| v1::EndorsementCrl {
+                    sha256: hex::encode(crl.sha256),
+                    issuer: crl.issuer.clone(),
+                    this_update: crl.this_update.seconds(),
+                    next_update: crl.next_update.seconds(),
+                    entries: u64::try_from(crl.entries).unwrap_or(u64::MAX),
+                })
+                .collect(),
+            bundle: bundle.map(|(record, _)| v1::EndorsementBundle {
+                version: record.version,
+                sha256: hex::encode(record.sha256),
+                applied_at: record.applied_at,
+                applied_by: record.applied_by,
+            }),
+            leniencies: rules
+                .leniencies
+                .iter()
+                .map(|l| l.name().to_owned())
+                .collect(),
+            stale_crl: rules.stale_crl.name().to_owned(),
+            fingerprints: count(rules.fingerprints.len()),
+            denied_issuers: count(rules.denied.len()),
+            firmware_floors: count(rules.floors.len()),
         })
     }
 }
 
-/// PEM with any number of certificates, or one in DER.
-fn certificates(file: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
-    use rustls_pki_types::{CertificateDer, pem::PemObject as _};
-    // A DER certificate is a SEQUENCE; PEM text never begins with 0x30 ("0").
-    if file.first() == Some(&0x30) {
-        return Ok(vec![file.to_vec()]);
+fn bundled(der: &[u8], root: bool) -> v1::Endorsement {
+    // Read when the bundle was: as a root, it reads again.
+    let facts = CertificateFacts::as_root(der).ok();
+    v1::Endorsement {
+        sha256: hex::encode(sha256(&[der])),
+        not_after: facts.as_ref().map_or(0, |f| f.not_after.seconds()),
+        subject: facts.map(|f| f.subject).unwrap_or_default(),
+        root,
+        bundled: true,
     }
-    CertificateDer::pem_slice_iter(file)
-        .map(|der| der.map(|der| der.to_vec()))
-        .collect::<Result<_, _>>()
-        .map_err(|e| Refusal::AdminInput(format!("not PEM: {e}")))
 }
 
-fn anchor(der: Vec<u8>) -> Result<Anchor, Refusal> {
-    let facts = CertificateFacts::parse(&der)
-        .map_err(|e| Refusal::AdminInput(format!("not a CA certificate: {e}")))?;
-    Ok(Anchor {
-        sha256: convert::sha256(&der),
-        subject: facts.subject,
-        root: facts.self_signed,
-        not_after: facts.not_after.seconds(),
-        der,
-    })
+fn response(reports: Vec<FileReport>) -> v1::ImportEndorsementsResponse {
+    let mut response = v1::ImportEndorsementsResponse::default();
+    for FileReport { reason, items } in reports {
+        if !reason.is_empty() {
+            response.refused = response.refused.saturating_add(1);
+        }
+        for item in &items {
+            let counter = match (&item.outcome, item.kind) {
+                (Outcome::Refused(_), _) => &mut response.refused,
+                (Outcome::Known, _) => &mut response.already_known,
+                (Outcome::New, "root") => &mut response.roots,
+                (Outcome::New, "crl") => &mut response.crls,
+                (Outcome::New, _) => &mut response.intermediates,
+            };
+            *counter = counter.saturating_add(1);
+        }
+        response.files.push(v1::EndorsementFile {
+            reason,
+            items: items.into_iter().map(item).collect(),
+        });
+    }
+    response
 }
 
-/// The core's anchors from what the store holds.
-pub fn build_anchors<'a>(known: impl IntoIterator<Item = &'a Anchor>) -> Result<Anchors, Refusal> {
-    let (roots, intermediates): (Vec<_>, Vec<_>) = known.into_iter().partition(|a| a.root);
-    let der = |anchors: Vec<&Anchor>| anchors.into_iter().map(|a| a.der.clone()).collect();
-    Anchors::new(der(roots), der(intermediates))
-        .map_err(|e| Refusal::AdminInput(format!("endorsements: {e}")))
+fn item(item: ItemReport) -> v1::EndorsementItem {
+    let (outcome, reason) = match item.outcome {
+        Outcome::New => ("new", String::new()),
+        Outcome::Known => ("known", String::new()),
+        Outcome::Refused(reason) => ("refused", reason),
+    };
+    v1::EndorsementItem {
+        kind: item.kind.to_owned(),
+        sha256: hex::encode(item.sha256),
+        name: item.name,
+        outcome: outcome.to_owned(),
+        reason,
+    }
 }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use holdfast_proto::grpc::v1;
 use tracing::info;
 
-use super::{AdminService, to_its_end};
+use super::{
+    AdminService,
+    page::{VERSIONS_FETCH, cut_versions},
+    to_its_end,
+};
 use crate::{
     service::error::Refusal,
     store::{PolicyRecord, PolicyVersion},
 };
-
-/// Versions in one answer: more than anyone applied by hand.
-const LIST_MAX: u32 = 1000;
 
 impl AdminService {
     pub(super) async fn get_policy(
@@ -33,9 +34,11 @@ impl AdminService {
     }
 
     pub(super) async fn list_policies(&self) -> Result<v1::ListPoliciesResponse, Refusal> {
-        let policies = self.shared.store.policies(LIST_MAX).await?;
+        let policies = self.shared.store.policies(VERSIONS_FETCH).await?;
+        let (policies, cut) = cut_versions(policies);
         Ok(v1::ListPoliciesResponse {
             policies: policies.into_iter().map(line).collect(),
+            cut,
         })
     }
 

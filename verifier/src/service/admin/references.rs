@@ -5,10 +5,15 @@ use std::sync::Arc;
 use holdfast_proto::{binding::Ueid, grpc::v1};
 use tracing::info;
 
-use super::{AdminService, class, gateway_id, reason, to_its_end};
+use super::{
+    AdminService, class, gateway_id,
+    page::{VERSIONS_FETCH, cut_versions},
+    reason, to_its_end,
+};
 use crate::{
+    appraisal,
     exchange::Class,
-    reference_values::{Change, ReferenceValues},
+    reference_values::{Change, Loss, ReferenceValues},
     service::{
         convert,
         drift::{self, Compared, Subject},
@@ -72,8 +77,9 @@ impl AdminService {
         };
         let all = shared
             .store
-            .reference_versions(one.as_ref().map(Class::as_str))
+            .reference_versions(one.as_ref().map(Class::as_str), VERSIONS_FETCH)
             .await?;
+        let (all, cut) = cut_versions(all);
         let mut versions: Vec<v1::ReferenceVersion> = Vec::with_capacity(all.len());
         for version in all {
             let newest = versions.last().is_none_or(|v| v.class != version.class);
@@ -103,7 +109,7 @@ impl AdminService {
                     .unwrap_or_default(),
             });
         }
-        Ok(v1::ListReferenceValuesResponse { versions })
+        Ok(v1::ListReferenceValuesResponse { versions, cut })
     }
 
     pub(super) async fn propose_references(
@@ -141,16 +147,25 @@ impl AdminService {
         let mut quoted = quote.quoted.values.clone();
         if request.drift_only {
             quoted.retain(|index, _| drift.pcrs.iter().any(|pcr| pcr.index == *index));
-        } else {
-            // Changes with each file that is measured: what is there now is no
-            // golden value, and allow lists say what may be.
-            quoted.remove(&IMA_PCR);
+        }
+        // Changes with each file that is measured: what is there now is no golden
+        // value, and allow lists say what may be.
+        quoted.remove(&IMA_PCR);
+        if quoted.is_empty() {
+            return Err(Refusal::AdminInput(
+                "nothing that the gateway quoted can be a reference value: of PCR 10 no value is, \
+                 as each file that is measured changes it (import an allow list, or take 10 out \
+                 of `pcr_selection`)"
+                    .to_owned(),
+            ));
         }
         let before = shared.references.of(&class).await?;
         let bank = quote.quoted.bank;
         let set = ReferenceValues::changed(before.as_deref(), bank, &quoted, change, now)
             .map_err(|e| Refusal::AdminInput(e.to_string()))?;
+        let losses = before.as_deref().map(|before| before.lost_in(&set, now));
         Ok(v1::ProposeReferenceValuesResponse {
+            falling: losses.into_iter().flatten().map(falling).collect(),
             class: class.as_str().to_owned(),
             document: set.canonical_json(),
             base_version: newest.map_or(0, |newest| newest.version),
@@ -240,4 +255,14 @@ impl AdminService {
 fn digest(bytes: &[u8]) -> Result<Sha256, Refusal> {
     Sha256::try_from(bytes)
         .map_err(|_| Refusal::AdminInput("a quote's SHA-256 has 32 bytes".to_owned()))
+}
+
+fn falling(loss: Loss) -> v1::FallingValue {
+    v1::FallingValue {
+        bank: loss.bank.name().to_owned(),
+        index: loss.pcr,
+        measures: appraisal::measures(loss.pcr).to_owned(),
+        value: hex::encode(loss.value),
+        at: loss.at.map_or(0, UnixTime::seconds),
+    }
 }

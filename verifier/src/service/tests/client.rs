@@ -54,6 +54,30 @@ impl TestServer {
             .await
     }
 
+    pub(super) async fn operators_handshake(
+        &self,
+        config: ClientConfig,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect(self.operators_address).await?;
+        let name = ServerName::try_from("verifier.test").unwrap();
+        TlsConnector::from(Arc::new(config))
+            .connect(name, tcp)
+            .await
+    }
+
+    /// A channel to the door for operators.
+    pub(super) async fn operators_channel(&self, identity: &Identity) -> io::Result<Channel> {
+        let config = self.client_config(Some(identity), &[&TLS13]);
+        let mut stream = Some(self.operators_handshake(config).await?);
+        Endpoint::from_static("http://verifier.test")
+            .connect_with_connector(tower::service_fn(move |_: Uri| {
+                let stream = stream.take().map(TokioIo::new);
+                async move { stream.ok_or_else(|| io::Error::other("one connection only")) }
+            }))
+            .await
+            .map_err(io::Error::other)
+    }
+
     /// A channel over one connection, and that connection's exporter.
     pub(super) async fn channel(&self, identity: Option<&Identity>) -> (Channel, [u8; 32]) {
         let stream = self
@@ -88,14 +112,17 @@ impl TestServer {
     }
 
     pub(super) async fn admin(&self) -> AdminClient<Channel> {
+        AdminClient::new(self.admin_channel().await)
+    }
+
+    pub(super) async fn admin_channel(&self) -> Channel {
         let path = self.dir.path().join("admin.sock");
-        let channel = Endpoint::from_static("http://admin.test")
+        Endpoint::from_static("http://admin.test")
             .connect_with_connector(tower::service_fn(move |_: Uri| {
                 let path = path.clone();
                 async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
             }))
             .await
-            .unwrap();
-        AdminClient::new(channel)
+            .unwrap()
     }
 }

@@ -89,18 +89,13 @@ async fn the_exporter_is_of_the_connection_that_carries_the_call() {
             server_names: vec![ServerName::parse("verifier.test").unwrap()],
         };
         let ca = ca_init(&settings, Clock::system().now(), &SystemRandom::new()).unwrap();
-        let config = server_config(&TlsFiles {
+        let files = TlsFiles {
             server: &ca.server.certificate_pem(),
             server_key: &ca.server.key.expose_pem(),
             client_root: &server.clients.pem,
-        })
-        .unwrap();
+        };
+        let config = server_config(&files, &server.shared.revocations).unwrap();
         (config, ca.server_ca.certificate)
-    };
-    let second = TestServer {
-        address: listener.local_addr().unwrap(),
-        server_ca: tls.1,
-        ..server
     };
     let (ready, mut connections) = tokio::sync::mpsc::channel(1);
     let places = acceptor::Places {
@@ -116,7 +111,20 @@ async fn the_exporter_is_of_the_connection_that_carries_the_call() {
         handshake: HANDSHAKE_TIMEOUT,
         idle: IDLE_TIMEOUT,
     };
-    tokio::spawn(acceptor::accept(listener, tls.0, places, patience, ready));
+    let revocations = Arc::clone(&server.shared.revocations);
+    let second = TestServer {
+        address: listener.local_addr().unwrap(),
+        server_ca: tls.1,
+        ..server
+    };
+    tokio::spawn(acceptor::accept(
+        listener,
+        Arc::new(Swap::from(tls.0)),
+        places,
+        patience,
+        revocations,
+        ready,
+    ));
     let identity = second.clients.issue();
     let stream = second
         .handshake(second.client_config(Some(&identity), &[&TLS13]))

@@ -1,9 +1,17 @@
 //! Requests of a stranger: refused by kind, with nothing recorded.
 
-use holdfast_proto::grpc::v1::{self, EnrollRequest, RequestChallengeRequest};
+use holdfast_proto::{
+    grpc::v1::{self, EnrollRequest, RequestChallengeRequest},
+    tpm::HashAlg,
+};
 use tonic::{Code, Status};
 
 use super::*;
+use crate::{
+    identity::RevocationReason,
+    reference_values::{Change, ReferenceValues},
+    time::UnixTime,
+};
 
 fn kind(status: &Status) -> &str {
     status
@@ -201,7 +209,7 @@ async fn reference_values_are_checked_before_they_are_recorded() {
         .unwrap()
         .into_inner();
     assert_eq!((done.class.as_str(), done.version), ("default", 1));
-    let class = crate::exchange::Class::parse("default").unwrap();
+    let class = Class::parse("default").unwrap();
     assert!(
         server.shared.references.of(&class).await.unwrap().is_some(),
         "in use at once"
@@ -223,7 +231,7 @@ async fn adv_a26_reference_values_are_the_owners_or_nobodys() {
         statement,
         ..Default::default()
     };
-    let class = crate::exchange::Class::parse("default").unwrap();
+    let class = Class::parse("default").unwrap();
     let stranger = KeyPair::generate().unwrap();
     let rng = &server.shared.rng;
     let stranger = OwnerSigner::from_pkcs8(stranger.serialized_der(), rng).unwrap();
@@ -388,7 +396,13 @@ async fn a_proposal_and_an_approval_are_about_a_gateway_that_quoted() {
     // Nothing is learned from one that is never to be trusted again.
     let revoked = fixtures::id(1);
     let _ = store
-        .revoke(&revoked, "", "x", fixtures::NOW)
+        .revoke(
+            &revoked,
+            RevocationReason::Unspecified,
+            "",
+            "x",
+            fixtures::NOW,
+        )
         .await
         .unwrap();
     let status = admin
@@ -398,19 +412,88 @@ async fn a_proposal_and_an_approval_are_about_a_gateway_that_quoted() {
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
 }
 
+/// PCR 10 changes with each file that is measured: no value of it becomes a
+/// reference value by the approval of a drift, and a drift beside it can be
+/// approved.
 #[tokio::test]
-async fn endorsements_are_imported_whole_or_not_at_all() {
+async fn no_approval_makes_a_value_of_pcr_10_good() {
+    let server = TestServer::start().await;
+    let mut admin = server.admin().await;
+    server.record(1, &server.clients.issue()).await;
+    let id = fixtures::id(1).to_string();
+    let store = &server.shared.store;
+    let mut against = fixtures::contraindicated(1, 2);
+    against.quote.values.insert(10, vec![0x10; 32]);
+    let _ = store
+        .record_contraindication(against.clone(), fixtures::NOW)
+        .await
+        .unwrap();
+    let change = v1::propose_reference_values_request::Change::Replace;
+    let propose = v1::ProposeReferenceValuesRequest {
+        gateway_id: id.clone(),
+        class: String::new(),
+        change: change.into(),
+        until: 0,
+        drift_only: true,
+    };
+    let proposal = admin
+        .propose_reference_values(propose)
+        .await
+        .unwrap()
+        .into_inner();
+    let drifted = proposal.drift.as_ref().unwrap().pcrs.iter();
+    assert_eq!(drifted.map(|pcr| pcr.index).collect::<Vec<_>>(), [0, 4]);
+    let proposed = ReferenceValues::parse(&proposal.document).unwrap();
+    assert!(proposed.accepted(HashAlg::Sha256, 4).is_some());
+    assert!(proposed.accepted(HashAlg::Sha256, 10).is_none());
+
+    let approve = |document: String| v1::ApproveGatewayRequest {
+        gateway_id: id.clone(),
+        statement: server.state("default", 1, &document),
+        document,
+        quote_sha256: proposal.quote_sha256.clone(),
+        reason: "update".to_owned(),
+    };
+    // Somebody else's proposal.
+    let with_pcr_10 = ReferenceValues::changed(
+        None,
+        HashAlg::Sha256,
+        &against.quote.values,
+        Change::Add,
+        UnixTime::from_seconds(fixtures::NOW),
+    )
+    .unwrap();
+    let status = admin
+        .approve_gateway(approve(with_pcr_10.canonical_json()))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().contains("PCR 10"), "{status}");
+    admin
+        .approve_gateway(approve(proposal.document.clone()))
+        .await
+        .unwrap();
+    let record = store.gateway(&fixtures::id(1)).await.unwrap().unwrap();
+    assert_eq!(record.lifecycle.name(), "active");
+}
+
+#[tokio::test]
+async fn endorsements_are_imported_and_each_file_is_told_of() {
     let server = TestServer::start().await;
     let mut admin = server.admin().await;
     let good = server.clients.pem.clone().into_bytes();
-    let bad = v1::ImportEndorsementsRequest {
-        certificates: vec![good.clone(), vec![0x30, 0x01]],
+    let bad = |certificates| v1::ImportEndorsementsRequest {
+        certificates,
+        as_roots: false,
     };
-    let status = admin.import_endorsements(bad).await.unwrap_err();
-    assert_eq!(status.code(), Code::InvalidArgument);
+    for nothing in [vec![], vec![vec![0x30, 0x01]], vec![b"text".to_vec()]] {
+        let status = admin.import_endorsements(bad(nothing)).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+    }
     assert!(server.shared.store.anchors().await.unwrap().is_empty());
     let request = v1::ImportEndorsementsRequest {
-        certificates: vec![good],
+        certificates: vec![vec![0x30, 0x01], good],
+        as_roots: false,
     };
     let done = admin
         .import_endorsements(request.clone())
@@ -421,12 +504,83 @@ async fn endorsements_are_imported_whole_or_not_at_all() {
         (done.roots, done.intermediates, done.already_known),
         (1, 0, 0)
     );
+    assert_eq!((done.crls, done.refused), (0, 1));
+    let told: Vec<_> = (done.files.iter())
+        .map(|f| {
+            let outcomes: Vec<_> = f.items.iter().map(|i| i.outcome.as_str()).collect();
+            (f.reason.as_str(), outcomes)
+        })
+        .collect();
+    assert_eq!(told, [("neither PEM nor DER", vec![]), ("", vec!["new"])]);
     let done = admin
         .import_endorsements(request)
         .await
         .unwrap()
         .into_inner();
     assert_eq!((done.roots, done.already_known), (0, 1));
+}
+
+fn fingerprints(of: &[u8]) -> String {
+    let listed: Vec<_> = of
+        .iter()
+        .map(|n| serde_json::json!({ "spki_sha256": hex::encode([*n; 32]) }))
+        .collect();
+    serde_json::json!({ "format": "holdfast-endorsements-1", "fingerprints": listed }).to_string()
+}
+
+#[tokio::test]
+async fn only_the_owners_next_endorsement_bundle_is_taken() {
+    let server = TestServer::start().await;
+    let mut admin = server.admin().await;
+    let state = |document: &str, version, kind| {
+        let bytes = document.as_bytes();
+        let rng = SystemRandom::new();
+        server.owner.state(kind, "*", version, bytes, &rng).unwrap()
+    };
+    let request = |document: &str, statement| v1::ApplyEndorsementsRequest {
+        document: document.to_owned(),
+        statement,
+    };
+    let (one, two) = (fingerprints(&[1]), fingerprints(&[1, 2]));
+    let kind = Kind::Endorsements;
+    for (bad, code) in [
+        (request(&one, Vec::new()), Code::PermissionDenied),
+        (
+            request(&one, state(&one, 1, Kind::Policy)),
+            Code::PermissionDenied,
+        ),
+        (request(&two, state(&one, 1, kind)), Code::PermissionDenied),
+        (
+            request(&one, state(&one, 2, kind)),
+            Code::FailedPrecondition,
+        ),
+        (request("{}", state("{}", 1, kind)), Code::InvalidArgument),
+    ] {
+        let status = admin.apply_endorsements(bad).await.unwrap_err();
+        assert_eq!(status.code(), code, "{status}");
+    }
+    let request_list = || v1::ListEndorsementsRequest {};
+    let none = admin.list_endorsements(request_list()).await.unwrap();
+    assert_eq!(none.into_inner().bundle, None);
+    for (version, document, changed) in [(1, &one, true), (1, &one, false), (2, &two, true)] {
+        let request = request(document, state(document, version, kind));
+        let done = admin
+            .apply_endorsements(request)
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!((done.version, done.changed), (version, changed));
+    }
+    let now = admin.list_endorsements(request_list()).await.unwrap();
+    let now = now.into_inner();
+    assert_eq!(now.bundle.unwrap().version, 2);
+    assert_eq!(now.fingerprints, 2);
+    // Back to the first, or another one as the second: a rollback.
+    for (version, document) in [(1, &one), (2, &one)] {
+        let request = request(document, state(document, version, kind));
+        let status = admin.apply_endorsements(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    }
 }
 
 #[tokio::test]
@@ -466,6 +620,7 @@ async fn gateways_are_listed_in_pages_and_changed_by_id() {
     let revoke = |gateway_id: &str, reason: &str| v1::RevokeGatewayRequest {
         gateway_id: gateway_id.to_owned(),
         reason: reason.to_owned(),
+        ..v1::RevokeGatewayRequest::default()
     };
     let status = admin.revoke_gateway(revoke("../x", "")).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
@@ -495,7 +650,11 @@ async fn gateways_are_listed_in_pages_and_changed_by_id() {
     };
     let status = admin.resume_gateway(resume).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
-    let audit = server.shared.store.audit(1).await.unwrap();
-    assert_eq!(audit[0].action, "revoked");
-    assert!(audit[0].actor.starts_with("uid:"));
+    let audit = server.shared.store.audit(2).await.unwrap();
+    assert_eq!(
+        (audit[0].action.as_str(), audit[0].subject.as_str()),
+        ("refused", "ResumeGateway")
+    );
+    assert_eq!(audit[1].action, "revoked");
+    assert!(audit.iter().all(|entry| entry.actor.starts_with("uid:")));
 }

@@ -2,11 +2,19 @@
 //! audit log.
 
 use holdfast_proto::binding::Ueid;
+use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
-use super::rows;
+use super::{
+    audit::append,
+    events::tell,
+    heartbeats,
+    revocations::{restate_reason, revoke_certificates},
+    rows,
+};
+use crate::identity::RevocationReason;
 use crate::store::{
-    Anchor, AuditEntry, Blocked, GatewayRecord, Imported, JoinToken, Lifecycle, Seconds,
+    Anchor, AuditEntry, Blocked, EventKind, GatewayRecord, Imported, JoinToken, Lifecycle, Seconds,
     StoreError, SuspensionKind,
 };
 
@@ -31,15 +39,14 @@ pub(super) async fn audit(
     conn: &mut SqliteConnection,
     entry: AuditWrite<'_>,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO audit (at, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)")
-        .bind(entry.at)
-        .bind(entry.actor)
-        .bind(entry.action)
-        .bind(entry.subject)
-        .bind(entry.detail)
-        .execute(conn)
-        .await?;
-    Ok(())
+    let entry = AuditEntry {
+        at: entry.at,
+        actor: entry.actor.to_owned(),
+        action: entry.action.to_owned(),
+        subject: entry.subject.to_owned(),
+        detail: entry.detail.to_owned(),
+    };
+    append(conn, &entry).await
 }
 
 pub(super) async fn audit_entries(
@@ -90,7 +97,8 @@ pub(super) async fn import_anchors(
     for anchor in anchors {
         let done = sqlx::query(
             "INSERT INTO anchors (sha256, der, subject, root, not_after, imported_at) \
-             VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO NOTHING",
+             VALUES (?, ?, ?, ?, ?, ?) \
+             ON CONFLICT (sha256) DO UPDATE SET root = 1 WHERE excluded.root = 1 AND root = 0",
         )
         .bind(anchor.sha256.as_slice())
         .bind(anchor.der.as_slice())
@@ -163,8 +171,9 @@ pub(super) async fn suspend(
     now: Seconds,
 ) -> Result<(), StoreError> {
     let gateway = not_revoked(conn, id).await?;
-    set_suspended(conn, &gateway, kind, reason).await?;
-    revoke_certificates(conn, id, kind.as_str(), now).await?;
+    set_suspended(conn, &gateway, kind, reason, now).await?;
+    let reason_code = RevocationReason::PrivilegeWithdrawn;
+    revoke_certificates(conn, id, (kind.as_str(), reason_code), now).await?;
     let entry = AuditWrite {
         at: now,
         actor: by,
@@ -182,8 +191,19 @@ pub(super) async fn resume(
     by: &str,
     now: Seconds,
 ) -> Result<(), StoreError> {
-    not_revoked(conn, id).await?;
+    let gateway = not_revoked(conn, id).await?;
     set_state(conn, id, Lifecycle::Active, "").await?;
+    // Of one that was active already there is nothing to tell.
+    if gateway.lifecycle != Lifecycle::Active {
+        tell(
+            conn,
+            id,
+            EventKind::Resumed,
+            json!({ "reason": reason }),
+            now,
+        )
+        .await?;
+    }
     let entry = AuditWrite {
         at: now,
         actor: by,
@@ -194,56 +214,79 @@ pub(super) async fn resume(
     audit(conn, entry).await
 }
 
-pub(super) async fn revoke(
+pub(super) async fn reset_clock(
     conn: &mut SqliteConnection,
     id: &Ueid,
     reason: &str,
     by: &str,
     now: Seconds,
 ) -> Result<(), StoreError> {
+    let before = not_revoked(conn, id).await?.tpm.clock;
+    sqlx::query("UPDATE gateways SET clock = 0, reset_count = 0, restart_count = 0 WHERE id = ?")
+        .bind(id.as_bytes().as_slice())
+        .execute(&mut *conn)
+        .await?;
+    // An LDevID of before could attest with an older state of the same TPM.
+    let superseded = ("clock-reset", RevocationReason::Superseded);
+    revoke_certificates(conn, id, superseded, now).await?;
+    let entry = AuditWrite {
+        at: now,
+        actor: by,
+        action: "clock-reset",
+        subject: &id.to_string(),
+        detail: &format!(
+            "was seen at {} ms after reset {}: {reason}",
+            before.clock, before.reset_count
+        ),
+    };
+    audit(conn, entry).await
+}
+
+pub(super) async fn revoke(
+    conn: &mut SqliteConnection,
+    id: &Ueid,
+    code: RevocationReason,
+    reason: &str,
+    by: &str,
+    now: Seconds,
+) -> Result<(), StoreError> {
     not_revoked(conn, id).await?;
     set_state(conn, id, Lifecycle::Revoked, reason).await?;
-    revoke_certificates(conn, id, "operator", now).await?;
+    sqlx::query("UPDATE gateways SET reason_code = ? WHERE id = ?")
+        .bind(code.code())
+        .bind(id.as_bytes().as_slice())
+        .execute(&mut *conn)
+        .await?;
+    if code != RevocationReason::Unspecified {
+        restate_reason(conn, id, code, now).await?;
+    }
+    revoke_certificates(conn, id, ("operator", code), now).await?;
+    let detail = json!({ "reason_code": code.name(), "reason": reason });
+    tell(conn, id, EventKind::Revoked, detail, now).await?;
     let entry = AuditWrite {
         at: now,
         actor: by,
         action: "revoked",
         subject: &id.to_string(),
-        detail: reason,
+        detail: &format!("{code}: {reason}"),
     };
     audit(conn, entry).await
 }
 
-/// Suspends, unless the gateway is suspended for something graver.
+/// Suspends and tells it, unless the gateway is suspended for something graver.
 pub(super) async fn set_suspended(
     conn: &mut SqliteConnection,
     gateway: &GatewayRecord,
     kind: SuspensionKind,
     reason: &str,
-) -> Result<(), StoreError> {
-    match gateway.lifecycle {
-        Lifecycle::Suspended(graver) if graver > kind => Ok(()),
-        _ => set_state(conn, &gateway.id, Lifecycle::Suspended(kind), reason).await,
-    }
-}
-
-/// Revokes every certificate of a gateway that is not revoked yet.
-pub(super) async fn revoke_certificates(
-    conn: &mut SqliteConnection,
-    id: &Ueid,
-    reason: &str,
     now: Seconds,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE certificates SET revoked_at = ?, revocation_reason = ? \
-         WHERE gateway = ? AND revoked_at IS NULL",
-    )
-    .bind(now)
-    .bind(reason)
-    .bind(id.as_bytes().as_slice())
-    .execute(conn)
-    .await?;
-    Ok(())
+    match gateway.lifecycle {
+        Lifecycle::Suspended(graver) if graver > kind => return Ok(()),
+        _ => set_state(conn, &gateway.id, Lifecycle::Suspended(kind), reason).await?,
+    }
+    let detail = json!({ "cause": kind.as_str(), "reason": reason });
+    tell(conn, &gateway.id, EventKind::Suspended, detail, now).await
 }
 
 pub(super) async fn sweep(conn: &mut SqliteConnection, now: Seconds) -> Result<u64, StoreError> {
@@ -255,6 +298,11 @@ pub(super) async fn sweep(conn: &mut SqliteConnection, now: Seconds) -> Result<u
         .bind(now.saturating_sub(TOKEN_GRACE_SECONDS))
         .execute(&mut *conn)
         .await?;
+    let waiting =
+        sqlx::query("DELETE FROM pending_gateways WHERE state = 'waiting' AND expires <= ?")
+            .bind(now)
+            .execute(&mut *conn)
+            .await?;
     // A gateway may send another log of 1 MiB with every attestation: only the
     // last one of each is kept, and the last that it was affirmed with, or one
     // gateway could fill the disk (A21). Golden logs are as many as the owner
@@ -269,7 +317,10 @@ pub(super) async fn sweep(conn: &mut SqliteConnection, now: Seconds) -> Result<u
     )
     .execute(&mut *conn)
     .await?;
-    Ok(answers.rows_affected() + tokens.rows_affected() + logs.rows_affected())
+    Ok(answers.rows_affected()
+        + tokens.rows_affected()
+        + waiting.rows_affected()
+        + logs.rows_affected())
 }
 
 async fn not_revoked(conn: &mut SqliteConnection, id: &Ueid) -> Result<GatewayRecord, StoreError> {
@@ -294,12 +345,21 @@ async fn set_state(
         Lifecycle::Suspended(kind) => Some(kind),
         Lifecycle::Revoked => Some(SuspensionKind::Operator),
     };
-    sqlx::query("UPDATE gateways SET state = ?, state_kind = ?, state_reason = ? WHERE id = ?")
-        .bind(state.name())
-        .bind(kind.map(SuspensionKind::as_str))
-        .bind(reason)
-        .bind(id.as_bytes().as_slice())
-        .execute(conn)
-        .await?;
+    // One that is made active begins a new interval: else what was silent would
+    // be suspended again at once.
+    sqlx::query(
+        "UPDATE gateways SET state = ?1, state_kind = ?2, state_reason = ?3, \
+         attested_up = CASE ?1 WHEN 'active' THEN (SELECT seconds FROM uptime) \
+           ELSE attested_up END WHERE id = ?4",
+    )
+    .bind(state.name())
+    .bind(kind.map(SuspensionKind::as_str))
+    .bind(reason)
+    .bind(id.as_bytes().as_slice())
+    .execute(&mut *conn)
+    .await?;
+    if state != Lifecycle::Active {
+        heartbeats::end(conn, id).await?;
+    }
     Ok(())
 }

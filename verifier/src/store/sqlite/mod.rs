@@ -5,11 +5,25 @@
 //! returns after fsync of the WAL.
 
 mod admin;
+mod admissions;
 mod allow_lists;
+mod audit;
+mod basis;
+mod certificates;
+mod endorsements;
+mod events;
+mod heartbeats;
+mod keys;
+mod oems;
+mod operators;
 mod policies;
 mod record;
 mod references;
+mod revocations;
 mod rows;
+mod secrets;
+mod silence;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod writes;
@@ -22,12 +36,19 @@ use sqlx::{
     Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::sync::watch;
 
 use super::{
     Affirmed, AllowListRecord, AllowListVersion, Anchor, Approval, AuditEntry, CertificateRecord,
-    Contraindicated, Enrolled, GatewayPage, GatewayRecord, Imported, JoinToken, LastQuote,
+    Contraindicated, CrlDraft, CrlScope, CrlTimes, Enrolled, GatewayPage, GatewayRecord,
+    HeartbeatRecord, Heartbeats, Imported, InForce, Issued, JoinToken, KeyId, LastQuote,
     NewAllowList, NewPolicy, NewReferenceValues, PolicyRecord, PolicyVersion, Recorded,
-    ReferenceRecord, ReferenceVersion, Refused, Seconds, Sha256, Store, StoreError, SuspensionKind,
+    ReferenceRecord, ReferenceVersion, Refused, Restored, Revocations, RevokedSince, Seconds,
+    Sha256, Silence, Store, StoreError, SuspensionKind, Watched,
+};
+use crate::{
+    identity::RevocationReason,
+    silence::{SilenceRules, UpSeconds},
 };
 
 /// Readers beside the writer. Reads are point look-ups of some tens of
@@ -39,11 +60,15 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Another process (a backup tool) may hold the write lock for this long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Why a gateway is suspended whose TPM showed a time that it had left behind.
+const ROLLED_BACK: &str = "tpm-rollback: the TPM's clock or reset counter fell";
+
 /// A store in one SQLite file.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
+    changed: watch::Sender<()>,
 }
 
 impl SqliteStore {
@@ -82,11 +107,49 @@ impl SqliteStore {
             .connect_with(options.pragma("query_only", "ON"))
             .await
             .map_err(|e| StoreError::Open(Box::new(e)))?;
-        Ok(Self { writer, readers })
+        let changed = watch::Sender::new(());
+        Ok(Self {
+            writer,
+            readers,
+            changed,
+        })
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Commits what was recorded. Of a refusal nothing stays but, where it shows
+    /// a TPM that was put back or copied, the gateway's suspension.
+    async fn conclude(
+        &self,
+        tx: Transaction<'_, Sqlite>,
+        recorded: Result<Recorded, StoreError>,
+        now: Seconds,
+    ) -> Result<Recorded, StoreError> {
+        match recorded {
+            Ok(recorded) => {
+                self.commit_change(tx).await?;
+                Ok(recorded)
+            }
+            Err(StoreError::RolledBack { id }) => {
+                tx.rollback().await?;
+                let mut tx = self.begin().await?;
+                let kind = SuspensionKind::Evidence;
+                admin::suspend(&mut tx, &id, kind, ROLLED_BACK, "verifier", now).await?;
+                self.commit_change(tx).await?;
+                Err(StoreError::RolledBack { id })
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Commits what changed the state of a gateway, and tells those who wait
+    /// for that.
+    async fn commit_change(&self, tx: Transaction<'_, Sqlite>) -> Result<(), StoreError> {
+        tx.commit().await?;
+        self.changed.send_replace(());
+        Ok(())
     }
 }
 
@@ -145,6 +208,10 @@ impl Store for SqliteStore {
         Ok(gateway.map(|gateway| (certificate, gateway)))
     }
 
+    async fn room_for_ldevid(&self, id: &Ueid, now: Seconds) -> Result<(), StoreError> {
+        certificates::room(&mut *self.readers.acquire().await?, id, now).await
+    }
+
     async fn answer(&self, request: &Sha256, now: Seconds) -> Result<Option<Vec<u8>>, StoreError> {
         let mut tx = self.readers.begin().await?;
         record::answer(&mut tx, request, now).await
@@ -164,15 +231,14 @@ impl Store for SqliteStore {
         now: Seconds,
     ) -> Result<Recorded, StoreError> {
         let mut tx = self.begin().await?;
-        let recorded = record::enrolment(&mut tx, enrolled, now).await?;
-        tx.commit().await?;
-        Ok(recorded)
+        let recorded = record::enrolment(&mut tx, enrolled, now).await;
+        self.conclude(tx, recorded, now).await
     }
 
     async fn record_refusal(&self, refused: Refused, now: Seconds) -> Result<Recorded, StoreError> {
         let mut tx = self.begin().await?;
         let recorded = record::refusal(&mut tx, refused, now).await?;
-        tx.commit().await?;
+        self.commit_change(tx).await?;
         Ok(recorded)
     }
 
@@ -182,9 +248,8 @@ impl Store for SqliteStore {
         now: Seconds,
     ) -> Result<Recorded, StoreError> {
         let mut tx = self.begin().await?;
-        let recorded = record::affirmation(&mut tx, affirmed, now).await?;
-        tx.commit().await?;
-        Ok(recorded)
+        let recorded = record::affirmation(&mut tx, affirmed, now).await;
+        self.conclude(tx, recorded, now).await
     }
 
     async fn record_contraindication(
@@ -194,8 +259,12 @@ impl Store for SqliteStore {
     ) -> Result<Recorded, StoreError> {
         let mut tx = self.begin().await?;
         let recorded = record::contraindication(&mut tx, contraindicated, now).await?;
-        tx.commit().await?;
+        self.commit_change(tx).await?;
         Ok(recorded)
+    }
+
+    async fn in_force(&self, class: &str) -> Result<InForce, StoreError> {
+        basis::in_force(&mut *self.readers.acquire().await?, class).await
     }
 
     async fn reference_values(&self, class: &str) -> Result<Option<ReferenceRecord>, StoreError> {
@@ -205,8 +274,9 @@ impl Store for SqliteStore {
     async fn reference_versions(
         &self,
         class: Option<&str>,
+        limit: u32,
     ) -> Result<Vec<ReferenceVersion>, StoreError> {
-        references::versions(&mut *self.readers.acquire().await?, class).await
+        references::versions(&mut *self.readers.acquire().await?, class, limit).await
     }
 
     async fn import_reference_values(
@@ -258,7 +328,7 @@ impl Store for SqliteStore {
         let mut tx = self.begin().await?;
         let record = references::approve(&mut tx, &approval, by, now).await?;
         let gateway = rows::known_gateway(&mut tx, &approval.id).await?;
-        tx.commit().await?;
+        self.commit_change(tx).await?;
         Ok((record, gateway))
     }
 
@@ -293,7 +363,7 @@ impl Store for SqliteStore {
         let mut tx = self.begin().await?;
         admin::suspend(&mut tx, id, kind, reason, by, now).await?;
         let gateway = rows::known_gateway(&mut tx, id).await?;
-        tx.commit().await?;
+        self.commit_change(tx).await?;
         Ok(gateway)
     }
 
@@ -307,11 +377,11 @@ impl Store for SqliteStore {
         let mut tx = self.begin().await?;
         admin::resume(&mut tx, id, reason, by, now).await?;
         let gateway = rows::known_gateway(&mut tx, id).await?;
-        tx.commit().await?;
+        self.commit_change(tx).await?;
         Ok(gateway)
     }
 
-    async fn revoke(
+    async fn reset_clock(
         &self,
         id: &Ueid,
         reason: &str,
@@ -319,9 +389,24 @@ impl Store for SqliteStore {
         now: Seconds,
     ) -> Result<GatewayRecord, StoreError> {
         let mut tx = self.begin().await?;
-        admin::revoke(&mut tx, id, reason, by, now).await?;
+        admin::reset_clock(&mut tx, id, reason, by, now).await?;
         let gateway = rows::known_gateway(&mut tx, id).await?;
-        tx.commit().await?;
+        self.commit_change(tx).await?;
+        Ok(gateway)
+    }
+
+    async fn revoke(
+        &self,
+        id: &Ueid,
+        code: RevocationReason,
+        reason: &str,
+        by: &str,
+        now: Seconds,
+    ) -> Result<GatewayRecord, StoreError> {
+        let mut tx = self.begin().await?;
+        admin::revoke(&mut tx, id, code, reason, by, now).await?;
+        let gateway = rows::known_gateway(&mut tx, id).await?;
+        self.commit_change(tx).await?;
         Ok(gateway)
     }
 
@@ -331,9 +416,21 @@ impl Store for SqliteStore {
 
     async fn sweep(&self, now: Seconds) -> Result<u64, StoreError> {
         let mut tx = self.begin().await?;
-        let removed = admin::sweep(&mut tx, now).await?;
+        let removed = admin::sweep(&mut tx, now).await? + certificates::sweep(&mut tx, now).await?;
         tx.commit().await?;
         Ok(removed)
+    }
+
+    async fn restored(
+        &self,
+        backup: &str,
+        since: bool,
+        now: Seconds,
+    ) -> Result<Restored, StoreError> {
+        let mut tx = self.begin().await?;
+        let restored = snapshot::restored(&mut tx, backup, since, now).await?;
+        tx.commit().await?;
+        Ok(restored)
     }
 
     async fn probe(&self, now: Seconds) -> Result<(), StoreError> {
@@ -349,5 +446,124 @@ impl Store for SqliteStore {
     async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+#[async_trait]
+impl Revocations for SqliteStore {
+    async fn revoked_since(&self, place: u64, now: Seconds) -> Result<RevokedSince, StoreError> {
+        let mut tx = self.readers.begin().await?;
+        revocations::revoked_since(&mut tx, place, now).await
+    }
+
+    fn changed(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    async fn adopt_certificates(&self, issuer: &KeyId) -> Result<u64, StoreError> {
+        let mut tx = self.begin().await?;
+        let adopted = revocations::adopt(&mut tx, issuer).await?;
+        tx.commit().await?;
+        Ok(adopted)
+    }
+
+    async fn configure_public_url(
+        &self,
+        url: Option<&str>,
+        now: Seconds,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut tx = self.begin().await?;
+        let former = revocations::configure_public_url(&mut tx, url, now).await?;
+        tx.commit().await?;
+        Ok(former)
+    }
+
+    async fn certificates_in_force(&self, issuer: &KeyId, now: Seconds) -> Result<u64, StoreError> {
+        revocations::in_force(&mut *self.readers.acquire().await?, issuer, now).await
+    }
+
+    async fn crl_scopes(&self, now: Seconds) -> Result<Vec<CrlScope>, StoreError> {
+        revocations::scopes(&mut *self.readers.acquire().await?, now).await
+    }
+
+    async fn scopes_changed_since(&self, place: u64) -> Result<(u64, Vec<CrlScope>), StoreError> {
+        let mut tx = self.readers.begin().await?;
+        revocations::scopes_changed_since(&mut tx, place).await
+    }
+
+    async fn draft_crl(&self, scope: &CrlScope, times: CrlTimes) -> Result<CrlDraft, StoreError> {
+        let mut tx = self.begin().await?;
+        let draft = revocations::draft(&mut tx, scope, times).await?;
+        tx.commit().await?;
+        Ok(draft)
+    }
+
+    async fn issued(&self, issuer: &KeyId, serial: &str) -> Result<Option<Issued>, StoreError> {
+        revocations::issued(&mut *self.readers.acquire().await?, issuer, serial).await
+    }
+}
+
+#[async_trait]
+impl Silence for SqliteStore {
+    async fn begin_run(&self, grace: UpSeconds, now: Seconds) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        silence::begin_run(&mut tx, grace, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn watch_silence(
+        &self,
+        rules: &SilenceRules,
+        passed: UpSeconds,
+        limit: u32,
+        now: Seconds,
+    ) -> Result<Watched, StoreError> {
+        let mut tx = self.begin().await?;
+        let watched = silence::watch(&mut tx, rules, passed, limit, now).await?;
+        match watched.suspended.is_empty() {
+            true => tx.commit().await?,
+            false => self.commit_change(tx).await?,
+        }
+        Ok(watched)
+    }
+}
+
+#[async_trait]
+impl Heartbeats for SqliteStore {
+    async fn heartbeat(&self, id: &Ueid) -> Result<Option<HeartbeatRecord>, StoreError> {
+        heartbeats::heartbeat(&mut *self.readers.acquire().await?, id).await
+    }
+
+    async fn begin_epoch(
+        &self,
+        id: &Ueid,
+        epoch: [u8; 16],
+        master: &str,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        heartbeats::begin_epoch(&mut tx, id, epoch, master).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn record_beats(&self, beats: &[(Ueid, u64)]) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        heartbeats::record_beats(&mut tx, beats).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn doubt(
+        &self,
+        id: &Ueid,
+        code: &str,
+        rules: &SilenceRules,
+        now: Seconds,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        heartbeats::doubt(&mut tx, id, code, rules, now).await?;
+        tx.commit().await?;
+        Ok(())
     }
 }

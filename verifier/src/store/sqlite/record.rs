@@ -2,27 +2,45 @@
 //! what it checks holds until it commits; a refusal rolls everything back.
 //!
 //! In each the order is: the same request again (answer as before) → challenge
-//! spent by another request (refuse) → everything else.
+//! spent by another request (refuse) → policy, reference values or allow list
+//! replaced since the appraisal (refuse) → everything else.
+
+use std::cmp::Ordering;
 
 use holdfast_proto::tpm::{ClockInfo, Name};
+use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection};
 
 use super::{
-    admin::{AuditWrite, audit, revoke_certificates, set_suspended},
-    references::write_last_quote,
+    admin::{AuditWrite, audit, set_suspended},
+    admissions,
+    basis::still_stands,
+    certificates,
+    events::tell,
+    heartbeats,
+    oems::{bind_idevid, still_allowed},
+    references::{last_quote, write_last_quote},
+    revocations::revoke_certificates,
     rows,
+    snapshot::expect_confirmed,
     writes::{
         keep_boot_log, keep_refused_boot_log, summary, write_answer, write_certificate,
         write_gateway, write_ima_state, write_reasons,
     },
 };
+use crate::identity::RevocationReason;
 use crate::store::{
-    Admittance, Affirmed, Answer, Blocked, Contraindicated, Enrolled, GatewayRecord, LastQuote,
-    Lifecycle, OwnedKey, Recorded, Refused, Seconds, Sha256, StoreError, SuspensionKind,
+    Admittance, Affirmed, Answer, Blocked, Contraindicated, Enrolled, EventKind, GatewayRecord,
+    LastQuote, Lifecycle, NewCertificate, OwnedKey, QuotedPcrs, Recorded, Refused, Seconds, Sha256,
+    StoreError, SuspensionKind,
 };
 
 /// Actor of what a gateway brings about by itself.
 const GATEWAY: &str = "gateway";
+
+/// Why certificates are revoked here, in a word and as relying parties read it.
+const SUPERSEDED: (&str, RevocationReason) = ("superseded", RevocationReason::Superseded);
+const EVIDENCE: (&str, RevocationReason) = ("evidence", RevocationReason::PrivilegeWithdrawn);
 
 /// The recorded answer to a request, unless what it granted was taken back.
 pub(super) async fn answer(
@@ -54,8 +72,10 @@ pub(super) async fn enrolment(
     if let Some(before) = answered_before(conn, &enrolled.answer, now).await? {
         return Ok(before);
     }
+    expect_confirmed(conn).await?;
+    admissions::expect_not_denied(conn, &enrolled.id).await?;
     let on_record = rows::gateway(conn, &enrolled.id).await?;
-    match (enrolled.admittance, &on_record) {
+    match (&enrolled.admittance, &on_record) {
         (Admittance::Recovery, None) => {
             return Err(StoreError::UnknownGateway { id: enrolled.id });
         }
@@ -71,22 +91,46 @@ pub(super) async fn enrolment(
             gateway
                 .as_ref()
                 .map_or(Ok(()), GatewayRecord::in_good_standing)?;
-            spend_join_token(conn, &secret, now).await?;
+            spend_join_token(conn, secret, now).await?;
+        }
+        (Admittance::Listed(name), gateway) => {
+            gateway
+                .as_ref()
+                .map_or(Ok(()), GatewayRecord::in_good_standing)?;
+            // It may have been taken back, or moved to another class, since the
+            // challenge was made.
+            admissions::admitted(conn, name)
+                .await?
+                .filter(|device| device.class == enrolled.class)
+                .ok_or_else(|| StoreError::UnknownDevice { name: *name })?;
+        }
+        (Admittance::OemSerial { oem, serial }, gateway) => {
+            gateway
+                .as_ref()
+                .map_or(Ok(()), GatewayRecord::in_good_standing)?;
+            still_allowed(conn, (oem, serial), &enrolled.class).await?;
         }
     }
     keys_are_free(conn, &enrolled).await?;
     // A new AK may begin a new count (TPM2_Clear); the same one may not.
     if let Some(before) = on_record
         && before.keys.ak_name == enrolled.keys.ak_name
-        && seen(&enrolled.tpm.clock) < seen(&before.tpm.clock)
     {
-        return Err(StoreError::ClockFell { id: enrolled.id });
+        let now = Quoted {
+            clock: &enrolled.tpm.clock,
+            firmware_version: enrolled.tpm.firmware_version,
+            pcrs: &enrolled.quote,
+            challenged: enrolled.answer.issued,
+        };
+        time_went_on(conn, &before, &now).await?;
     }
 
     let boot_log = keep_boot_log(conn, enrolled.boot_log.as_ref(), now).await?;
     // A new enrolment ends the identities of the one before.
-    revoke_certificates(conn, &enrolled.id, "superseded", now).await?;
+    revoke_certificates(conn, &enrolled.id, SUPERSEDED, now).await?;
     write_gateway(conn, &enrolled, boot_log, now).await?;
+    heartbeats::end(conn, &enrolled.id).await?;
+    bind_idevid(conn, &enrolled.id, enrolled.tpm.facts.devid.as_ref(), now).await?;
     write_ima_state(conn, &enrolled.id, enrolled.ima.as_deref(), now).await?;
     let quote = LastQuote {
         class: enrolled.class.clone(),
@@ -98,24 +142,38 @@ pub(super) async fn enrolment(
     };
     write_last_quote(conn, &enrolled.id, &quote).await?;
     write_certificate(conn, &enrolled.id, &enrolled.certificate, now).await?;
+    let kind = match enrolled.admittance {
+        Admittance::Recovery => EventKind::Recovered,
+        Admittance::JoinToken(_) | Admittance::Listed(_) | Admittance::OemSerial { .. } => {
+            EventKind::Enrolled
+        }
+    };
+    let detail = ldevid_detail(&enrolled.class, &enrolled.certificate);
+    tell(conn, &enrolled.id, kind, detail, now).await?;
     write_answer(conn, &enrolled.answer, &enrolled.id, true).await?;
     audit(
         conn,
         AuditWrite {
             at: now,
             actor: GATEWAY,
-            action: match enrolled.admittance {
+            action: match &enrolled.admittance {
                 Admittance::Recovery => "recovered",
-                Admittance::JoinToken(_) => "enrolled",
+                Admittance::JoinToken(_) | Admittance::Listed(_) | Admittance::OemSerial { .. } => {
+                    "enrolled"
+                }
             },
             subject: &enrolled.id.to_string(),
             detail: &format!(
                 "class {}, LDevID serial {}, {}",
                 enrolled.class,
                 enrolled.certificate.serial,
-                match enrolled.admittance {
+                match &enrolled.admittance {
                     Admittance::JoinToken(id) => format!("join token {}", hex::encode(id)),
+                    Admittance::Listed(name) => name.to_string(),
                     Admittance::Recovery => "recovery".to_owned(),
+                    Admittance::OemSerial { oem, serial } => {
+                        format!("OEM {oem}, product {serial}")
+                    }
                 }
             ),
         },
@@ -142,7 +200,7 @@ pub(super) async fn refusal(
         && gateway.lifecycle != Lifecycle::Revoked
     {
         let reason = summary(&refused.reasons);
-        set_suspended(conn, &gateway, SuspensionKind::Evidence, &reason).await?;
+        set_suspended(conn, &gateway, SuspensionKind::Evidence, &reason, now).await?;
         write_reasons(conn, &refused.id, &refused.reasons).await?;
         // In here, beside the reasons: a log that anybody with a join token
         // may send is kept of those alone who are on record, one each.
@@ -155,7 +213,7 @@ pub(super) async fn refusal(
             affirming: false,
         };
         write_last_quote(conn, &refused.id, &quote).await?;
-        revoke_certificates(conn, &refused.id, "evidence", now).await?;
+        revoke_certificates(conn, &refused.id, EVIDENCE, now).await?;
     }
     audit(
         conn,
@@ -186,14 +244,19 @@ pub(super) async fn affirmation(
     if !channel.is_some_and(|(c, owner)| owner == affirmed.id && c.revoked_at.is_none()) {
         return Err(StoreError::CertificateRevoked { id: affirmed.id });
     }
-    if seen(&affirmed.clock) < seen(&gateway.tpm.clock) {
-        return Err(StoreError::ClockFell { id: affirmed.id });
-    }
+    let quoted = Quoted {
+        clock: &affirmed.clock,
+        firmware_version: affirmed.firmware_version,
+        pcrs: &affirmed.quote,
+        challenged: affirmed.answer.issued,
+    };
+    time_went_on(conn, &gateway, &quoted).await?;
 
     let boot_log = keep_boot_log(conn, affirmed.boot_log.as_ref(), now).await?;
     sqlx::query(
         "UPDATE gateways SET clock = ?, reset_count = ?, restart_count = ?, clock_safe = ?, \
-         firmware_version = ?, boot_log_sha256 = ?, last_affirmed = ? WHERE id = ?",
+         firmware_version = ?, boot_log_sha256 = ?, last_affirmed = ?, \
+         attested_up = (SELECT seconds FROM uptime) WHERE id = ?",
     )
     .bind(affirmed.clock.clock.cast_signed())
     .bind(affirmed.clock.reset_count)
@@ -205,10 +268,12 @@ pub(super) async fn affirmation(
     .bind(affirmed.id.as_bytes().as_slice())
     .execute(&mut *conn)
     .await?;
+    heartbeats::attested(conn, &affirmed.id).await?;
     write_ima_state(conn, &affirmed.id, affirmed.ima.as_deref(), now).await?;
     write_reasons(conn, &affirmed.id, &affirmed.reasons).await?;
+    let class = gateway.class;
     let quote = LastQuote {
-        class: gateway.class,
+        class: class.clone(),
         quoted: affirmed.quote,
         boot_log_sha256: boot_log,
         drift: Vec::new(),
@@ -217,7 +282,10 @@ pub(super) async fn affirmation(
     };
     write_last_quote(conn, &affirmed.id, &quote).await?;
     if let Some(certificate) = &affirmed.certificate {
+        certificates::room(conn, &affirmed.id, now).await?;
         write_certificate(conn, &affirmed.id, certificate, now).await?;
+        let detail = ldevid_detail(&class, certificate);
+        tell(conn, &affirmed.id, EventKind::Renewed, detail, now).await?;
         audit(
             conn,
             AuditWrite {
@@ -257,28 +325,34 @@ pub(super) async fn contraindication(
     )?;
 
     let reason = summary(&contraindicated.reasons);
-    if contraindicated.against_gateway {
-        set_suspended(conn, &gateway, SuspensionKind::Evidence, &reason).await?;
-        revoke_certificates(conn, &id, "evidence", now).await?;
+    // It was appraised as of that class; what another one accepts says nothing
+    // of this one, and a quote is approved for the class that it is filed under.
+    let of_this_class = gateway.class == contraindicated.class;
+    let suspends = contraindicated.against_gateway && of_this_class;
+    if suspends {
+        set_suspended(conn, &gateway, SuspensionKind::Evidence, &reason, now).await?;
+        revoke_certificates(conn, &id, EVIDENCE, now).await?;
     }
-    write_reasons(conn, &id, &contraindicated.reasons).await?;
-    let quote = LastQuote {
-        class: gateway.class,
-        quoted: contraindicated.quote,
-        boot_log_sha256: keep_refused_boot_log(conn, contraindicated.boot_log.as_ref(), now)
-            .await?,
-        drift: contraindicated.drift,
-        at: now,
-        affirming: false,
-    };
-    write_last_quote(conn, &id, &quote).await?;
+    if of_this_class {
+        write_reasons(conn, &id, &contraindicated.reasons).await?;
+        let quote = LastQuote {
+            class: contraindicated.class,
+            quoted: contraindicated.quote,
+            boot_log_sha256: keep_refused_boot_log(conn, contraindicated.boot_log.as_ref(), now)
+                .await?,
+            drift: contraindicated.drift,
+            at: now,
+            affirming: false,
+        };
+        write_last_quote(conn, &id, &quote).await?;
+    }
     write_answer(conn, &contraindicated.answer, &id, false).await?;
     audit(
         conn,
         AuditWrite {
             at: now,
             actor: GATEWAY,
-            action: if contraindicated.against_gateway {
+            action: if suspends {
                 "suspended"
             } else {
                 "not-appraised"
@@ -289,6 +363,15 @@ pub(super) async fn contraindication(
     )
     .await?;
     Ok(Recorded::Now)
+}
+
+/// What an event says of a new LDevID.
+fn ldevid_detail(class: &str, certificate: &NewCertificate) -> Value {
+    json!({
+        "class": class,
+        "ldevid_serial": certificate.serial,
+        "ldevid_not_after": certificate.not_after,
+    })
 }
 
 async fn answered_before(
@@ -302,18 +385,56 @@ async fn answered_before(
     let spent = sqlx::query("SELECT 1 FROM answers WHERE token_id = ? OR request_sha256 = ?")
         .bind(new.token_id.as_slice())
         .bind(new.request_sha256.as_slice())
-        .fetch_optional(conn)
+        .fetch_optional(&mut *conn)
         .await?;
-    match spent {
-        Some(_) => Err(StoreError::ChallengeSpent),
-        None => Ok(None),
+    if spent.is_some() {
+        return Err(StoreError::ChallengeSpent);
     }
+    still_stands(conn, &new.basis).await?;
+    Ok(None)
 }
 
 /// TPM time in an order that only grows: resetCount first, for after a hard
 /// stop the clock may be lower (TPM 2.0 Part 1 §36.3).
 fn seen(clock: &ClockInfo) -> (u32, u64) {
     (clock.reset_count, clock.clock)
+}
+
+/// What a quote says of the time.
+struct Quoted<'a> {
+    clock: &'a ClockInfo,
+    firmware_version: u64,
+    pcrs: &'a QuotedPcrs,
+    /// When the challenge was made that it answers.
+    challenged: Seconds,
+}
+
+/// TPM time has gone on since the gateway was affirmed last. Where it has not,
+/// and the challenge was made after that, no other exchange was merely quicker:
+/// a TPM showed a time that it had left behind.
+async fn time_went_on(
+    conn: &mut SqliteConnection,
+    before: &GatewayRecord,
+    quoted: &Quoted<'_>,
+) -> Result<(), StoreError> {
+    let (then, now) = (seen(&before.tpm.clock), seen(quoted.clock));
+    let went_on = match now.cmp(&then) {
+        Ordering::Greater => true,
+        Ordering::Less => false,
+        // One moment, and one state.
+        Ordering::Equal => {
+            let last = last_quote(conn, &before.id).await?;
+            before.tpm.clock == *quoted.clock
+                && before.tpm.firmware_version == quoted.firmware_version
+                && last.is_none_or(|last| !last.affirming || last.quoted == *quoted.pcrs)
+        }
+    };
+    let id = before.id;
+    match went_on {
+        true => Ok(()),
+        false if before.last_affirmed < quoted.challenged => Err(StoreError::RolledBack { id }),
+        false => Err(StoreError::ClockFell { id }),
+    }
 }
 
 fn same_keys(gateway: &GatewayRecord, ak: &Name, ldevid: &Name) -> Result<(), StoreError> {

@@ -41,17 +41,19 @@ pub(super) async fn newest(
     .transpose()
 }
 
-/// All versions of a class, or of all classes, newest first.
+/// The newest `limit` versions of a class, or of all classes, newest first.
 pub(super) async fn versions(
     conn: &mut SqliteConnection,
     class: Option<&str>,
+    limit: u32,
 ) -> Result<Vec<ReferenceVersion>, StoreError> {
     let rows = sqlx::query(
         "SELECT class, version, sha256, imported_at, imported_by, golden_gateway, \
          golden_boot_log, statement IS NOT NULL AS signed FROM reference_values \
-         WHERE ?1 IS NULL OR class = ?1 ORDER BY class, version DESC",
+         WHERE ?1 IS NULL OR class = ?1 ORDER BY class, version DESC LIMIT ?2",
     )
     .bind(class)
+    .bind(limit)
     .fetch_all(conn)
     .await?;
     rows.iter()

@@ -103,10 +103,12 @@ pub(super) async fn gateways(
         .fetch_all(&mut *conn)
         .await?;
     let full = u32::try_from(rows.len()) == Ok(limit);
-    let next = match rows.last() {
-        Some(last) if full => Some(ueid(last, "gateways", "id")?),
-        _ => None,
-    };
+    // After the last whose id can be read: one that cannot is met again there,
+    // and ends nothing.
+    let last = rows.iter().rev();
+    let next = last
+        .filter(|_| full)
+        .find_map(|row| ueid(row, "gateways", "id").ok());
     let mut gateways = Vec::with_capacity(rows.len());
     for row in &rows {
         match gateway_of(conn, row).await {

@@ -1,13 +1,19 @@
 //! Each check of the recording transactions fails one test here, and only
 //! that check.
 
+mod admissions;
+mod heartbeats;
 mod ima;
 mod references;
+mod revocations;
+mod silence;
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::{Admittance, Blocked, BootLogRef, Lifecycle, OwnedKey, fixtures::*};
+use crate::store::{
+    Admittance, Blocked, BootLogRef, Contraindicated, Lifecycle, OwnedKey, fixtures::*,
+};
 
 struct Fixture {
     store: SqliteStore,
@@ -254,7 +260,10 @@ async fn a_suspended_or_revoked_gateway_does_not_enrol_again() {
         );
     }
     let f = Fixture::enrolled().await;
-    f.store.revoke(&id(1), "why", "uid:0", NOW).await.unwrap();
+    f.store
+        .revoke(&id(1), RevocationReason::Unspecified, "why", "uid:0", NOW)
+        .await
+        .unwrap();
     let mut again = enrolled(1);
     again.answer = answer(7);
     let error = f.store.record_enrolment(again, NOW).await.unwrap_err();
@@ -325,7 +334,10 @@ async fn adv_a20_recovery_is_for_silence_and_expiry_only() {
         .unwrap();
     let _ = recover(14, NOW).await.unwrap();
 
-    f.store.revoke(&id(1), "", "uid:0", NOW).await.unwrap();
+    f.store
+        .revoke(&id(1), RevocationReason::Unspecified, "", "uid:0", NOW)
+        .await
+        .unwrap();
     let error = recover(15, NOW).await.unwrap_err();
     assert!(matches!(
         error,
@@ -346,7 +358,10 @@ async fn adv_a20_recovery_is_for_silence_and_expiry_only() {
 #[tokio::test]
 async fn a_recorded_grant_is_not_handed_out_after_it_was_taken_back() {
     let f = Fixture::enrolled().await;
-    f.store.revoke(&id(1), "", "uid:0", NOW).await.unwrap();
+    f.store
+        .revoke(&id(1), RevocationReason::Unspecified, "", "uid:0", NOW)
+        .await
+        .unwrap();
     let error = f.store.answer(&[1; 32], NOW).await.unwrap_err();
     assert!(matches!(
         error,
@@ -568,6 +583,63 @@ async fn adv_a17_the_tpm_clock_does_not_fall_but_after_a_reset() {
     let _ = f.store.record_affirmation(a, NOW).await.unwrap();
 }
 
+/// The challenge was made after the later time was recorded: no other exchange
+/// was merely quicker.
+#[tokio::test]
+async fn adv_a17_a_tpm_that_was_put_back_is_suspended() {
+    let spoils: [fn(&mut Affirmed); 5] = [
+        |a| a.clock = clock(1, 999),
+        |a| a.clock = clock(0, 5000),
+        // The same moment in two states: copies of one TPM.
+        |a| a.quote = quote(9),
+        |a| a.clock.restart_count = 1,
+        |a| a.firmware_version = 8,
+    ];
+    for spoil in spoils {
+        let f = Fixture::enrolled().await;
+        let mut a = affirmed(1, 2);
+        a.clock = clock(1, 1000);
+        a.firmware_version = enrolled(1).tpm.firmware_version;
+        a.answer.issued = NOW + 1;
+        spoil(&mut a);
+        let error = f.store.record_affirmation(a, NOW + 2).await.unwrap_err();
+        assert!(matches!(error, StoreError::RolledBack { .. }), "{error}");
+        let gateway = f.gateway(1).await;
+        let evidence = Lifecycle::Suspended(SuspensionKind::Evidence);
+        assert_eq!(gateway.lifecycle, evidence);
+        assert!(gateway.state_reason.starts_with("tpm-rollback"));
+        assert_eq!(gateway.certificate, None);
+        assert_eq!(f.store.audit(1).await.unwrap()[0].action, "suspended");
+    }
+    // The same moment in one state.
+    let f = Fixture::enrolled().await;
+    let mut a = affirmed(1, 2);
+    a.clock = clock(1, 1000);
+    a.firmware_version = enrolled(1).tpm.firmware_version;
+    a.answer.issued = NOW + 1;
+    let _ = f.store.record_affirmation(a, NOW + 2).await.unwrap();
+}
+
+#[tokio::test]
+async fn adv_a17_a_tpm_that_was_put_back_does_not_recover() {
+    let f = Fixture::enrolled().await;
+    let silence = SuspensionKind::Silence;
+    f.store
+        .suspend(&id(1), silence, "", "test", NOW)
+        .await
+        .unwrap();
+    let mut e = enrolled(1);
+    e.admittance = Admittance::Recovery;
+    e.answer = answer(40);
+    e.answer.issued = NOW + 1;
+    e.certificate = certificate(40);
+    e.tpm.clock = clock(1, 999);
+    let error = f.store.record_enrolment(e, NOW + 2).await.unwrap_err();
+    assert!(matches!(error, StoreError::RolledBack { .. }), "{error}");
+    let evidence = Lifecycle::Suspended(SuspensionKind::Evidence);
+    assert_eq!(f.gateway(1).await.lifecycle, evidence);
+}
+
 #[tokio::test]
 async fn adv_a17_only_a_new_ak_begins_a_new_count() {
     let f = Fixture::enrolled().await;
@@ -585,6 +657,57 @@ async fn adv_a17_only_a_new_ak_begins_a_new_count() {
     let error = f.store.record_enrolment(same, NOW).await.unwrap_err();
     assert!(matches!(error, StoreError::ClockFell { .. }));
     let _ = f.store.record_enrolment(again(41), NOW).await.unwrap();
+}
+
+/// On the IAK road the AK stays the same through TPM2_Clear.
+#[tokio::test]
+async fn adv_a17_the_operator_lets_a_cleared_tpm_begin_anew() {
+    let f = Fixture::enrolled().await;
+    let again = |n: u8| {
+        let mut e = enrolled(1);
+        e.answer = answer(n);
+        e.certificate = certificate(n);
+        e.tpm.clock = clock(0, 1);
+        e
+    };
+    let fell = f.store.record_enrolment(again(40), NOW).await.unwrap_err();
+    assert!(matches!(fell, StoreError::ClockFell { .. }));
+    let reset = f.store.reset_clock(&id(1), "cleared", "uid:0", NOW).await;
+    assert_eq!(reset.unwrap().lifecycle, Lifecycle::Active);
+    // Nothing goes on by the LDevID of before.
+    let error = f.store.record_affirmation(affirmed(1, 2), NOW).await;
+    assert!(matches!(
+        error.unwrap_err(),
+        StoreError::CertificateRevoked { .. }
+    ));
+    let entry = f.store.audit(1).await.unwrap().remove(0);
+    assert_eq!(
+        (entry.action.as_str(), entry.actor.as_str()),
+        ("clock-reset", "uid:0")
+    );
+    assert!(entry.detail.ends_with(": cleared"), "{}", entry.detail);
+    let _ = f.store.record_enrolment(again(41), NOW).await.unwrap();
+    // Once: the new count holds as the old one did.
+    let mut behind = again(42);
+    behind.tpm.clock = clock(0, 0);
+    let error = f.store.record_enrolment(behind, NOW).await.unwrap_err();
+    assert!(matches!(error, StoreError::ClockFell { .. }));
+
+    // A suspension stays, and a revocation is final.
+    let suspended = SuspensionKind::Operator;
+    f.store
+        .suspend(&id(1), suspended, "", "uid:0", NOW)
+        .await
+        .unwrap();
+    let reset = f.store.reset_clock(&id(1), "cleared", "uid:0", NOW).await;
+    assert_eq!(reset.unwrap().lifecycle, Lifecycle::Suspended(suspended));
+    let unspecified = RevocationReason::Unspecified;
+    f.store
+        .revoke(&id(1), unspecified, "", "uid:0", NOW)
+        .await
+        .unwrap();
+    let error = f.store.reset_clock(&id(1), "cleared", "uid:0", NOW).await;
+    assert!(matches!(error.unwrap_err(), StoreError::Blocked { .. }));
 }
 
 #[tokio::test]
@@ -607,6 +730,27 @@ async fn a_contraindication_suspends_and_revokes_at_once() {
     );
 }
 
+/// It was appraised as of another class: that class's values say nothing of it
+/// now, and the owner must not come to approve them for this one.
+#[tokio::test]
+async fn a_contraindication_of_another_class_counts_against_nothing() {
+    let f = Fixture::enrolled().await;
+    let against = Contraindicated {
+        class: "other".to_owned(),
+        ..contraindicated(1, 2)
+    };
+    let _ = f.store.record_contraindication(against, NOW).await.unwrap();
+    let g = f.gateway(1).await;
+    assert_eq!(g.lifecycle, Lifecycle::Active);
+    assert_eq!(g.last_reasons, []);
+    let last = f.store.last_quote(&id(1)).await.unwrap().unwrap();
+    assert!(last.affirming && last.class == "default");
+    // The challenge is spent all the same.
+    let answer = f.store.answer(&[2; 32], NOW).await.unwrap();
+    assert_eq!(answer, Some(vec![2; 100]));
+    assert_eq!(f.store.audit(1).await.unwrap()[0].action, "not-appraised");
+}
+
 #[tokio::test]
 async fn a_lesser_cause_does_not_replace_a_graver_one() {
     let f = Fixture::enrolled().await;
@@ -626,7 +770,13 @@ async fn a_lesser_cause_does_not_replace_a_graver_one() {
 async fn revocation_is_for_ever() {
     let f = Fixture::enrolled().await;
     f.store
-        .revoke(&id(1), "stolen", "uid:0", NOW)
+        .revoke(
+            &id(1),
+            RevocationReason::Unspecified,
+            "stolen",
+            "uid:0",
+            NOW,
+        )
         .await
         .unwrap();
     let blocked = |e| {
@@ -647,7 +797,10 @@ async fn revocation_is_for_ever() {
         .suspend(&gateway, SuspensionKind::Silence, "", "uid:0", NOW);
     assert!(blocked(suspend.await.unwrap_err()));
     assert!(blocked(
-        f.store.revoke(&id(1), "", "uid:0", NOW).await.unwrap_err()
+        f.store
+            .revoke(&id(1), RevocationReason::Unspecified, "", "uid:0", NOW)
+            .await
+            .unwrap_err()
     ));
     let against = f.store.record_contraindication(contraindicated(1, 2), NOW);
     assert!(blocked(against.await.unwrap_err()));
@@ -661,7 +814,11 @@ async fn revocation_is_for_ever() {
 #[tokio::test]
 async fn an_unknown_gateway_is_named() {
     let f = Fixture::new(1).await;
-    let error = f.store.revoke(&id(9), "", "uid:0", NOW).await.unwrap_err();
+    let error = f
+        .store
+        .revoke(&id(9), RevocationReason::Unspecified, "", "uid:0", NOW)
+        .await
+        .unwrap_err();
     assert!(matches!(error, StoreError::UnknownGateway { id: unknown } if unknown == id(9)));
     let error = f
         .store

@@ -72,8 +72,9 @@ pub(super) async fn write_gateway(
            ek_public, ek_spki_sha256, ek_chain_sha256, \
            tpm_facts, \
            clock, reset_count, restart_count, clock_safe, firmware_version, \
-           boot_log_sha256, last_reasons, enrolled_at, last_affirmed) \
-         VALUES (?, ?, 'active', NULL, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+           boot_log_sha256, last_reasons, enrolled_at, last_affirmed, attested_up) \
+         VALUES (?, ?, 'active', NULL, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+           (SELECT seconds FROM uptime)) \
          ON CONFLICT (id) DO UPDATE SET class = excluded.class, state = 'active', \
            state_kind = NULL, state_reason = '', ak_public = excluded.ak_public, \
            ak_name = excluded.ak_name, ak_qualified_name = excluded.ak_qualified_name, \
@@ -85,7 +86,8 @@ pub(super) async fn write_gateway(
            reset_count = excluded.reset_count, restart_count = excluded.restart_count, \
            clock_safe = excluded.clock_safe, firmware_version = excluded.firmware_version, \
            boot_log_sha256 = excluded.boot_log_sha256, \
-           last_reasons = excluded.last_reasons, last_affirmed = excluded.last_affirmed",
+           last_reasons = excluded.last_reasons, last_affirmed = excluded.last_affirmed, \
+           attested_up = excluded.attested_up",
     )
     .bind(id.as_bytes().as_slice())
     .bind(class)
@@ -119,8 +121,9 @@ pub(super) async fn write_certificate(
     now: Seconds,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO certificates (sha256, serial, gateway, der, not_before, not_after, issued_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO certificates \
+           (sha256, serial, gateway, der, not_before, not_after, issued_at, issuer, crl) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(certificate.sha256.as_slice())
     .bind(&certificate.serial)
@@ -129,6 +132,8 @@ pub(super) async fn write_certificate(
     .bind(certificate.not_before)
     .bind(certificate.not_after)
     .bind(now)
+    .bind(certificate.issuer.as_slice())
+    .bind(certificate.crl.number())
     .execute(conn)
     .await?;
     Ok(())

@@ -9,6 +9,7 @@ mod place;
 mod signature;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vouched;
 
 use holdfast_proto::{
     grpc::{Bytes, v1},
@@ -19,6 +20,7 @@ use holdfast_proto::{
 pub use self::{
     place::ImaPlace,
     signature::{SignatureVerdict, verify_file_signature},
+    vouched::{MAX_INVALID_SIGNATURES, MAX_SIGNATURES, SignatureBudget, Vouched},
 };
 use super::{
     error::VerificationError,

@@ -11,6 +11,7 @@ use holdfast_proto::{
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use rsa::{BigUint, Pkcs1v15Sign, RsaPublicKey};
 
+use super::vouched::{Answer, SignatureBudget, Vouched};
 use crate::endorsement::KeyMaterial;
 
 /// Longest RSA modulus taken, in bits. A public operation with more is slow.
@@ -31,17 +32,22 @@ pub enum SignatureVerdict {
     Invalid,
     /// By a key that is not among them.
     UnknownKey,
+    /// Not looked at: this exchange has verified as many as it may
+    /// ([`MAX_SIGNATURES`](super::MAX_SIGNATURES)).
+    Unchecked,
     /// Of a format, hash or kind of key that is not looked at here: portable
     /// EVM signatures, SHA-1, curves other than P-256.
     Unsupported,
 }
 
-/// Verifies the signature in an entry. `keys` gives the DER
-/// SubjectPublicKeyInfo of those keys that a key id may mean.
+/// Verifies the signature in an entry, unless it is known to be valid. `keys`
+/// gives the DER SubjectPublicKeyInfo of those keys that a key id may mean.
 #[must_use]
 pub fn verify_file_signature<'k, I: Iterator<Item = &'k [u8]>>(
     entry: &Entry<'_>,
     keys: impl FnOnce([u8; 4]) -> I,
+    vouched: &Vouched,
+    budget: &mut SignatureBudget,
 ) -> SignatureVerdict {
     let Some(field) = entry.field(Field::Signature).filter(|f| !f.is_empty()) else {
         return SignatureVerdict::None;
@@ -53,14 +59,19 @@ pub fn verify_file_signature<'k, I: Iterator<Item = &'k [u8]>>(
     let mut signed = None;
     for spki in keys(signature.key_id) {
         let digest = match signed.get_or_insert_with(|| signed_digest(entry, field, &signature)) {
-            Ok(digest) => digest,
+            Ok(digest) => &*digest,
             Err(other) => return *other,
         };
-        match verify(spki, digest, signature.bytes) {
-            SignatureVerdict::Valid => return SignatureVerdict::Valid,
-            SignatureVerdict::Invalid => verdict = SignatureVerdict::Invalid,
-            other if verdict == SignatureVerdict::UnknownKey => verdict = other,
-            _ => {}
+        let (alg, over) = digest;
+        let parts = [spki, alg.name().as_bytes(), over, signature.bytes];
+        match vouched.is_valid(parts, budget, || verify(spki, digest, signature.bytes)) {
+            Answer::Known(true) => return SignatureVerdict::Valid,
+            Answer::Unchecked => return SignatureVerdict::Unchecked,
+            Answer::Known(false) => verdict = SignatureVerdict::Invalid,
+            Answer::Unsupported if verdict == SignatureVerdict::UnknownKey => {
+                verdict = SignatureVerdict::Unsupported;
+            }
+            Answer::Unsupported => {}
         }
     }
     verdict
@@ -105,11 +116,10 @@ fn signed_digest(
     Ok((alg, over))
 }
 
-fn verify(spki: &[u8], (alg, digest): &Hashed, signature: &[u8]) -> SignatureVerdict {
-    let Ok(key) = KeyMaterial::from_spki_der(spki) else {
-        return SignatureVerdict::Unsupported;
-    };
-    let valid = match (&key.parameters, &key.unique) {
+/// None for a key that cannot be used.
+fn verify(spki: &[u8], (alg, digest): &Hashed, signature: &[u8]) -> Option<bool> {
+    let key = KeyMaterial::from_spki_der(spki).ok()?;
+    match (&key.parameters, &key.unique) {
         (Parameters::Rsa { exponent, .. }, Unique::Rsa(modulus)) => {
             let exponent = match exponent {
                 0 => DEFAULT_EXPONENT,
@@ -125,11 +135,6 @@ fn verify(spki: &[u8], (alg, digest): &Hashed, signature: &[u8]) -> SignatureVer
             Unique::Ecc { x, y },
         ) => p256(x, y, digest, signature),
         _ => None,
-    };
-    match valid {
-        None => SignatureVerdict::Unsupported,
-        Some(true) => SignatureVerdict::Valid,
-        Some(false) => SignatureVerdict::Invalid,
     }
 }
 

@@ -1,5 +1,5 @@
 //! MakeCredential: known answers (STANDARDS §3.3), the corpus' KDF vectors,
-//! and a TPM in memory that activates. Live TPMs: tests/swtpm_activation.rs.
+//! and a TPM in memory that activates. Live TPMs: tests/swtpm/activation.rs.
 
 use std::io::Read as _;
 
@@ -11,7 +11,7 @@ use crate::{
     endorsement::EkPublic,
     verification::{
         VerificationError,
-        credential::{ecc_point, ecdh_seed, id_object},
+        encapsulation::{SeedUse, ecc_point, ecdh_seed, protect},
         kdf::{kdf_a, kdf_e},
         make_credential,
     },
@@ -47,7 +47,7 @@ fn known_answers_of_kdfa() {
 
 #[test]
 fn known_answer_of_the_inner_object() {
-    let object = id_object(
+    let object = protect(
         HashAlg::Sha256,
         &AES_128,
         &counted(0),
@@ -67,7 +67,7 @@ fn known_answer_of_the_whole_for_p256() {
     let z = bytes("19cfbcaa5b6f16b6d0d45634acd7aaa05b764a17e520771158a8db8688ba1f87");
     let eph_x = bytes("a62f048f367359809c2d46c2049d7d7bf268c3c073c472753cb18a24a8ad20b1");
     let eph_y = bytes("caccf8104b666795c7f35dac9dc444b3c2c61978198c49859955b99956da5edb");
-    let seed = ecdh_seed(HashAlg::Sha256, &z, &eph_x, &bytes(EK_X));
+    let seed = ecdh_seed(HashAlg::Sha256, &z, SeedUse::Identity, &eph_x, &bytes(EK_X));
     assert_eq!(
         hex::encode(&*seed),
         "ac503ab332eb8c0e2469bf21a0a30cdeea47acbe234a64385545b64479b4edcb"
@@ -79,7 +79,7 @@ fn known_answer_of_the_whole_for_p256() {
         (0x44, &[0, 0x20][..], &[0, 0x20][..])
     );
     // TPM2B_ID_OBJECT is 0044 and this.
-    let object = id_object(HashAlg::Sha256, &AES_128, &seed, &name(), &counted(0xA0)).unwrap();
+    let object = protect(HashAlg::Sha256, &AES_128, &seed, &name(), &counted(0xA0)).unwrap();
     assert_eq!(
         hex::encode(object),
         "00203a43eed7b6c9cb2cae165c22b22c6248befb6d5aa7de94d9af05b5ed8888d618e7b8fd36570079a63bd\

@@ -6,7 +6,10 @@ use holdfast_proto::tpm::{
 };
 
 use super::soft_tpm::SoftTpm;
-use crate::verification::{AkPublic, AkScheme, KeyFault, LdevidPublic, VerificationError};
+use crate::{
+    endorsement::roca::tests::flawed,
+    verification::{AkPublic, AkScheme, KeyFault, LdevidPublic, VerificationError},
+};
 
 type Change = (&'static str, fn(&mut Public), KeyFault);
 
@@ -169,6 +172,11 @@ fn adv_a07_rsa_ak_checklist() {
             KeyFault::RsaModulus,
         ),
         ("longer", |p| rsa(p, 3072, 0), KeyFault::RsaModulus),
+        (
+            "CVE-2017-15361",
+            |p| modulus(p, |n| *n = flawed(n)),
+            KeyFault::Roca,
+        ),
         ("null", |p| scheme(p, AsymScheme::Null), KeyFault::Scheme),
         (
             "oaep",

@@ -16,8 +16,8 @@ use crate::{
         EnrolmentPurpose, EnrolmentState,
     },
     verification::{
-        AkPublic, BootLogs, ChannelBinding, Evidence, KeyCertification, LdevidPublic,
-        PendingActivation, VerificationError, verify_enrolment,
+        AkPublic, BootLogs, Certifications, ChannelBinding, Evidence, KeyCertification,
+        LdevidPublic, PendingActivation, VerificationError, verify_enrolment,
     },
 };
 
@@ -36,7 +36,7 @@ fn answered(tpm: &SoftTpm, change: impl FnOnce(&mut EnrolmentState)) -> Answered
     let mut state = EnrolmentState {
         purpose: EnrolmentPurpose::Enrol,
         ek: tpm.ek_public.name(),
-        ek_chain_sha256: [0; 32],
+        presented: crate::freshness::Presented::EkChain([0; 32]),
         secret_sha256: sha256(&[b"secret"]),
         admission: Admission {
             basis: AdmissionBasis::OnRecord,
@@ -102,7 +102,10 @@ fn evidence_is_with_the_ldevid_key_that_was_challenged() {
             tpm.evidence(&[3; 32], Purpose::Enrol, NOW.seconds(), &mut |_| ());
         verify_enrolment(
             Evidence::parse(&evidence).unwrap(),
-            &KeyCertification::parse(&certification).unwrap(),
+            &Certifications {
+                ldevid: KeyCertification::parse(&certification).unwrap(),
+                idevid: None,
+            },
             LdevidPublic::new(ldevid.clone()).unwrap(),
             activated,
             &ChannelBinding::new(EXPORTER),

@@ -199,13 +199,31 @@ impl SoftTpm {
             ak_public: self.ak_public.encode(),
             ldevid_public: self.ldevid_public.encode(),
             join_token: vec![9; 32],
+            ..Default::default()
         }
     }
 
     /// TPM2_ActivateCredential for the AK (TPM 2.0 Part 3 §12.5).
     pub(crate) fn activate(&self, id_object: &[u8], encrypted_secret: &[u8]) -> Option<Vec<u8>> {
+        self.unwrap(
+            b"IDENTITY",
+            &self.ak_public.name(),
+            id_object,
+            encrypted_secret,
+        )
+    }
+
+    /// Undoes the outer wrap of MakeCredential (`IDENTITY`) or of an object to
+    /// be imported (`DUPLICATE`).
+    pub(crate) fn unwrap(
+        &self,
+        usage: &[u8],
+        name: &Name,
+        protected: &[u8],
+        encrypted_seed: &[u8],
+    ) -> Option<Vec<u8>> {
         let hash = HashAlg::Sha256;
-        let (x, rest) = tpm2b(encrypted_secret)?;
+        let (x, rest) = tpm2b(encrypted_seed)?;
         let (y, rest) = tpm2b(rest)?;
         if !rest.is_empty() {
             return None;
@@ -216,19 +234,18 @@ impl SoftTpm {
         let Unique::Ecc { x: ek_x, .. } = &self.ek_public.unique else {
             return None;
         };
-        let seed = kdf_e(hash, z.raw_secret_bytes(), b"IDENTITY", x, ek_x, 256);
+        let seed = kdf_e(hash, z.raw_secret_bytes(), usage, x, ek_x, 256);
 
-        let (integrity, identity) = tpm2b(id_object)?;
-        let name = self.ak_public.name();
+        let (integrity, sealed) = tpm2b(protected)?;
         let key = kdf_a(hash, &seed, b"INTEGRITY", &[], &[], 256);
         let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
-        hmac::verify(&key, &[identity, name.as_bytes()].concat(), integrity).ok()?;
+        hmac::verify(&key, &[sealed, name.as_bytes()].concat(), integrity).ok()?;
         let key = kdf_a(hash, &seed, b"STORAGE", name.as_bytes(), &[], 128);
-        let mut plain = identity.to_vec();
+        let mut plain = sealed.to_vec();
         cfb_mode::Decryptor::<aes::Aes128>::new_from_slices(&key, &[0; 16])
             .ok()?
             .decrypt(&mut plain);
-        tpm2b(&plain).map(|(secret, _)| secret.to_vec())
+        tpm2b(&plain).map(|(data, _)| data.to_vec())
     }
 
     fn attest(&self, extra_data: &[u8], attested: Attested) -> Attest {
@@ -255,6 +272,23 @@ impl SoftTpm {
                 qualified_name,
             },
         )
+    }
+
+    /// TPM2_Certify of an endorsement primary by the AK, signed.
+    pub(crate) fn certify_primary(&self, binding: &[u8], name: Name) -> v1::KeyCertification {
+        let qualified_name = Name::qualified_primary(Hierarchy::Endorsement, &name);
+        let attest = self.attest(
+            binding,
+            Attested::Certify {
+                name,
+                qualified_name,
+            },
+        );
+        let attest = attest.encode();
+        v1::KeyCertification {
+            signature: self.ak.sign(&attest).encode(),
+            attest,
+        }
     }
 
     /// TPM2_Quote.

@@ -2,7 +2,9 @@
 //! a store of before has of them.
 
 use super::*;
-use crate::store::{Approval, Captured, Golden, NewReferenceValues};
+use crate::store::{
+    Approval, Basis, Captured, Golden, NewAllowList, NewPolicy, NewReferenceValues,
+};
 
 /// A quote of gateway `n` that was refused, as [`contraindicated`] has it.
 fn refused_quote(n: u8) -> Sha256 {
@@ -15,10 +17,17 @@ async fn drifted() -> Fixture {
     import(&f, reference_values(1, "{}")).await.unwrap();
     let _ = f
         .store
-        .record_contraindication(contraindicated(1, 2), NOW + 9)
+        .record_contraindication(against(1, 2), NOW + 9)
         .await
         .unwrap();
     f
+}
+
+/// Appraised with the first version of the reference values.
+fn against(n: u8, request: u8) -> Contraindicated {
+    let mut against = contraindicated(n, request);
+    against.answer.basis = basis(1);
+    against
 }
 
 async fn import(f: &Fixture, new: NewReferenceValues) -> Result<ReferenceRecord, StoreError> {
@@ -46,7 +55,7 @@ fn approval() -> Approval {
 async fn not_approved(f: &Fixture, approval: Approval) -> StoreError {
     let before = (
         f.gateway(1).await,
-        f.store.reference_versions(None).await.unwrap(),
+        f.store.reference_versions(None, 10).await.unwrap(),
         f.store.audit(100).await.unwrap(),
     );
     let error = f
@@ -56,7 +65,7 @@ async fn not_approved(f: &Fixture, approval: Approval) -> StoreError {
         .unwrap_err();
     let after = (
         f.gateway(1).await,
-        f.store.reference_versions(None).await.unwrap(),
+        f.store.reference_versions(None, 10).await.unwrap(),
         f.store.audit(100).await.unwrap(),
     );
     assert_eq!(before, after);
@@ -87,7 +96,11 @@ async fn versions_go_up_by_one_and_documents_are_kept_once() {
     assert_eq!((newest.version, newest.document.as_str()), (3, "{}"));
     assert_eq!(newest.statement, [1, 2, 3]);
     assert_eq!(f.store.reference_values("other").await.unwrap(), None);
-    let all = f.store.reference_versions(Some("default")).await.unwrap();
+    let all = f
+        .store
+        .reference_versions(Some("default"), 10)
+        .await
+        .unwrap();
     let versions: Vec<_> = all
         .iter()
         .map(|v| (v.version, v.imported_by.as_str()))
@@ -185,6 +198,7 @@ async fn golden_logs_stay_when_the_gateway_moves_on() {
     });
     assert_eq!(record.golden, golden);
     let mut a = affirmed(1, 2);
+    a.answer.basis = basis(1);
     a.boot_log = Some(BootLogRef::Content {
         sha256: [7; 32],
         bytes: vec![7; 10],
@@ -235,7 +249,7 @@ async fn only_the_quote_that_was_shown_is_approved() {
         StoreError::QuoteChanged { .. }
     ));
     // A later refusal, with other PCRs, overtakes it.
-    let mut later = contraindicated(1, 3);
+    let mut later = against(1, 3);
     later.quote = quote(99);
     let _ = f
         .store
@@ -258,7 +272,7 @@ async fn only_what_reference_values_can_answer_is_approved() {
     ] {
         let f = Fixture::enrolled().await;
         import(&f, reference_values(1, "{}")).await.unwrap();
-        let mut against = contraindicated(1, 2);
+        let mut against = against(1, 2);
         against.reasons = codes.iter().copied().map(reason).collect();
         let _ = f.store.record_contraindication(against, NOW).await.unwrap();
         let error = not_approved(&f, approval()).await;
@@ -269,7 +283,7 @@ async fn only_what_reference_values_can_answer_is_approved() {
     }
     let f = Fixture::enrolled().await;
     import(&f, reference_values(1, "{}")).await.unwrap();
-    let mut against = contraindicated(1, 2);
+    let mut against = against(1, 2);
     against.reasons = vec![reason("pcr-mismatch"), reason("pcr-not-covered")];
     let _ = f.store.record_contraindication(against, NOW).await.unwrap();
     f.store.approve(approval(), "uid:0", NOW).await.unwrap();
@@ -296,7 +310,10 @@ async fn what_is_not_suspended_for_its_evidence_is_not_approved() {
         ));
     }
     let f = drifted().await;
-    f.store.revoke(&id(1), "", "uid:0", NOW).await.unwrap();
+    f.store
+        .revoke(&id(1), RevocationReason::Unspecified, "", "uid:0", NOW)
+        .await
+        .unwrap();
     assert!(matches!(
         not_approved(&f, approval()).await,
         StoreError::NotForEvidence { .. }
@@ -392,4 +409,81 @@ async fn a_store_of_schema_2_is_taken_over_with_its_data() {
     assert_eq!(import(reference_values(3, "{}")).await.unwrap().version, 3);
     store.sweep(NOW).await.unwrap();
     assert!(store.boot_log(&[0; 32]).await.unwrap().is_some());
+}
+
+/// A26: what was appraised by what the owner has replaced since is not recorded,
+/// whichever way it went, and can be done again.
+#[tokio::test]
+async fn adv_a26_a_verdict_of_the_past_is_not_recorded() {
+    let f = Fixture::enrolled().await;
+    let superseded = |result: Result<Recorded, StoreError>, what: &str| match result {
+        Err(StoreError::Superseded { what: told, class }) => {
+            assert_eq!((told, class.as_str()), (what, "default"));
+        }
+        other => panic!("{what}: {other:?}"),
+    };
+    let all_are = async |request: u8, basis: &Basis, what: &str| {
+        let mut affirmed = affirmed(1, request);
+        affirmed.answer.basis = basis.clone();
+        superseded(f.store.record_affirmation(affirmed, NOW).await, what);
+        let mut against = contraindicated(1, request);
+        against.answer.basis = basis.clone();
+        superseded(f.store.record_contraindication(against, NOW).await, what);
+        let mut refused = refused(1, request);
+        refused.answer.basis = basis.clone();
+        superseded(f.store.record_refusal(refused, NOW).await, what);
+        let mut enrolled = enrolled(1);
+        enrolled.answer = answer(request);
+        enrolled.answer.basis = basis.clone();
+        superseded(f.store.record_enrolment(enrolled, NOW).await, what);
+    };
+
+    let mut now = basis(0);
+    let values = reference_values(1, "{}");
+    let _ = f
+        .store
+        .import_reference_values(values, "x", NOW)
+        .await
+        .unwrap();
+    all_are(50, &now, "reference values").await;
+    now.in_force = f.store.in_force("default").await.unwrap();
+    assert_eq!(now, basis(1));
+
+    let list = NewAllowList {
+        class: "default".to_owned(),
+        version: 1,
+        sha256: [5; 32],
+        document: vec![1],
+        statement: vec![2],
+        entries: 0,
+        keys: 0,
+    };
+    let _ = f.store.import_allow_list(list, "x", NOW).await.unwrap();
+    all_are(51, &now, "allow list").await;
+    now.in_force = f.store.in_force("default").await.unwrap();
+    assert_eq!(now.in_force.allow_list, 1);
+
+    let policy = NewPolicy {
+        version: 1,
+        sha256: [6; 32],
+        source: String::new(),
+        statement: vec![3],
+    };
+    let _ = f.store.apply_policy(policy, "x", NOW).await.unwrap();
+    all_are(52, &now, "policy").await;
+    now.policy_id = [6; 32];
+
+    // Of another class nothing is asked.
+    let mut other = reference_values(1, "{}");
+    other.class = "other".to_owned();
+    let _ = f
+        .store
+        .import_reference_values(other, "x", NOW)
+        .await
+        .unwrap();
+    // The challenge was not spent: the same request is recorded now.
+    let mut again = affirmed(1, 52);
+    again.answer.basis = now;
+    let recorded = f.store.record_affirmation(again, NOW).await.unwrap();
+    assert_eq!(recorded, Recorded::Now);
 }

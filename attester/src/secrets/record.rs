@@ -1,0 +1,127 @@
+//! Delivered secrets in the state directory, all in one file, which is replaced
+//! in one rename. What is in it opens in this TPM alone: each key is under its
+//! EK, and each secret under its key.
+
+use std::collections::BTreeMap;
+
+use holdfast_proto::secrets::SecretName;
+use serde::{Deserialize, Serialize};
+
+use super::DeliveryError;
+use crate::state::{StateDir, StateView};
+use crate::tpm::ImportedObject;
+
+const FILE: &str = "delivered-secrets.json";
+/// More than 64 KiB of secrets in hex, and 32 keys.
+const MAX_FILE: u64 = 512 * 1024;
+const VERSION: u32 = 1;
+
+/// All that is here, and up to which change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) class: String,
+    pub(super) count: u64,
+    pub(super) secrets: BTreeMap<SecretName, Kept>,
+}
+
+/// One secret, encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) version: u64,
+    pub(super) object: ImportedObject,
+    pub(super) ciphertext: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Json {
+    version: u32,
+    class: String,
+    count: u64,
+    secrets: BTreeMap<String, KeptJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptJson {
+    version: u64,
+    object_public: String,
+    object_private: String,
+    ciphertext: String,
+}
+
+impl Held {
+    pub(super) fn none(class: &str) -> Self {
+        Self {
+            class: class.to_owned(),
+            count: 0,
+            secrets: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn read(state: &StateDir) -> Result<Option<Self>, DeliveryError> {
+        let bytes = state.read_file(FILE, MAX_FILE)?;
+        bytes.map(|bytes| Self::parse(&bytes)).transpose()
+    }
+
+    pub(super) fn view(state: &StateView) -> Result<Option<Self>, DeliveryError> {
+        let bytes = state.read_file(FILE, MAX_FILE)?;
+        bytes.map(|bytes| Self::parse(&bytes)).transpose()
+    }
+
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, DeliveryError> {
+        let json: Json = serde_json::from_slice(bytes).map_err(damaged)?;
+        if json.version != VERSION {
+            return Err(damaged(format_args!("version {}", json.version)));
+        }
+        let mut secrets = BTreeMap::new();
+        for (name, kept) in json.secrets {
+            let name: SecretName = name.parse().map_err(damaged)?;
+            let bytes = |text: &str| hex::decode(text).map_err(damaged);
+            let object =
+                ImportedObject::parse(&bytes(&kept.object_public)?, &bytes(&kept.object_private)?)
+                    .map_err(damaged)?;
+            let kept = Kept {
+                version: kept.version,
+                object,
+                ciphertext: bytes(&kept.ciphertext)?,
+            };
+            secrets.insert(name, kept);
+        }
+        Ok(Self {
+            class: json.class,
+            count: json.count,
+            secrets,
+        })
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let secrets = self.secrets.iter().map(|(name, kept)| {
+            let kept = KeptJson {
+                version: kept.version,
+                object_public: hex::encode(kept.object.blob().encode_public()),
+                object_private: hex::encode(kept.object.blob().encode_private()),
+                ciphertext: hex::encode(&kept.ciphertext),
+            };
+            (name.to_string(), kept)
+        });
+        let json = Json {
+            version: VERSION,
+            class: self.class.clone(),
+            count: self.count,
+            secrets: secrets.collect(),
+        };
+        let mut bytes =
+            serde_json::to_vec_pretty(&json).expect("a struct of strings and numbers serialises");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    pub(super) fn write(&self, state: &StateDir) -> Result<(), DeliveryError> {
+        Ok(state.write_file(FILE, &self.to_bytes())?)
+    }
+}
+
+fn damaged(problem: impl std::fmt::Display) -> DeliveryError {
+    DeliveryError::Damaged(problem.to_string())
+}

@@ -1,0 +1,48 @@
+//! Heartbeats as they are on record: the epoch of a gateway's key, and when it
+//! beat last, as coarsely as it was written.
+
+use async_trait::async_trait;
+use holdfast_proto::binding::Ueid;
+
+use super::{Seconds, StoreError};
+use crate::silence::SilenceRules;
+
+/// What is on record of a gateway that beats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeartbeatRecord {
+    /// Its key's epoch, and the id of the master key that it is derived from;
+    /// none since the last full attestation.
+    pub epoch: Option<([u8; 16], String)>,
+    /// TPM clock at the last beat on record, in the epoch.
+    pub clock: Option<u64>,
+}
+
+/// What the service asks about heartbeats.
+#[async_trait]
+pub trait Heartbeats: Send + Sync {
+    /// What is on record of a gateway; none where it never began to beat, or is
+    /// suspended.
+    async fn heartbeat(&self, id: &Ueid) -> Result<Option<HeartbeatRecord>, StoreError>;
+
+    /// Begins an epoch: from now on the gateway must beat in time. Only one in
+    /// good standing.
+    ///
+    /// # Errors
+    /// [`StoreError::Blocked`].
+    async fn begin_epoch(&self, id: &Ueid, epoch: [u8; 16], master: &str)
+    -> Result<(), StoreError>;
+
+    /// Records who has beaten since this was last called, and at which TPM
+    /// clock. Who has no epoch (any more) is left out. One transaction.
+    async fn record_beats(&self, beats: &[(Ueid, u64)]) -> Result<(), StoreError>;
+
+    /// A beat has shown something that is not as affirmed: the epoch ends, and
+    /// the gateway is suspended for silence unless it attests within the grace.
+    async fn doubt(
+        &self,
+        id: &Ueid,
+        code: &str,
+        rules: &SilenceRules,
+        now: Seconds,
+    ) -> Result<(), StoreError>;
+}

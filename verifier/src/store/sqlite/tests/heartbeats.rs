@@ -1,0 +1,159 @@
+//! Heartbeats on record, by simulated up-time.
+
+use sqlx::Row as _;
+
+use super::*;
+use crate::{
+    silence::SilenceRules,
+    store::{HeartbeatRecord, Heartbeats as _, Silence as _},
+};
+
+const BEAT: i64 = 40;
+const GRACE: i64 = 20;
+
+fn rules() -> SilenceRules {
+    SilenceRules::new(1000, std::collections::BTreeMap::new(), 40, 20)
+}
+
+/// Gateways 1 to `n`, each in an epoch of its own, past the grace of the start.
+async fn beating(n: u8) -> Fixture {
+    let f = Fixture::new(200).await;
+    f.store.begin_run(GRACE, NOW).await.unwrap();
+    pass(&f, GRACE).await;
+    for n in 1..=n {
+        let _ = f.store.record_enrolment(enrolled(n), NOW).await.unwrap();
+        f.store.begin_epoch(&id(n), [n; 16], "m1").await.unwrap();
+    }
+    f
+}
+
+async fn pass(f: &Fixture, seconds: i64) -> Vec<Ueid> {
+    let watched = f.store.watch_silence(&rules(), seconds, 100, NOW).await;
+    watched.unwrap().suspended
+}
+
+async fn record(f: &Fixture, n: u8) -> Option<HeartbeatRecord> {
+    f.store.heartbeat(&id(n)).await.unwrap()
+}
+
+#[tokio::test]
+async fn adv_a20_who_stops_beating_is_suspended_and_who_beats_is_not() {
+    let f = beating(3).await;
+    // One that does not beat at all is held to its attestations alone.
+    let _ = f.store.record_enrolment(enrolled(4), NOW).await.unwrap();
+    assert_eq!(pass(&f, BEAT).await, []);
+    f.store.record_beats(&[(id(2), u64::MAX)]).await.unwrap();
+    // Beginning again is no beat.
+    f.store.begin_epoch(&id(3), [9; 16], "m2").await.unwrap();
+    assert_eq!(pass(&f, GRACE).await, [id(1), id(3)]);
+    let gateway = f.gateway(1).await;
+    assert_eq!(
+        gateway.lifecycle,
+        Lifecycle::Suspended(SuspensionKind::Silence)
+    );
+    assert_eq!(gateway.state_reason, "no heartbeat within 40 s");
+    assert_eq!(gateway.certificate, None);
+    // Its key is void.
+    assert_eq!(record(&f, 1).await, None);
+    let known = HeartbeatRecord {
+        epoch: Some(([2; 16], "m1".to_owned())),
+        clock: Some(u64::MAX),
+    };
+    assert_eq!(record(&f, 2).await, Some(known));
+    assert_eq!(pass(&f, BEAT).await, [id(2)]);
+    assert_eq!(f.gateway(4).await.lifecycle, Lifecycle::Active);
+}
+
+#[tokio::test]
+async fn a_full_attestation_ends_the_epoch_and_begins_a_new_interval() {
+    let f = beating(1).await;
+    assert_eq!(pass(&f, BEAT).await, []);
+    let _ = f
+        .store
+        .record_affirmation(affirmed(1, 90), NOW)
+        .await
+        .unwrap();
+    let none = HeartbeatRecord {
+        epoch: None,
+        clock: None,
+    };
+    assert_eq!(record(&f, 1).await, Some(none));
+    // A beat of the epoch before counts no more.
+    pass(&f, BEAT).await;
+    f.store.record_beats(&[(id(1), 5)]).await.unwrap();
+    assert_eq!(pass(&f, GRACE).await, [id(1)]);
+}
+
+#[tokio::test]
+async fn adv_a20_whom_a_beat_has_cast_doubt_on_attests_within_the_grace() {
+    let f = beating(2).await;
+    for n in [1, 2] {
+        f.store
+            .doubt(&id(n), "pcr-drift", &rules(), NOW)
+            .await
+            .unwrap();
+    }
+    assert_eq!(f.store.audit(1).await.unwrap()[0].action, "told-to-attest");
+    // To begin again does not help, nor does a beat.
+    f.store.begin_epoch(&id(1), [9; 16], "m1").await.unwrap();
+    f.store.record_beats(&[(id(1), 5)]).await.unwrap();
+    let _ = f
+        .store
+        .record_affirmation(affirmed(2, 90), NOW)
+        .await
+        .unwrap();
+    assert_eq!(pass(&f, GRACE).await, [id(1)]);
+    assert_eq!(f.gateway(2).await.lifecycle, Lifecycle::Active);
+    assert_eq!(
+        f.gateway(1).await.state_reason,
+        "told to attest (pcr-drift), and did not"
+    );
+}
+
+#[tokio::test]
+async fn recovery_begins_without_beats() {
+    let f = beating(1).await;
+    assert_eq!(pass(&f, BEAT + GRACE).await, [id(1)]);
+    let mut back = enrolled(1);
+    back.admittance = Admittance::Recovery;
+    back.answer = answer(92);
+    back.certificate = certificate(93);
+    let _ = f.store.record_enrolment(back, NOW).await.unwrap();
+    assert_eq!(record(&f, 1).await, None);
+    assert_eq!(pass(&f, 10 * BEAT).await, []);
+}
+
+#[tokio::test]
+async fn a_suspended_gateway_begins_no_epoch() {
+    let f = beating(1).await;
+    let operator = SuspensionKind::Operator;
+    f.store
+        .suspend(&id(1), operator, "", "test", NOW)
+        .await
+        .unwrap();
+    let begun = f.store.begin_epoch(&id(1), [9; 16], "m1").await;
+    assert!(matches!(begun, Err(StoreError::Blocked { .. })));
+    let doubt = f.store.doubt(&id(1), "x", &rules(), NOW).await;
+    assert!(matches!(doubt, Err(StoreError::Blocked { .. })));
+    f.store.record_beats(&[(id(1), 5)]).await.unwrap();
+    assert_eq!(record(&f, 1).await, None);
+}
+
+#[tokio::test]
+async fn only_beats_that_are_due_are_read() {
+    let f = Fixture::new(1).await;
+    let plan = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "EXPLAIN QUERY PLAN {}",
+        super::super::silence::BEATS_DUE
+    )))
+    .bind(1)
+    .bind(1)
+    .fetch_all(&f.store.readers)
+    .await
+    .unwrap();
+    let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+    assert_eq!(
+        plan,
+        ["SEARCH heartbeats USING INDEX heartbeats_by_silence (beat_up<?)"]
+    );
+}

@@ -1,0 +1,13 @@
+//! On the IAK road the AK is the endorsed IAK: no other can be put in its place
+//! (CVE-2022-1053, C09).
+
+use holdfast_verifier::{
+    endorsement::EndorsedIak,
+    verification::{AkPublic, PendingActivation},
+};
+
+fn swap(endorsed: EndorsedIak, other: AkPublic) -> PendingActivation {
+    PendingActivation::new(endorsed, other)
+}
+
+fn main() {}
