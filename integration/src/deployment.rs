@@ -2,7 +2,8 @@
 //! its own.
 
 use std::fs::{File, OpenOptions};
-use std::net::SocketAddr;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -56,7 +57,7 @@ impl Default for TokenOptions {
 }
 
 impl Deployment {
-    /// `init`, then `serve` on a free port of 127.0.0.1.
+    /// `init`, then `serve` on a loopback address of its own.
     ///
     /// # Errors
     /// Where either fails, with what it printed.
@@ -87,7 +88,7 @@ impl Deployment {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut deployment = Self {
             folder,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            address: SocketAddr::from((own_loopback(), 0)),
             server: None,
             environment: environment.iter().map(own).collect(),
         };
@@ -400,4 +401,12 @@ impl Drop for Deployment {
             );
         }
     }
+}
+
+/// An address of this machine for one deployment alone: while it is down for a
+/// restart, nobody else's connection takes its port.
+fn own_loopback() -> Ipv4Addr {
+    // Each RandomState has keys of its own.
+    let [a, b, c, ..] = RandomState::new().hash_one(()).to_be_bytes();
+    Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254))
 }

@@ -1,9 +1,13 @@
 //! A backup of a verifier that serves, and a new verifier made of it.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+};
 
 use anyhow::{Context, Result, ensure};
-use holdfast_integration::{Scene, TokenOptions, oracle};
+use holdfast_integration::{Deployment, Scene, TokenOptions, oracle};
 
 fn text(path: &Path) -> Result<&str> {
     path.to_str().context("a path that is no text")
@@ -112,6 +116,21 @@ fn a_restored_verifier_believes_nobody_until_they_attest() -> Result<()> {
     let mut second = second;
     let refused = second.try_run(&["enroll", "--bundle", text(&bundle)?])?;
     ensure!(refused.status.code() == Some(1), "{refused:?}");
+    Ok(())
+}
+
+/// A server that looked at the modes of its files by opening them gave up
+/// SQLite's locks with that, and a backup, leaving, deleted the log of what the
+/// server had committed.
+#[test]
+fn after_a_new_key_a_backup_takes_nothing_from_the_server() -> Result<()> {
+    let deployment = Deployment::start()?;
+    deployment.run(&["key", "rotate", "result"])?;
+    let log = deployment.dir().join("holdfast.db-wal");
+    let inode = fs::metadata(&log)?.ino();
+    let backup = deployment.scratch().join("holdfast.tar");
+    deployment.run(&["backup", "--output", text(&backup)?])?;
+    ensure!(fs::metadata(&log).context("the log is gone")?.ino() == inode);
     Ok(())
 }
 

@@ -294,10 +294,9 @@ impl Home {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            let secret = name.ends_with(".key.pem")
-                || name.ends_with(".key")
-                || name.starts_with(file::STORE);
-            if secret {
+            if name.starts_with(file::STORE) {
+                private_store_file(&path)?;
+            } else if name.ends_with(".key.pem") || name.ends_with(".key") {
                 let (_, meta) = open_plain(&path)?;
                 private(&path, &meta, 0o600)?;
             }
@@ -372,16 +371,7 @@ impl Home {
             // SQLite syncs the WAL's directory entry, but not that of a file
             // that it finds in place.
             Ok(_) => sync_parent(&path)?,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                let meta = fs::symlink_metadata(&path).map_err(at(&path))?;
-                if !meta.is_file() {
-                    return Err(HomeError::NotPlain {
-                        path,
-                        expected: "file",
-                    });
-                }
-                private(&path, &meta, 0o600)?;
-            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => private_store_file(&path)?,
             Err(e) => return Err(at(&path)(e)),
         }
         Ok(path)
@@ -409,4 +399,23 @@ impl Home {
             Err(fs::TryLockError::Error(e)) => Err(at(&path)(e)),
         }
     }
+}
+
+/// A file of the store is looked at and never opened: a process that closes a
+/// file gives up all of its POSIX locks on it, those of SQLite too. The next
+/// program to leave the store would then take itself for the last one, and
+/// delete the log from under the server.
+fn private_store_file(path: &Path) -> Result<(), HomeError> {
+    let meta = match fs::symlink_metadata(path) {
+        // SQLite removes its log when the last program leaves.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        meta => meta.map_err(at(path))?,
+    };
+    if !meta.is_file() {
+        return Err(HomeError::NotPlain {
+            path: path.to_owned(),
+            expected: "file",
+        });
+    }
+    private(path, &meta, 0o600)
 }
