@@ -233,6 +233,39 @@ fn cve_c41_a_secret_goes_to_the_gateways_of_its_class_and_nowhere_else() -> Resu
     Ok(())
 }
 
+/// A gateway that says, again and again, that it holds nothing.
+#[test]
+fn adv_a21_who_says_to_have_lost_its_secrets_gets_them_again_seldom() -> Result<()> {
+    let mut scene = scene()?;
+    for name in ["one", "two"] {
+        put(&scene.deployment, "default", name, SECRET)?;
+    }
+    enrol(&mut scene.gateway, &scene.deployment, "default")?;
+    let file = scene.gateway.state_path().join("delivered-secrets.json");
+    for _ in 0..3 {
+        fs::remove_file(&file)?;
+        let said = attested(&mut scene.gateway)?;
+        ensure!(said.matches("came along").count() == 2, "{said}");
+    }
+    fs::remove_file(&file)?;
+    let said = attested(&mut scene.gateway)?;
+    ensure!(!said.contains("came along"), "{said}");
+    ensure!(said.contains("Secret two is in force and is not here"), "{said}");
+    // What is new comes, and nothing else with it.
+    put(&scene.deployment, "default", "three", SECOND)?;
+    let said = attested(&mut scene.gateway)?;
+    ensure!(said.matches("came along").count() == 1, "{said}");
+    gets(&mut scene.gateway, "three", SECOND)?;
+
+    let audit = scene.deployment.run(&["audit", "list"])?;
+    let delivered = audit.matches("secret-delivered").count();
+    ensure!(delivered == 5, "{delivered} deliveries in {audit}");
+    ensure!(audit.contains("one 1 again, two 2 again"), "{audit}");
+    let log = scene.deployment.log();
+    ensure!(log.contains("says again that it lost secrets"), "{log}");
+    Ok(())
+}
+
 /// A gateway that moves to another class gets no more of the old one, and does
 /// not keep what it had.
 #[tokio::test]

@@ -67,6 +67,17 @@ pub(super) fn secrets_taken(report: &Report, taken: &Taken) {
             "Secret {name} was taken back, and is deleted."
         ));
     }
+    secrets_awaited(report, taken);
+}
+
+/// Tells of secrets that did not come.
+fn secrets_awaited(report: &Report, taken: &Taken) {
+    for name in &taken.awaited {
+        report.say(format_args!(
+            "Secret {name} is in force and is not here: the verifier sends the same again once an \
+             hour, with an attestation."
+        ));
+    }
 }
 
 /// Tells of secrets that came, and were not taken.

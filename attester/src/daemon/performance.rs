@@ -311,6 +311,9 @@ fn secrets_taken(taken: &Taken) {
     for name in &taken.deleted {
         tracing::info!(event = "secret-deleted", %name, "a secret was taken back");
     }
+    for name in &taken.awaited {
+        tracing::warn!(event = "secret-awaited", %name, "a secret in force did not come");
+    }
 }
 
 fn secrets_refused(error: &DeliveryError) {

@@ -39,6 +39,9 @@ pub struct Taken {
     pub taken: Vec<Listed>,
     /// Those that were here and are not in force any more: deleted.
     pub deleted: Vec<SecretName>,
+    /// Those in force that are not here, and did not come this time: the
+    /// Verifier repeats what it sent before only so often.
+    pub awaited: Vec<SecretName>,
 }
 
 /// What the Verifier is told of what is here. `None` for nothing.
@@ -93,13 +96,14 @@ pub async fn receive(
         .keep(state)
 }
 
-/// Deletes what is here of another class than the gateway's.
+/// Deletes what is here of another class than the gateway's. What it saw of it
+/// is remembered: nothing older is taken, should it come back.
 ///
 /// # Errors
 /// [`DeliveryError::State`].
 pub fn delete_other_classes(state: &StateDir, enrolled: &Enrolled) -> Result<(), DeliveryError> {
     match Held::read(state) {
-        Ok(Some(held)) if held.class != enrolled.class => Held::none(&enrolled.class).write(state),
+        Ok(Some(held)) if held.class != enrolled.class => held.of(&enrolled.class).write(state),
         // What is damaged is replaced by what comes next.
         Ok(_) | Err(DeliveryError::Damaged(_)) => Ok(()),
         Err(error) => Err(error),
@@ -132,10 +136,9 @@ impl Intake {
             Err(error) => return Err(error),
         };
         let ours = before
-            .as_ref()
-            .filter(|held| held.class == enrolled.class)
-            .cloned()
-            .unwrap_or_else(|| Held::none(&enrolled.class));
+            .clone()
+            .unwrap_or_else(|| Held::none(&enrolled.class))
+            .of(&enrolled.class);
         Ok(Self {
             enrolled: enrolled.clone(),
             delivery: Delivery::parse(delivery, &enrolled.class, &ours)?,
@@ -234,8 +237,13 @@ impl Delivery {
     ) -> Imported {
         let mut taken = Taken::default();
         let mut failed = None;
-        let mut now = Held::none(&ours.class);
+        let mut now = ours.emptied();
         now.count = self.count;
+        let came = |name: &SecretName| self.secrets.contains_key(name);
+        taken.awaited = (self.current.keys())
+            .filter(|name| !ours.secrets.contains_key(*name) && !came(name))
+            .cloned()
+            .collect();
         for name in self.current.keys() {
             if let Some(kept) = ours.secrets.get(name) {
                 now.secrets.insert(name.clone(), kept.clone());

@@ -15,6 +15,9 @@ const FILE: &str = "delivered-secrets.json";
 /// More than 64 KiB of secrets in hex, and 32 keys.
 const MAX_FILE: u64 = 512 * 1024;
 const VERSION: u32 = 1;
+/// Classes of before whose count is remembered: a gateway that is moved more
+/// often than that forgets the one that it left first.
+const MAX_LEFT: usize = 32;
 
 /// All that is here, and up to which change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +25,18 @@ pub(super) struct Held {
     pub(super) class: String,
     pub(super) count: u64,
     pub(super) secrets: BTreeMap<SecretName, Kept>,
+    /// Classes that the gateway was of before and up to which change it saw them:
+    /// what is old stays old should it come back. The one that it left last is
+    /// last.
+    left: Vec<Left>,
+}
+
+/// A class that the gateway was of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Left {
+    class: String,
+    count: u64,
 }
 
 /// One secret, encrypted.
@@ -39,6 +54,8 @@ struct Json {
     class: String,
     count: u64,
     secrets: BTreeMap<String, KeptJson>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left: Vec<Left>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,6 +73,37 @@ impl Held {
             class: class.to_owned(),
             count: 0,
             secrets: BTreeMap::new(),
+            left: Vec::new(),
+        }
+    }
+
+    /// The same without its secrets: what is to be remembered in any case.
+    pub(super) fn emptied(&self) -> Self {
+        Self {
+            secrets: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+
+    /// As a gateway of `class`: of another than before it has no secrets yet.
+    pub(super) fn of(self, class: &str) -> Self {
+        if self.class == class {
+            return self;
+        }
+        let mut left = self.left;
+        left.push(Left {
+            class: self.class,
+            count: self.count,
+        });
+        let back = left.iter().position(|before| before.class == class);
+        let count = back.map_or(0, |at| left.remove(at).count);
+        let forgotten = left.len().saturating_sub(MAX_LEFT);
+        left.drain(..forgotten);
+        Self {
+            class: class.to_owned(),
+            count,
+            secrets: BTreeMap::new(),
+            left,
         }
     }
 
@@ -92,6 +140,7 @@ impl Held {
             class: json.class,
             count: json.count,
             secrets,
+            left: json.left,
         })
     }
 
@@ -110,6 +159,7 @@ impl Held {
             class: self.class.clone(),
             count: self.count,
             secrets: secrets.collect(),
+            left: self.left.clone(),
         };
         let mut bytes =
             serde_json::to_vec_pretty(&json).expect("a struct of strings and numbers serialises");

@@ -20,11 +20,10 @@ fn kept(version: u64) -> Kept {
 }
 
 fn held() -> Held {
-    Held {
-        class: "edge".to_owned(),
-        count: 7,
-        secrets: [(name("key"), kept(5))].into(),
-    }
+    let mut held = Held::none("edge");
+    held.count = 7;
+    held.secrets.insert(name("key"), kept(5));
+    held
 }
 
 #[test]
@@ -149,4 +148,55 @@ fn cve_c11_a_secret_that_does_not_open_brings_nothing_old_back() {
         .map(|kept| kept.version)
         .collect();
     assert_eq!(versions, [5, 7]);
+}
+
+/// Moved to another class and back, an old delivery is as old as before.
+#[test]
+fn cve_c11_a_class_that_a_gateway_comes_back_to_is_not_new() {
+    let away = held().of("staging");
+    assert_eq!((away.count, away.secrets.len()), (0, 0));
+    // On disk in between; and what comes meanwhile takes nothing of it away.
+    let away = Held::parse(&away.to_bytes()).unwrap();
+    let of_staging = v1::SecretDelivery {
+        class: "staging".to_owned(),
+        count: 2,
+        ..Default::default()
+    };
+    let sent = Delivery::parse(of_staging, "staging", &away).unwrap();
+    let away = sent.settle(None, &away, |of, _, _| Err(DeliveryError::Altered(of.clone())));
+    let back = away.now.of("edge");
+    let old = v1::SecretDelivery {
+        count: 6,
+        ..delivery()
+    };
+    let refusal = Delivery::parse(old, "edge", &back).unwrap_err();
+    assert!(
+        matches!(refusal, DeliveryError::Old { sent: 6, seen: 7 }),
+        "{refusal:?}"
+    );
+    assert!(Delivery::parse(delivery(), "edge", &back).is_ok());
+    assert_eq!(back.of("staging").count, 2);
+}
+
+#[test]
+fn what_is_remembered_of_other_classes_has_an_end() {
+    let mut moved = held();
+    for n in 0..1000 {
+        moved = moved.of(&format!("c{n}"));
+        moved.count = n;
+    }
+    assert!(moved.to_bytes().len() < 4096);
+    let back = moved.clone().of("c990");
+    assert_eq!(back.count, 990);
+    assert_eq!(moved.of("edge").count, 0);
+}
+
+#[test]
+fn what_does_not_come_is_awaited() {
+    let mut sent = delivery();
+    sent.secrets.clear();
+    let sent = Delivery::parse(sent, "edge", &held()).unwrap();
+    let after = sent.settle(Some(&held()), &held(), |_, version, _| Ok(kept(version)));
+    assert_eq!(after.taken.awaited, [name("other")]);
+    assert_eq!(after.taken.taken, []);
 }

@@ -526,6 +526,11 @@ fn told_of_store(error: &StoreError) -> Told {
             kind: "unknown-operator",
             text: "there is no such operator's certificate in force",
         },
+        StoreError::RedeliverySpent { .. } => Told {
+            code: Code::ResourceExhausted,
+            kind: "rate-limited",
+            text: "the gateway was sent these secrets too often of late; come again later",
+        },
         StoreError::SecretsFull { .. } => Told {
             code: Code::ResourceExhausted,
             kind: "secrets-full",

@@ -42,6 +42,7 @@ pub(super) async fn news(
         // Changed this very moment: with the next attestation.
         Err(Refusal::Store(
             why @ (StoreError::SecretsChanged { .. }
+            | StoreError::RedeliverySpent { .. }
             | StoreError::Blocked { .. }
             | StoreError::KeysChanged { .. }),
         )) => {
@@ -79,11 +80,17 @@ async fn attempt(
     let record = shared.store.gateway(&id).await?;
     let record = record.ok_or(StoreError::UnknownGateway { id })?;
     let current = secrets.iter().map(|secret| version(&secret.id)).collect();
-    let wanted: Vec<SecretInForce> = secrets
+    let mut wanted: Vec<SecretInForce> = secrets
         .into_iter()
         .filter(|secret| !holds(&held, &class, secret))
         .collect();
-    let sent: Vec<SecretId> = wanted.iter().map(|secret| secret.id.clone()).collect();
+    let ids: Vec<SecretId> = wanted.iter().map(|secret| secret.id.clone()).collect();
+    let sent = shared.store.deliverable(&id, ids).await?;
+    if sent.len() < wanted.len() {
+        let withheld = wanted.len() - sent.len();
+        warn!(gateway = %id, withheld, "says again that it lost secrets: it gets them later");
+        wanted.retain(|secret| sent.contains(&secret.id));
+    }
     let worker = Arc::clone(shared);
     let (delivery, secrets) = shared
         .limits

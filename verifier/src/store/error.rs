@@ -272,6 +272,12 @@ pub enum StoreError {
         /// The count on record.
         found: u64,
     },
+    /// It was sent the same too often of late.
+    #[error("gateway {id} was sent these secrets before, and too often of late to be sent them now")]
+    RedeliverySpent {
+        /// To whom.
+        id: Ueid,
+    },
     /// More names or bytes than the gateways of a class are sent.
     #[error(
         "class {class} has all the secrets that a class may have: {MAX_NAMES} names, \

@@ -60,7 +60,10 @@ pub use references::{
     ReferenceRecord, ReferenceVersion,
 };
 pub use revocations::{CrlDraft, CrlScope, CrlTimes, Issued, Revocations, Revoked, RevokedSince};
-pub use secrets::{NewSecret, SecretInForce, SecretRecord, SecretState, Secrets, SecretsInForce};
+pub use secrets::{
+    NewSecret, REDELIVERIES, REDELIVERY_EVERY, SecretInForce, SecretRecord, SecretState, Secrets,
+    SecretsInForce,
+};
 pub use silence::{Silence, Watched};
 pub use snapshots::{Confirmed, Restoration, Restorations, Restored, SnapshotFacts};
 

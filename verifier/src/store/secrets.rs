@@ -5,7 +5,16 @@ use async_trait::async_trait;
 use holdfast_proto::{binding::Ueid, secrets::SecretName};
 
 use super::{Seconds, StoreError};
-use crate::secrets::{SecretId, StoredSecret};
+use crate::{
+    secrets::{SecretId, StoredSecret},
+    silence::UpSeconds,
+};
+
+/// How often in a row a gateway is sent what it was sent before: it may have lost
+/// its file or an answer, and it may merely say so.
+pub const REDELIVERIES: UpSeconds = 3;
+/// After that once in this many seconds of the verifier's up-time.
+pub const REDELIVERY_EVERY: UpSeconds = 3600;
 
 /// A version to be put.
 #[derive(Debug, Clone)]
@@ -120,12 +129,21 @@ pub trait Secrets: Send + Sync {
         now: Seconds,
     ) -> Result<SecretRecord, StoreError>;
 
+    /// Of these, what may be sent to the gateway now: what it was not sent
+    /// before, and the rest while it has [`REDELIVERIES`] left.
+    async fn deliverable(
+        &self,
+        gateway: &Ueid,
+        secrets: Vec<SecretId>,
+    ) -> Result<Vec<SecretId>, StoreError>;
+
     /// Records that these are sent to a gateway in good standing, of their
-    /// class. All or none.
+    /// class, with one line in the audit log. All or none.
     ///
     /// # Errors
     /// [`StoreError::SecretsChanged`] where the class is not at `count` any
-    /// more; [`StoreError::Blocked`], [`StoreError::KeysChanged`].
+    /// more; [`StoreError::RedeliverySpent`] where one was sent before and it has
+    /// no redeliveries left; [`StoreError::Blocked`], [`StoreError::KeysChanged`].
     async fn record_delivery(
         &self,
         gateway: &Ueid,

@@ -10,6 +10,7 @@ mod allow_lists;
 mod audit;
 mod basis;
 mod certificates;
+mod deliveries;
 mod endorsements;
 mod events;
 mod heartbeats;

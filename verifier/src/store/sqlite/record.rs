@@ -15,7 +15,7 @@ use super::{
     admin::{AuditWrite, audit, set_suspended},
     admissions,
     basis::still_stands,
-    certificates,
+    certificates, deliveries,
     events::tell,
     heartbeats,
     oems::{bind_idevid, still_allowed},
@@ -130,6 +130,7 @@ pub(super) async fn enrolment(
     revoke_certificates(conn, &enrolled.id, SUPERSEDED, now).await?;
     write_gateway(conn, &enrolled, boot_log, now).await?;
     heartbeats::end(conn, &enrolled.id).await?;
+    deliveries::begin_anew(conn, &enrolled.id).await?;
     bind_idevid(conn, &enrolled.id, enrolled.tpm.facts.devid.as_ref(), now).await?;
     write_ima_state(conn, &enrolled.id, enrolled.ima.as_deref(), now).await?;
     let quote = LastQuote {

@@ -10,7 +10,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use super::{
     SqliteStore,
     admin::{AuditWrite, audit},
-    rows,
+    deliveries, rows,
 };
 use crate::{
     freshness::Class,
@@ -108,11 +108,17 @@ impl Secrets for SqliteStore {
             return Err(StoreError::KeysChanged { id: *gateway });
         }
         expect_count(&mut tx, class, count).await?;
-        for secret in sent {
-            delivered(&mut tx, gateway, secret, now).await?;
-        }
+        deliveries::record(&mut tx, gateway, (class, count), sent, now).await?;
         tx.commit().await?;
         Ok(())
+    }
+
+    async fn deliverable(
+        &self,
+        gateway: &Ueid,
+        secrets: Vec<SecretId>,
+    ) -> Result<Vec<SecretId>, StoreError> {
+        deliveries::deliverable(&mut *self.readers.acquire().await?, gateway, secrets).await
     }
 
     async fn secrets(
@@ -306,36 +312,6 @@ async fn end(
     .fetch_optional(conn)
     .await?;
     row.as_ref().map(version_of).transpose()
-}
-
-async fn delivered(
-    conn: &mut SqliteConnection,
-    gateway: &Ueid,
-    secret: &SecretId,
-    now: Seconds,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO secret_deliveries (class, name, version, gateway, delivered_at) \
-         VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET delivered_at = excluded.delivered_at",
-    )
-    .bind(secret.class.as_str())
-    .bind(secret.name.as_str())
-    .bind(secret.version.cast_signed())
-    .bind(gateway.as_bytes().as_slice())
-    .bind(now)
-    .execute(&mut *conn)
-    .await?;
-    let entry = AuditWrite {
-        at: now,
-        actor: GATEWAY,
-        action: "secret-delivered",
-        subject: &gateway.to_string(),
-        detail: &format!(
-            "{} of class {}, version {}",
-            secret.name, secret.class, secret.version
-        ),
-    };
-    audit(conn, entry).await
 }
 
 async fn count_of(conn: &mut SqliteConnection, class: &str) -> Result<u64, StoreError> {

@@ -6,6 +6,7 @@ mod heartbeats;
 mod ima;
 mod references;
 mod revocations;
+mod secrets;
 mod silence;
 
 use tempfile::TempDir;
