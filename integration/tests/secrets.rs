@@ -250,7 +250,10 @@ fn adv_a21_who_says_to_have_lost_its_secrets_gets_them_again_seldom() -> Result<
     fs::remove_file(&file)?;
     let said = attested(&mut scene.gateway)?;
     ensure!(!said.contains("came along"), "{said}");
-    ensure!(said.contains("Secret two is in force and is not here"), "{said}");
+    ensure!(
+        said.contains("Secret two is in force and is not here"),
+        "{said}"
+    );
     // What is new comes, and nothing else with it.
     put(&scene.deployment, "default", "three", SECOND)?;
     let said = attested(&mut scene.gateway)?;

@@ -163,7 +163,9 @@ fn cve_c11_a_class_that_a_gateway_comes_back_to_is_not_new() {
         ..Default::default()
     };
     let sent = Delivery::parse(of_staging, "staging", &away).unwrap();
-    let away = sent.settle(None, &away, |of, _, _| Err(DeliveryError::Altered(of.clone())));
+    let away = sent.settle(None, &away, |of, _, _| {
+        Err(DeliveryError::Altered(of.clone()))
+    });
     let back = away.now.of("edge");
     let old = v1::SecretDelivery {
         count: 6,

@@ -253,11 +253,7 @@ impl Refusal {
                 kind: "silent",
                 text: "no frame came in time; begin a new stream",
             },
-            Self::BeginAgain => Told {
-                code: Code::Aborted,
-                kind: "begin-again",
-                text: "another stream or a full attestation took its place; begin a new one",
-            },
+            Self::BeginAgain => BEGIN_AGAIN,
             Self::Secrets(SecretsError::Length { .. }) => INVALID_REQUEST,
             Self::Identity(_) | Self::Secrets(_) | Self::Internal(_) => INTERNAL,
         }
@@ -368,6 +364,11 @@ const BLOCKED: Told = Told {
     code: Code::PermissionDenied,
     kind: "blocked",
     text: "the gateway is suspended or revoked; ask the owner (holdfast-verifier gateway show)",
+};
+const BEGIN_AGAIN: Told = Told {
+    code: Code::Aborted,
+    kind: "begin-again",
+    text: "another stream or a full attestation took its place; begin a new one",
 };
 const LDEVID_NOT_GOOD: Told = Told {
     code: Code::Unauthenticated,
@@ -526,6 +527,7 @@ fn told_of_store(error: &StoreError) -> Told {
             kind: "unknown-operator",
             text: "there is no such operator's certificate in force",
         },
+        StoreError::EpochEnded { .. } => BEGIN_AGAIN,
         StoreError::RedeliverySpent { .. } => Told {
             code: Code::ResourceExhausted,
             kind: "rate-limited",

@@ -272,8 +272,16 @@ pub enum StoreError {
         /// The count on record.
         found: u64,
     },
+    /// A full attestation, or another stream, ended the key's epoch.
+    #[error("the epoch of the heartbeat key of gateway {id} has ended")]
+    EpochEnded {
+        /// Whose.
+        id: Ueid,
+    },
     /// It was sent the same too often of late.
-    #[error("gateway {id} was sent these secrets before, and too often of late to be sent them now")]
+    #[error(
+        "gateway {id} was sent these secrets before, and too often of late to be sent them now"
+    )]
     RedeliverySpent {
         /// To whom.
         id: Ueid,

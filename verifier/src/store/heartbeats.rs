@@ -17,6 +17,17 @@ pub struct HeartbeatRecord {
     pub clock: Option<u64>,
 }
 
+/// A beat that is to be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BeatMark {
+    /// Whose.
+    pub gateway: Ueid,
+    /// Of the key that made it.
+    pub epoch: [u8; 16],
+    /// TPM clock then.
+    pub clock: u64,
+}
+
 /// What the service asks about heartbeats.
 #[async_trait]
 pub trait Heartbeats: Send + Sync {
@@ -33,14 +44,21 @@ pub trait Heartbeats: Send + Sync {
     -> Result<(), StoreError>;
 
     /// Records who has beaten since this was last called, and at which TPM
-    /// clock. Who has no epoch (any more) is left out. One transaction.
-    async fn record_beats(&self, beats: &[(Ueid, u64)]) -> Result<(), StoreError>;
+    /// clock. A beat of another epoch than the one on record is left out: it says
+    /// nothing of what was affirmed since. One transaction.
+    async fn record_beats(&self, beats: &[BeatMark]) -> Result<(), StoreError>;
 
-    /// A beat has shown something that is not as affirmed: the epoch ends, and
-    /// the gateway is suspended for silence unless it attests within the grace.
+    /// A beat of `epoch` has shown something that is not as affirmed: the epoch
+    /// ends, and the gateway is suspended for silence unless it attests within
+    /// the grace.
+    ///
+    /// # Errors
+    /// [`StoreError::EpochEnded`] where it is not the epoch on record;
+    /// [`StoreError::Blocked`].
     async fn doubt(
         &self,
         id: &Ueid,
+        epoch: [u8; 16],
         code: &str,
         rules: &SilenceRules,
         now: Seconds,

@@ -44,7 +44,7 @@ pub use basis::{Basis, InForce};
 pub use endorsements::{BundleRecord, CrlRecord, Endorsements, NewBundle};
 pub use error::{Blocked, OwnedKey, StoreError};
 pub use events::{Event, EventKind, Events, KeptEvents};
-pub use heartbeats::{HeartbeatRecord, Heartbeats};
+pub use heartbeats::{BeatMark, HeartbeatRecord, Heartbeats};
 pub use keys::{KeyChange, KeyState, Keys, NamedKey};
 pub use model::{
     Admittance, Affirmed, Anchor, Answer, AuditEntry, BootLogRef, CertificateRecord,

@@ -9,8 +9,8 @@ use holdfast_proto::binding::Ueid;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    heartbeat::{MasterKeys, NamedMaster},
-    store::{Store, StoreError},
+    heartbeat::{Epoch, MasterKeys, NamedMaster},
+    store::{BeatMark, Store, StoreError},
     swap::Swap,
 };
 
@@ -22,8 +22,8 @@ const BATCH: usize = 1000;
 pub struct Heartbeats {
     masters: Swap<MasterKeys>,
     streams: Mutex<HashMap<Ueid, CancellationToken>>,
-    /// TPM clock at the last beat.
-    marks: Mutex<HashMap<Ueid, u64>>,
+    /// The last beat of each.
+    marks: Mutex<HashMap<Ueid, BeatMark>>,
 }
 
 impl Heartbeats {
@@ -75,8 +75,8 @@ impl Heartbeats {
         }
     }
 
-    pub(super) fn mark(&self, id: Ueid, clock: u64) {
-        locked(&self.marks).insert(id, clock);
+    fn mark(&self, mark: BeatMark) {
+        locked(&self.marks).insert(mark.gateway, mark);
     }
 
     /// Writes what has beaten since the last time. What could not be written
@@ -85,13 +85,13 @@ impl Heartbeats {
         &self,
         store: &dyn Store,
     ) -> Result<(), StoreError> {
-        let marks: Vec<(Ueid, u64)> = locked(&self.marks).drain().collect();
+        let marks: Vec<BeatMark> = locked(&self.marks).drain().map(|(_, mark)| mark).collect();
         let mut written = 0;
         for batch in marks.chunks(BATCH) {
             if let Err(error) = store.record_beats(batch).await {
                 let mut kept = locked(&self.marks);
-                for (id, clock) in marks.iter().skip(written) {
-                    kept.entry(*id).or_insert(*clock);
+                for mark in marks.iter().skip(written) {
+                    kept.entry(mark.gateway).or_insert(*mark);
                 }
                 return Err(error);
             }
@@ -122,9 +122,13 @@ impl OpenStream {
     }
 
     /// Counts a beat, unless the stream has to end.
-    pub(super) fn mark(&self, clock: u64) {
+    pub(super) fn mark(&self, epoch: &Epoch, clock: u64) {
         if !self.ended.is_cancelled() {
-            self.all.mark(self.id, clock);
+            self.all.mark(BeatMark {
+                gateway: self.id,
+                epoch: *epoch.as_bytes(),
+                clock,
+            });
         }
     }
 }
@@ -159,11 +163,17 @@ mod tests {
         let older = all.open(id);
         let newer = all.open(id);
         older.ended().await;
-        older.mark(5);
+        let epoch = Epoch::from_bytes([1; 16]);
+        older.mark(&epoch, 5);
         assert!(locked(&all.marks).is_empty());
         drop(older);
-        newer.mark(6);
-        assert_eq!(locked(&all.marks).get(&id), Some(&6));
+        newer.mark(&epoch, 6);
+        let mark = BeatMark {
+            gateway: id,
+            epoch: [1; 16],
+            clock: 6,
+        };
+        assert_eq!(locked(&all.marks).get(&id), Some(&mark));
         // Attested anew: what was shown before is of an older key.
         all.end(&id);
         newer.ended().await;

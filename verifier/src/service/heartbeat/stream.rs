@@ -70,6 +70,13 @@ struct BeatStream {
     place: OpenStream,
 }
 
+/// A stream that beats are awaited in.
+struct Begun {
+    pulse: Pulse,
+    selection: PcrSelection,
+    epoch: Epoch,
+}
+
 /// Why a stream ends.
 enum End {
     /// The gateway hung up, or was told all that there is to tell.
@@ -108,9 +115,14 @@ impl BeatStream {
             Sent::Hello(hello) => hello,
             Sent::Beat(_) => return Err(Refusal::Invalid("a beat before the hello").into()),
         };
-        let Some((mut pulse, selection)) = self.begin(&hello).await? else {
+        let Some(begun) = self.begin(&hello).await? else {
             return Ok(());
         };
+        let Begun {
+            mut pulse,
+            selection,
+            epoch,
+        } = begun;
         let within = Duration::from_secs(self.rules.beat_within().unsigned_abs());
         let mut pace = Pace::new(Instant::now());
         loop {
@@ -126,7 +138,7 @@ impl BeatStream {
             let beat = pulse.verify(&beat, &selection)?;
             match beat.finding() {
                 None => {
-                    self.place.mark(beat.clock().clock);
+                    self.place.mark(&epoch, beat.clock().clock);
                     let counter = beat.counter();
                     self.answer(Answer::Alive(v1::BeatAlive { counter }))
                         .await?;
@@ -136,10 +148,11 @@ impl BeatStream {
                     warn!(gateway = %self.gateway.id, finding = finding.code(), "told to attest");
                     let now = self.shared.clock.now().seconds();
                     let store = &self.shared.store;
+                    let (id, code) = (&self.gateway.id, finding.code());
                     store
-                        .doubt(&self.gateway.id, finding.code(), &self.rules, now)
+                        .doubt(id, *epoch.as_bytes(), code, &self.rules, now)
                         .await?;
-                    return self.attest_now(finding.code()).await;
+                    return self.attest_now(code).await;
                 }
             }
         }
@@ -147,7 +160,7 @@ impl BeatStream {
 
     /// Answers the hello. None where there is nothing that beats could be
     /// compared with: then a full attestation is asked for.
-    async fn begin(&self, hello: &v1::BeatHello) -> Result<Option<(Pulse, PcrSelection)>, End> {
+    async fn begin(&self, hello: &v1::BeatHello) -> Result<Option<Begun>, End> {
         let shared = &self.shared;
         let id = self.gateway.id;
         let selection = beat_selection(shared.verifier.selection());
@@ -165,7 +178,7 @@ impl BeatStream {
             return Ok(None);
         };
         let parts: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
-        let (key, clock) = self.key().await?;
+        let (key, epoch, clock) = self.key().await?;
         let affirmed = Affirmed {
             pcr_digest: sha256(&parts),
             clock: ClockInfo {
@@ -190,13 +203,17 @@ impl BeatStream {
         }))
         .await?;
         info!(gateway = %id, "beats begin");
-        Ok(Some((pulse, selection)))
+        Ok(Some(Begun {
+            pulse,
+            selection,
+            epoch,
+        }))
     }
 
-    /// The key of the gateway's epoch, and the TPM clock that it was last seen
-    /// at; a new epoch since the last full attestation, or where the master key
+    /// The key of the gateway's epoch, the epoch, and the TPM clock that it was
+    /// last seen at; a new epoch since the last full attestation, or where the master key
     /// of the one on record is gone.
-    async fn key(&self) -> Result<(HeartbeatKey, u64), End> {
+    async fn key(&self) -> Result<(HeartbeatKey, Epoch, u64), End> {
         let (shared, id) = (&self.shared, self.gateway.id);
         let derive = |master: &crate::heartbeat::NamedMaster, epoch: &Epoch| {
             master.key().derive(&id, &self.gateway.keys.ak_name, epoch)
@@ -210,7 +227,7 @@ impl BeatStream {
                 Some((Epoch::from_bytes(epoch), master))
             });
         if let Some((epoch, master)) = known {
-            return Ok((derive(&master, &epoch), clock));
+            return Ok((derive(&master, &epoch), epoch, clock));
         }
         let master = shared
             .heartbeats
@@ -221,7 +238,7 @@ impl BeatStream {
         store
             .begin_epoch(&id, *epoch.as_bytes(), master.id())
             .await?;
-        Ok((derive(&master, &epoch), 0))
+        Ok((derive(&master, &epoch), epoch, 0))
     }
 
     /// Wraps the key for the gateway's TPM: public-key work, in the pool.

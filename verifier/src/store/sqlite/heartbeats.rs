@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     silence::SilenceRules,
-    store::{HeartbeatRecord, Seconds, StoreError},
+    store::{BeatMark, HeartbeatRecord, Seconds, StoreError},
 };
 
 const TABLE: &str = "heartbeats";
@@ -69,15 +69,18 @@ pub(super) async fn begin_epoch(
 
 pub(super) async fn record_beats(
     conn: &mut SqliteConnection,
-    beats: &[(Ueid, u64)],
+    beats: &[BeatMark],
 ) -> Result<(), StoreError> {
-    for (id, clock) in beats {
+    for beat in beats {
+        // Of this very epoch: what waited to be written while the gateway
+        // attested and began anew would else count for what it shows now.
         sqlx::query(
             "UPDATE heartbeats SET beat_up = (SELECT seconds FROM uptime), clock = ? \
-             WHERE gateway = ? AND epoch IS NOT NULL",
+             WHERE gateway = ? AND epoch = ?",
         )
-        .bind(clock.cast_signed())
-        .bind(id.as_bytes().as_slice())
+        .bind(beat.clock.cast_signed())
+        .bind(beat.gateway.as_bytes().as_slice())
+        .bind(beat.epoch.as_slice())
         .execute(&mut *conn)
         .await?;
     }
@@ -87,12 +90,17 @@ pub(super) async fn record_beats(
 pub(super) async fn doubt(
     conn: &mut SqliteConnection,
     id: &Ueid,
+    epoch: [u8; 16],
     code: &str,
     rules: &SilenceRules,
     now: Seconds,
 ) -> Result<(), StoreError> {
     let gateway = rows::known_gateway(conn, id).await?;
     gateway.in_good_standing()?;
+    let on_record = heartbeat(conn, id).await?.and_then(|record| record.epoch);
+    if on_record.is_none_or(|(current, _)| current != epoch) {
+        return Err(StoreError::EpochEnded { id: *id });
+    }
     // Once: it may come back and show the same.
     if doubt_of(conn, id).await?.as_deref() == Some(code) {
         return end_epoch(conn, id, code).await;

@@ -40,10 +40,10 @@ use sqlx::{
 use tokio::sync::watch;
 
 use super::{
-    Affirmed, AllowListRecord, AllowListVersion, Anchor, Approval, AuditEntry, CertificateRecord,
-    Contraindicated, CrlDraft, CrlScope, CrlTimes, Enrolled, GatewayPage, GatewayRecord,
-    HeartbeatRecord, Heartbeats, Imported, InForce, Issued, JoinToken, KeyId, LastQuote,
-    NewAllowList, NewPolicy, NewReferenceValues, PolicyRecord, PolicyVersion, Recorded,
+    Affirmed, AllowListRecord, AllowListVersion, Anchor, Approval, AuditEntry, BeatMark,
+    CertificateRecord, Contraindicated, CrlDraft, CrlScope, CrlTimes, Enrolled, GatewayPage,
+    GatewayRecord, HeartbeatRecord, Heartbeats, Imported, InForce, Issued, JoinToken, KeyId,
+    LastQuote, NewAllowList, NewPolicy, NewReferenceValues, PolicyRecord, PolicyVersion, Recorded,
     ReferenceRecord, ReferenceVersion, Refused, Restored, Revocations, RevokedSince, Seconds,
     Sha256, Silence, Store, StoreError, SuspensionKind, Watched,
 };
@@ -548,7 +548,7 @@ impl Heartbeats for SqliteStore {
         Ok(())
     }
 
-    async fn record_beats(&self, beats: &[(Ueid, u64)]) -> Result<(), StoreError> {
+    async fn record_beats(&self, beats: &[BeatMark]) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         heartbeats::record_beats(&mut tx, beats).await?;
         tx.commit().await?;
@@ -558,12 +558,13 @@ impl Heartbeats for SqliteStore {
     async fn doubt(
         &self,
         id: &Ueid,
+        epoch: [u8; 16],
         code: &str,
         rules: &SilenceRules,
         now: Seconds,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        heartbeats::doubt(&mut tx, id, code, rules, now).await?;
+        heartbeats::doubt(&mut tx, id, epoch, code, rules, now).await?;
         tx.commit().await?;
         Ok(())
     }

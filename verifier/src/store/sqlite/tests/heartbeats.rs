@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use super::*;
 use crate::{
     silence::SilenceRules,
-    store::{HeartbeatRecord, Heartbeats as _, Silence as _},
+    store::{BeatMark, HeartbeatRecord, Heartbeats as _, Silence as _},
 };
 
 const BEAT: i64 = 40;
@@ -32,6 +32,16 @@ async fn pass(f: &Fixture, seconds: i64) -> Vec<Ueid> {
     watched.unwrap().suspended
 }
 
+/// A beat of gateway `n` by the key of an epoch.
+async fn beat(f: &Fixture, n: u8, epoch: u8, clock: u64) {
+    let mark = BeatMark {
+        gateway: id(n),
+        epoch: [epoch; 16],
+        clock,
+    };
+    f.store.record_beats(&[mark]).await.unwrap();
+}
+
 async fn record(f: &Fixture, n: u8) -> Option<HeartbeatRecord> {
     f.store.heartbeat(&id(n)).await.unwrap()
 }
@@ -42,7 +52,7 @@ async fn adv_a20_who_stops_beating_is_suspended_and_who_beats_is_not() {
     // One that does not beat at all is held to its attestations alone.
     let _ = f.store.record_enrolment(enrolled(4), NOW).await.unwrap();
     assert_eq!(pass(&f, BEAT).await, []);
-    f.store.record_beats(&[(id(2), u64::MAX)]).await.unwrap();
+    beat(&f, 2, 2, u64::MAX).await;
     // Beginning again is no beat.
     f.store.begin_epoch(&id(3), [9; 16], "m2").await.unwrap();
     assert_eq!(pass(&f, GRACE).await, [id(1), id(3)]);
@@ -80,8 +90,37 @@ async fn a_full_attestation_ends_the_epoch_and_begins_a_new_interval() {
     assert_eq!(record(&f, 1).await, Some(none));
     // A beat of the epoch before counts no more.
     pass(&f, BEAT).await;
-    f.store.record_beats(&[(id(1), 5)]).await.unwrap();
+    beat(&f, 1, 1, 5).await;
     assert_eq!(pass(&f, GRACE).await, [id(1)]);
+}
+
+/// A beat that was shown before a full attestation, and is written when the
+/// gateway has begun to beat anew.
+#[tokio::test]
+async fn adv_a16_a_beat_of_an_epoch_before_is_none_of_this_one() {
+    let f = beating(1).await;
+    let _ = f
+        .store
+        .record_affirmation(affirmed(1, 90), NOW)
+        .await
+        .unwrap();
+    f.store.begin_epoch(&id(1), [9; 16], "m1").await.unwrap();
+    pass(&f, BEAT).await;
+    beat(&f, 1, 1, u64::MAX).await;
+    let begun = HeartbeatRecord {
+        epoch: Some(([9; 16], "m1".to_owned())),
+        clock: None,
+    };
+    assert_eq!(record(&f, 1).await, Some(begun));
+    // Nor does what it has shown cast doubt on what was affirmed since.
+    let late = f.store.doubt(&id(1), [1; 16], "pcr-drift", &rules(), NOW);
+    let late = late.await;
+    assert!(
+        matches!(late, Err(StoreError::EpochEnded { id: of }) if of == id(1)),
+        "{late:?}"
+    );
+    assert_eq!(pass(&f, GRACE).await, [id(1)]);
+    assert_eq!(f.gateway(1).await.state_reason, "no heartbeat within 40 s");
 }
 
 #[tokio::test]
@@ -89,14 +128,14 @@ async fn adv_a20_whom_a_beat_has_cast_doubt_on_attests_within_the_grace() {
     let f = beating(2).await;
     for n in [1, 2] {
         f.store
-            .doubt(&id(n), "pcr-drift", &rules(), NOW)
+            .doubt(&id(n), [n; 16], "pcr-drift", &rules(), NOW)
             .await
             .unwrap();
     }
     assert_eq!(f.store.audit(1).await.unwrap()[0].action, "told-to-attest");
     // To begin again does not help, nor does a beat.
     f.store.begin_epoch(&id(1), [9; 16], "m1").await.unwrap();
-    f.store.record_beats(&[(id(1), 5)]).await.unwrap();
+    beat(&f, 1, 9, 5).await;
     let _ = f
         .store
         .record_affirmation(affirmed(2, 90), NOW)
@@ -133,9 +172,9 @@ async fn a_suspended_gateway_begins_no_epoch() {
         .unwrap();
     let begun = f.store.begin_epoch(&id(1), [9; 16], "m1").await;
     assert!(matches!(begun, Err(StoreError::Blocked { .. })));
-    let doubt = f.store.doubt(&id(1), "x", &rules(), NOW).await;
+    let doubt = f.store.doubt(&id(1), [1; 16], "x", &rules(), NOW).await;
     assert!(matches!(doubt, Err(StoreError::Blocked { .. })));
-    f.store.record_beats(&[(id(1), 5)]).await.unwrap();
+    beat(&f, 1, 1, 5).await;
     assert_eq!(record(&f, 1).await, None);
 }
 

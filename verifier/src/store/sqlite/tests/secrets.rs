@@ -45,7 +45,9 @@ async fn put(f: &Fixture, version: u64) {
 
 async fn deliver(f: &Fixture, n: u8, count: u64, sent: &[SecretId]) -> Result<(), StoreError> {
     let to = id(n);
-    f.store.record_delivery(&to, "default", count, sent, NOW).await
+    f.store
+        .record_delivery(&to, "default", count, sent, NOW)
+        .await
 }
 
 /// `seconds` of up-time go by.
@@ -105,10 +107,7 @@ async fn adv_a21_a_gateway_that_says_that_it_holds_nothing_is_sent_the_same_seld
     let new = f.store.deliverable(&id(1), all.clone()).await.unwrap();
     assert_eq!(new, [secret(3)]);
     deliver(&f, 1, 3, &new).await.unwrap();
-    assert_eq!(
-        f.store.deliverable(&id(2), all.clone()).await.unwrap(),
-        all
-    );
+    assert_eq!(f.store.deliverable(&id(2), all.clone()).await.unwrap(), all);
 
     // One that lost its state waits no longer than this; by up-time.
     pass(&f, REDELIVERY_EVERY - 1).await;
@@ -116,10 +115,7 @@ async fn adv_a21_a_gateway_that_says_that_it_holds_nothing_is_sent_the_same_seld
     assert_eq!(early, []);
     pass(&f, 1).await;
     deliver(&f, 1, 3, &all).await.unwrap();
-    assert_eq!(
-        f.store.deliverable(&id(1), all.clone()).await.unwrap(),
-        []
-    );
+    assert_eq!(f.store.deliverable(&id(1), all.clone()).await.unwrap(), []);
     // On disk: a restart is no way around it.
     let again = SqliteStore::open(&f.dir.path().join("holdfast.db"))
         .await
@@ -145,8 +141,5 @@ async fn recovery_gives_all_redeliveries_back() {
     back.answer = answer(92);
     back.certificate = certificate(93);
     let _ = f.store.record_enrolment(back, NOW).await.unwrap();
-    assert_eq!(
-        f.store.deliverable(&id(1), one.clone()).await.unwrap(),
-        one
-    );
+    assert_eq!(f.store.deliverable(&id(1), one.clone()).await.unwrap(), one);
 }
