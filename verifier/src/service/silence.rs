@@ -27,7 +27,7 @@ pub(super) async fn keep_watch(shared: Arc<Shared>, rules: Arc<SilenceRules>) {
         let looked = async {
             if !begun {
                 let now = shared.clock.now().seconds();
-                shared.store.begin_run(rules.grace(), now).await?;
+                shared.store.begin_run(&rules, now).await?;
                 begun = true;
                 watch = Watch::new(every, Instant::now());
             }

@@ -79,11 +79,11 @@ impl SilenceRules {
         self.due_after(self.within(class), now)
     }
 
-    /// The same of beats: gateways are silent whose last one was recorded at
-    /// this up-time or before.
+    /// The same of beats: gateways are silent whose next one was due at this
+    /// up-time or before.
     #[must_use]
     pub fn beats_due(&self, now: UpSeconds) -> UpSeconds {
-        self.due_after(self.beat, now)
+        self.due_after(0, now)
     }
 
     fn due_after(&self, within: UpSeconds, now: UpSeconds) -> UpSeconds {
@@ -91,6 +91,46 @@ impl SilenceRules {
             .saturating_add(self.grace)
             .saturating_sub(2 * self.every());
         now.saturating_sub(allowed)
+    }
+
+    /// A deadline that is given to a gateway at up-time `now`: to do something
+    /// within the grace.
+    #[must_use]
+    pub fn notice(&self, now: UpSeconds) -> Notice {
+        Notice {
+            at: now
+                .saturating_add(self.grace)
+                .saturating_sub(2 * self.every() - 1),
+        }
+    }
+}
+
+/// A deadline that a gateway is told of. It is kept as it was given: settings
+/// that change later change nothing about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Notice {
+    at: UpSeconds,
+}
+
+impl Notice {
+    /// One on record.
+    #[must_use]
+    pub const fn on_record(at: UpSeconds) -> Self {
+        Self { at }
+    }
+
+    /// Up-time at which the gateway is suspended.
+    #[must_use]
+    pub const fn at(self) -> UpSeconds {
+        self.at
+    }
+
+    /// What the gateway is told at up-time `now`: within how many seconds. Less
+    /// by two than there are, for up-time is kept in whole seconds, and what it
+    /// is told has to hold.
+    #[must_use]
+    pub fn within(self, now: UpSeconds) -> u32 {
+        u32::try_from(self.at.saturating_sub(now).saturating_sub(2)).unwrap_or(0)
     }
 }
 
@@ -105,7 +145,9 @@ mod tests {
         assert_eq!(rules.within("other"), 3600);
         assert_eq!(rules.every(), 5);
         assert_eq!(rules.due("edge", 1000), 1000 - 60 - 40 + 10);
-        assert_eq!(rules.beats_due(1000), 1000 - 20 - 40 + 10);
+        assert_eq!(rules.beats_due(1000), 1000 - 40 + 10);
+        assert_eq!(rules.notice(1000).at(), 1000 + 40 - 9);
+        assert_eq!(rules.notice(1000).within(1000), 40 - 9 - 2);
     }
 
     /// Marks are coarse: whatever the phase of the marks, nobody is suspended

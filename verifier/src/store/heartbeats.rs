@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use holdfast_proto::binding::Ueid;
 
 use super::{Seconds, StoreError};
-use crate::silence::SilenceRules;
+use crate::silence::{SilenceRules, UpSeconds};
 
 /// What is on record of a gateway that beats.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,9 @@ pub struct HeartbeatRecord {
     pub epoch: Option<([u8; 16], String)>,
     /// TPM clock at the last beat on record, in the epoch.
     pub clock: Option<u64>,
+    /// Within how many seconds it was told to beat again; none where it was not
+    /// told.
+    pub within: Option<UpSeconds>,
 }
 
 /// A beat that is to be recorded.
@@ -35,13 +38,19 @@ pub trait Heartbeats: Send + Sync {
     /// suspended.
     async fn heartbeat(&self, id: &Ueid) -> Result<Option<HeartbeatRecord>, StoreError>;
 
-    /// Begins an epoch: from now on the gateway must beat in time. Only one in
-    /// good standing.
+    /// Begins an epoch, or goes on with the one on record: from now on the
+    /// gateway must beat within so many seconds each time. The beat that is due
+    /// already stays due as it was. Only one in good standing.
     ///
     /// # Errors
     /// [`StoreError::Blocked`].
-    async fn begin_epoch(&self, id: &Ueid, epoch: [u8; 16], master: &str)
-    -> Result<(), StoreError>;
+    async fn begin_epoch(
+        &self,
+        id: &Ueid,
+        epoch: [u8; 16],
+        master: &str,
+        within: UpSeconds,
+    ) -> Result<(), StoreError>;
 
     /// Records who has beaten since this was last called, and at which TPM
     /// clock. A beat of another epoch than the one on record is left out: it says
@@ -50,7 +59,8 @@ pub trait Heartbeats: Send + Sync {
 
     /// A beat of `epoch` has shown something that is not as affirmed: the epoch
     /// ends, and the gateway is suspended for silence unless it attests within
-    /// the grace.
+    /// the grace of these rules. Answers within how many seconds it has to, by the
+    /// first such deadline since it attested: that one stays.
     ///
     /// # Errors
     /// [`StoreError::EpochEnded`] where it is not the epoch on record;
@@ -62,5 +72,5 @@ pub trait Heartbeats: Send + Sync {
         code: &str,
         rules: &SilenceRules,
         now: Seconds,
-    ) -> Result<(), StoreError>;
+    ) -> Result<u32, StoreError>;
 }

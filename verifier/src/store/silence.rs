@@ -19,10 +19,10 @@ pub struct Watched {
 #[async_trait]
 pub trait Silence: Send + Sync {
     /// Begins a run of the verifier: what is left of up-time goes on, and nobody
-    /// is suspended for `grace` seconds of it. One run that ended before its
+    /// is suspended for the grace of these rules. One run that ended before its
     /// grace did gives no new grace to the next: a verifier that starts again
     /// and again cannot keep silence from being seen.
-    async fn begin_run(&self, grace: UpSeconds, now: Seconds) -> Result<(), StoreError>;
+    async fn begin_run(&self, rules: &SilenceRules, now: Seconds) -> Result<(), StoreError>;
 
     /// Marks that `passed` more seconds went by in which the verifier was up,
     /// and suspends up to `limit` of those who are due by then, with events,

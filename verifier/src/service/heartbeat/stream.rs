@@ -149,10 +149,10 @@ impl BeatStream {
                     let now = self.shared.clock.now().seconds();
                     let store = &self.shared.store;
                     let (id, code) = (&self.gateway.id, finding.code());
-                    store
+                    let within = store
                         .doubt(id, *epoch.as_bytes(), code, &self.rules, now)
                         .await?;
-                    return self.attest_now(code).await;
+                    return self.attest_now(code, within).await;
                 }
             }
         }
@@ -174,7 +174,7 @@ impl BeatStream {
             })
             .filter(|values| !values.is_empty());
         let Some(values) = values else {
-            self.attest_now("not-attested").await?;
+            self.attest_now("not-attested", 0).await?;
             return Ok(None);
         };
         let parts: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
@@ -220,13 +220,22 @@ impl BeatStream {
         };
         let record = shared.store.heartbeat(&id).await?;
         let clock = record.as_ref().and_then(|r| r.clock).unwrap_or_default();
+        let told = record.as_ref().and_then(|r| r.within);
         let known = record
             .and_then(|record| record.epoch)
             .and_then(|(epoch, master)| {
                 let master = shared.heartbeats.master(&master, shared.clock.now())?;
                 Some((Epoch::from_bytes(epoch), master))
             });
+        let store = &shared.store;
+        let within = self.rules.beat_within();
         if let Some((epoch, master)) = known {
+            // The settings may be others than when it was told before.
+            if told != Some(within) {
+                store
+                    .begin_epoch(&id, *epoch.as_bytes(), master.id(), within)
+                    .await?;
+            }
             return Ok((derive(&master, &epoch), epoch, clock));
         }
         let master = shared
@@ -234,9 +243,8 @@ impl BeatStream {
             .current_master()
             .ok_or_else(|| Refusal::Internal("there is no heartbeat master key".to_owned()))?;
         let epoch = Epoch::draw(&shared.rng).map_err(|e| Refusal::Internal(e.to_string()))?;
-        let store = &shared.store;
         store
-            .begin_epoch(&id, *epoch.as_bytes(), master.id())
+            .begin_epoch(&id, *epoch.as_bytes(), master.id(), within)
             .await?;
         Ok((derive(&master, &epoch), epoch, 0))
     }
@@ -271,8 +279,7 @@ impl BeatStream {
         }
     }
 
-    async fn attest_now(&self, code: &str) -> Result<(), End> {
-        let within_seconds = u32::try_from(self.rules.grace()).unwrap_or(u32::MAX);
+    async fn attest_now(&self, code: &str, within_seconds: u32) -> Result<(), End> {
         self.answer(Answer::AttestNow(v1::AttestNow {
             code: code.to_owned(),
             within_seconds,

@@ -8,7 +8,7 @@ use super::{
     rows,
 };
 use crate::{
-    silence::SilenceRules,
+    silence::{Notice, SilenceRules, UpSeconds},
     store::{BeatMark, HeartbeatRecord, Seconds, StoreError},
 };
 
@@ -18,10 +18,11 @@ pub(super) async fn heartbeat(
     conn: &mut SqliteConnection,
     id: &Ueid,
 ) -> Result<Option<HeartbeatRecord>, StoreError> {
-    let row = sqlx::query("SELECT epoch, master, clock FROM heartbeats WHERE gateway = ?")
-        .bind(id.as_bytes().as_slice())
-        .fetch_optional(conn)
-        .await?;
+    let row =
+        sqlx::query("SELECT epoch, master, clock, beat_within FROM heartbeats WHERE gateway = ?")
+            .bind(id.as_bytes().as_slice())
+            .fetch_optional(conn)
+            .await?;
     let Some(row) = row else {
         return Ok(None);
     };
@@ -41,27 +42,33 @@ pub(super) async fn heartbeat(
     Ok(Some(HeartbeatRecord {
         epoch,
         clock: clock.map(i64::cast_unsigned),
+        within: row.try_get("beat_within")?,
     }))
 }
 
 pub(super) async fn begin_epoch(
     conn: &mut SqliteConnection,
     id: &Ueid,
-    epoch: [u8; 16],
-    master: &str,
+    (epoch, master): ([u8; 16], &str),
+    within: UpSeconds,
 ) -> Result<(), StoreError> {
     rows::known_gateway(conn, id).await?.in_good_standing()?;
     // Whoever begins to beat has a whole interval. Whoever goes on has what is
-    // left of it: beginning again and again is no beat.
+    // left of it: beginning again and again is no beat. A deadline to begin is
+    // met; one to attest is not.
     sqlx::query(
-        "INSERT INTO heartbeats (gateway, epoch, master, beat_up) \
-         VALUES (?, ?, ?, (SELECT seconds FROM uptime)) \
+        "INSERT INTO heartbeats (gateway, epoch, master, beat_within, beat_up, beat_due) \
+         SELECT ?1, ?2, ?3, ?4, seconds, seconds + ?4 FROM uptime WHERE true \
          ON CONFLICT (gateway) DO UPDATE SET epoch = excluded.epoch, \
-           master = excluded.master, clock = NULL",
+           master = excluded.master, beat_within = excluded.beat_within, \
+           beat_due = coalesce(beat_due, excluded.beat_due), \
+           clock = CASE WHEN epoch = excluded.epoch THEN clock END, \
+           deadline = CASE WHEN doubt IS NOT NULL THEN deadline END",
     )
     .bind(id.as_bytes().as_slice())
     .bind(epoch.as_slice())
     .bind(master)
+    .bind(within)
     .execute(conn)
     .await?;
     Ok(())
@@ -75,8 +82,9 @@ pub(super) async fn record_beats(
         // Of this very epoch: what waited to be written while the gateway
         // attested and began anew would else count for what it shows now.
         sqlx::query(
-            "UPDATE heartbeats SET beat_up = (SELECT seconds FROM uptime), clock = ? \
-             WHERE gateway = ? AND epoch = ?",
+            "UPDATE heartbeats SET clock = ?, beat_up = up.seconds, \
+               beat_due = up.seconds + beat_within \
+             FROM uptime AS up WHERE gateway = ? AND epoch = ?",
         )
         .bind(beat.clock.cast_signed())
         .bind(beat.gateway.as_bytes().as_slice())
@@ -90,51 +98,42 @@ pub(super) async fn record_beats(
 pub(super) async fn doubt(
     conn: &mut SqliteConnection,
     id: &Ueid,
-    epoch: [u8; 16],
-    code: &str,
+    (epoch, code): ([u8; 16], &str),
     rules: &SilenceRules,
     now: Seconds,
-) -> Result<(), StoreError> {
+) -> Result<u32, StoreError> {
     let gateway = rows::known_gateway(conn, id).await?;
     gateway.in_good_standing()?;
     let on_record = heartbeat(conn, id).await?.and_then(|record| record.epoch);
     if on_record.is_none_or(|(current, _)| current != epoch) {
         return Err(StoreError::EpochEnded { id: *id });
     }
-    // Once: it may come back and show the same.
-    if doubt_of(conn, id).await?.as_deref() == Some(code) {
-        return end_epoch(conn, id, code).await;
-    }
-    // Its interval is over: what is left is the grace.
-    sqlx::query(
-        "UPDATE gateways SET attested_up = \
-           min(attested_up, (SELECT seconds FROM uptime) - ?) WHERE id = ?",
-    )
-    .bind(rules.within(&gateway.class))
-    .bind(id.as_bytes().as_slice())
-    .execute(&mut *conn)
-    .await?;
-    end_epoch(conn, id, code).await?;
-    let entry = AuditWrite {
-        at: now,
-        actor: "verifier",
-        action: "told-to-attest",
-        subject: &id.to_string(),
-        detail: code,
-    };
-    audit(conn, entry).await
-}
-
-async fn end_epoch(conn: &mut SqliteConnection, id: &Ueid, code: &str) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE heartbeats SET epoch = NULL, master = NULL, clock = NULL, doubt = ? \
-         WHERE gateway = ?",
+    let up: UpSeconds = sqlx::query_scalar("SELECT seconds FROM uptime")
+        .fetch_one(&mut *conn)
+        .await?;
+    // It may come back and show the same, or more: the first deadline stays.
+    let before = doubt_of(conn, id).await?;
+    let deadline: Option<UpSeconds> = sqlx::query_scalar(
+        "UPDATE heartbeats SET epoch = NULL, master = NULL, clock = NULL, doubt = ?, \
+           deadline = coalesce(deadline, ?) WHERE gateway = ? RETURNING deadline",
     )
     .bind(code)
+    .bind(rules.notice(up).at())
     .bind(id.as_bytes().as_slice())
-    .execute(conn)
+    .fetch_one(&mut *conn)
     .await?;
-    Ok(())
+    let deadline = deadline.ok_or_else(|| rows::corrupt(TABLE, "deadline"))?;
+    if before.as_deref() != Some(code) {
+        let entry = AuditWrite {
+            at: now,
+            actor: "verifier",
+            action: "told-to-attest",
+            subject: &id.to_string(),
+            detail: code,
+        };
+        audit(conn, entry).await?;
+    }
+    Ok(Notice::on_record(deadline).within(up))
 }
 
 /// A full attestation was affirmed: the key's epoch ends, and with it what beats
@@ -142,7 +141,8 @@ async fn end_epoch(conn: &mut SqliteConnection, id: &Ueid, code: &str) -> Result
 pub(super) async fn attested(conn: &mut SqliteConnection, id: &Ueid) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE heartbeats SET epoch = NULL, master = NULL, clock = NULL, doubt = NULL, \
-           beat_up = (SELECT seconds FROM uptime) WHERE gateway = ?",
+           deadline = NULL, beat_up = up.seconds, beat_due = up.seconds + beat_within \
+         FROM uptime AS up WHERE gateway = ?",
     )
     .bind(id.as_bytes().as_slice())
     .execute(conn)

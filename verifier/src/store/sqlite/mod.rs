@@ -506,9 +506,9 @@ impl Revocations for SqliteStore {
 
 #[async_trait]
 impl Silence for SqliteStore {
-    async fn begin_run(&self, grace: UpSeconds, now: Seconds) -> Result<(), StoreError> {
+    async fn begin_run(&self, rules: &SilenceRules, now: Seconds) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        silence::begin_run(&mut tx, grace, now).await?;
+        silence::begin_run(&mut tx, rules, now).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -541,9 +541,10 @@ impl Heartbeats for SqliteStore {
         id: &Ueid,
         epoch: [u8; 16],
         master: &str,
+        within: UpSeconds,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        heartbeats::begin_epoch(&mut tx, id, epoch, master).await?;
+        heartbeats::begin_epoch(&mut tx, id, (epoch, master), within).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -562,10 +563,10 @@ impl Heartbeats for SqliteStore {
         code: &str,
         rules: &SilenceRules,
         now: Seconds,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u32, StoreError> {
         let mut tx = self.begin().await?;
-        heartbeats::doubt(&mut tx, id, epoch, code, rules, now).await?;
+        let within = heartbeats::doubt(&mut tx, id, (epoch, code), rules, now).await?;
         tx.commit().await?;
-        Ok(())
+        Ok(within)
     }
 }

@@ -27,20 +27,32 @@ pub(super) const DUE: &str = "SELECT id FROM gateways \
 
 /// Those that beat and are due, the most silent first. Only who is active has a
 /// row.
-pub(super) const BEATS_DUE: &str =
-    "SELECT gateway FROM heartbeats WHERE beat_up <= ? ORDER BY beat_up LIMIT ?";
+pub(super) const BEATS_DUE: &str = "SELECT gateway, beat_within FROM heartbeats \
+   WHERE beat_due <= ? ORDER BY beat_due LIMIT ?";
+
+/// Those whose deadline has passed.
+pub(super) const PAST_DEADLINE: &str = "SELECT gateway, doubt FROM heartbeats \
+   WHERE deadline <= ? ORDER BY deadline LIMIT ?";
 
 pub(super) async fn begin_run(
     conn: &mut SqliteConnection,
-    grace: UpSeconds,
+    rules: &SilenceRules,
     now: Seconds,
 ) -> Result<(), StoreError> {
+    // Of before deadlines were kept: as today's settings have it.
+    sqlx::query(
+        "UPDATE heartbeats SET beat_within = ?1, beat_due = beat_up + ?1 \
+         WHERE beat_due IS NULL AND deadline IS NULL",
+    )
+    .bind(rules.beat_within())
+    .execute(&mut *conn)
+    .await?;
     sqlx::query(
         "UPDATE uptime SET marked_at = ?, \
          suspend_from = CASE WHEN swept >= suspend_from THEN seconds + ? ELSE suspend_from END",
     )
     .bind(now)
-    .bind(grace)
+    .bind(rules.grace())
     .execute(conn)
     .await?;
     Ok(())
@@ -69,9 +81,11 @@ pub(super) async fn watch(
             more: false,
         });
     }
-    let mut suspended = suspend_due(conn, rules, up, limit, now).await?;
-    let left = limit.saturating_sub(u32::try_from(suspended.len()).unwrap_or(limit));
-    suspended.extend(suspend_beatless(conn, rules, up, left, now).await?);
+    let mut suspended = suspend_late(conn, up, limit, now).await?;
+    let left =
+        |suspended: &[Ueid]| limit.saturating_sub(u32::try_from(suspended.len()).unwrap_or(limit));
+    suspended.extend(suspend_due(conn, rules, up, left(&suspended), now).await?);
+    suspended.extend(suspend_beatless(conn, rules, up, left(&suspended), now).await?);
     let more = suspended.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     if !more {
         sqlx::query("UPDATE uptime SET swept = seconds")
@@ -79,6 +93,35 @@ pub(super) async fn watch(
             .await?;
     }
     Ok(Watched { suspended, more })
+}
+
+/// Whoever was given a deadline and let it pass, whatever the rules are now.
+async fn suspend_late(
+    conn: &mut SqliteConnection,
+    up: UpSeconds,
+    limit: u32,
+    now: Seconds,
+) -> Result<Vec<Ueid>, StoreError> {
+    let late = sqlx::query(PAST_DEADLINE)
+        .bind(up)
+        .bind(limit)
+        .fetch_all(&mut *conn)
+        .await?;
+    let mut suspended = Vec::new();
+    for row in late {
+        let id = rows::ueid(&row, "heartbeats", "gateway")?;
+        let reason = match row.try_get::<Option<String>, _>("doubt")? {
+            Some(doubt) => told_to_attest(&doubt),
+            None => "heartbeats are required of its class, and did not begin in time".to_owned(),
+        };
+        admin::suspend(conn, &id, SuspensionKind::Silence, &reason, VERIFIER, now).await?;
+        suspended.push(id);
+    }
+    Ok(suspended)
+}
+
+fn told_to_attest(doubt: &str) -> String {
+    format!("told to attest ({doubt}), and did not")
 }
 
 async fn suspend_due(
@@ -102,7 +145,7 @@ async fn suspend_due(
         for row in due {
             let id = rows::ueid(&row, "gateways", "id")?;
             let reason = match heartbeats::doubt_of(conn, &id).await? {
-                Some(doubt) => format!("told to attest ({doubt}), and did not"),
+                Some(doubt) => told_to_attest(&doubt),
                 None => silent.clone(),
             };
             admin::suspend(conn, &id, SuspensionKind::Silence, &reason, VERIFIER, now).await?;
@@ -125,10 +168,11 @@ async fn suspend_beatless(
         .bind(limit)
         .fetch_all(&mut *conn)
         .await?;
-    let reason = format!("no heartbeat within {} s", rules.beat_within());
     let mut suspended = Vec::new();
     for row in due {
         let id = rows::ueid(&row, "heartbeats", "gateway")?;
+        let within: UpSeconds = row.try_get("beat_within")?;
+        let reason = format!("no heartbeat within {within} s");
         admin::suspend(conn, &id, SuspensionKind::Silence, &reason, VERIFIER, now).await?;
         suspended.push(id);
     }

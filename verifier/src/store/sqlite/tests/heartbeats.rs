@@ -18,11 +18,14 @@ fn rules() -> SilenceRules {
 /// Gateways 1 to `n`, each in an epoch of its own, past the grace of the start.
 async fn beating(n: u8) -> Fixture {
     let f = Fixture::new(200).await;
-    f.store.begin_run(GRACE, NOW).await.unwrap();
+    f.store.begin_run(&rules(), NOW).await.unwrap();
     pass(&f, GRACE).await;
     for n in 1..=n {
         let _ = f.store.record_enrolment(enrolled(n), NOW).await.unwrap();
-        f.store.begin_epoch(&id(n), [n; 16], "m1").await.unwrap();
+        f.store
+            .begin_epoch(&id(n), [n; 16], "m1", BEAT)
+            .await
+            .unwrap();
     }
     f
 }
@@ -54,7 +57,10 @@ async fn adv_a20_who_stops_beating_is_suspended_and_who_beats_is_not() {
     assert_eq!(pass(&f, BEAT).await, []);
     beat(&f, 2, 2, u64::MAX).await;
     // Beginning again is no beat.
-    f.store.begin_epoch(&id(3), [9; 16], "m2").await.unwrap();
+    f.store
+        .begin_epoch(&id(3), [9; 16], "m2", BEAT)
+        .await
+        .unwrap();
     assert_eq!(pass(&f, GRACE).await, [id(1), id(3)]);
     let gateway = f.gateway(1).await;
     assert_eq!(
@@ -68,6 +74,7 @@ async fn adv_a20_who_stops_beating_is_suspended_and_who_beats_is_not() {
     let known = HeartbeatRecord {
         epoch: Some(([2; 16], "m1".to_owned())),
         clock: Some(u64::MAX),
+        within: Some(BEAT),
     };
     assert_eq!(record(&f, 2).await, Some(known));
     assert_eq!(pass(&f, BEAT).await, [id(2)]);
@@ -86,6 +93,7 @@ async fn a_full_attestation_ends_the_epoch_and_begins_a_new_interval() {
     let none = HeartbeatRecord {
         epoch: None,
         clock: None,
+        within: Some(BEAT),
     };
     assert_eq!(record(&f, 1).await, Some(none));
     // A beat of the epoch before counts no more.
@@ -104,12 +112,16 @@ async fn adv_a16_a_beat_of_an_epoch_before_is_none_of_this_one() {
         .record_affirmation(affirmed(1, 90), NOW)
         .await
         .unwrap();
-    f.store.begin_epoch(&id(1), [9; 16], "m1").await.unwrap();
+    f.store
+        .begin_epoch(&id(1), [9; 16], "m1", BEAT)
+        .await
+        .unwrap();
     pass(&f, BEAT).await;
     beat(&f, 1, 1, u64::MAX).await;
     let begun = HeartbeatRecord {
         epoch: Some(([9; 16], "m1".to_owned())),
         clock: None,
+        within: Some(BEAT),
     };
     assert_eq!(record(&f, 1).await, Some(begun));
     // Nor does what it has shown cast doubt on what was affirmed since.
@@ -134,7 +146,10 @@ async fn adv_a20_whom_a_beat_has_cast_doubt_on_attests_within_the_grace() {
     }
     assert_eq!(f.store.audit(1).await.unwrap()[0].action, "told-to-attest");
     // To begin again does not help, nor does a beat.
-    f.store.begin_epoch(&id(1), [9; 16], "m1").await.unwrap();
+    f.store
+        .begin_epoch(&id(1), [9; 16], "m1", BEAT)
+        .await
+        .unwrap();
     beat(&f, 1, 9, 5).await;
     let _ = f
         .store
@@ -147,6 +162,59 @@ async fn adv_a20_whom_a_beat_has_cast_doubt_on_attests_within_the_grace() {
         f.gateway(1).await.state_reason,
         "told to attest (pcr-drift), and did not"
     );
+}
+
+/// The verifier starts again with other settings: what a gateway was told holds.
+#[tokio::test]
+async fn adv_a20_a_deadline_holds_as_it_was_given() {
+    let f = beating(4).await;
+    let told = f.store.doubt(&id(1), [1; 16], "pcr-drift", &rules(), NOW);
+    assert_eq!(told.await.unwrap(), 9);
+    let slow = SilenceRules::new(1_000_000, std::collections::BTreeMap::new(), 86_400, 20);
+    f.store.begin_run(&slow, NOW).await.unwrap();
+    // Told of the new interval, 2 beats; 3 does not.
+    let begun = f.store.begin_epoch(&id(2), [2; 16], "m1", 86_400);
+    begun.await.unwrap();
+    beat(&f, 2, 2, 7).await;
+    let begun = f.store.begin_epoch(&id(3), [3; 16], "m1", 86_400);
+    begun.await.unwrap();
+    let pass = async |seconds| {
+        let watched = f.store.watch_silence(&slow, seconds, 100, NOW).await;
+        watched.unwrap().suspended
+    };
+    assert_eq!(pass(10).await, []);
+    // The grace of the start, in which nobody is suspended, is what it waits for.
+    assert_eq!(pass(GRACE - 10).await, [id(1)]);
+    assert_eq!(pass(BEAT - GRACE).await, []);
+    let mut silent = pass(GRACE).await;
+    silent.sort();
+    assert_eq!(silent, [id(3), id(4)]);
+    for n in [3, 4] {
+        assert_eq!(f.gateway(n).await.state_reason, "no heartbeat within 40 s");
+    }
+    // And the other way round: nobody is cut off sooner than told.
+    let quick = SilenceRules::new(4, std::collections::BTreeMap::new(), 4, 4);
+    f.store.begin_run(&quick, NOW).await.unwrap();
+    assert_eq!(record(&f, 2).await.unwrap().within, Some(86_400));
+}
+
+/// Who comes back and shows the same has the deadline that it was given first.
+#[tokio::test]
+async fn adv_a20_to_show_the_same_again_moves_no_deadline() {
+    let f = beating(1).await;
+    let doubt = async |epoch, code| {
+        let told = f.store.doubt(&id(1), [epoch; 16], code, &rules(), NOW);
+        told.await.unwrap()
+    };
+    assert_eq!(doubt(1, "pcr-drift").await, 9);
+    assert_eq!(pass(&f, 5).await, []);
+    for (epoch, code) in [(8, "pcr-drift"), (9, "tpm-reset")] {
+        let begun = f.store.begin_epoch(&id(1), [epoch; 16], "m1", BEAT);
+        begun.await.unwrap();
+        assert_eq!(doubt(epoch, code).await, 4);
+    }
+    assert_eq!(pass(&f, 5).await, []);
+    assert_eq!(pass(&f, 1).await, [id(1)]);
 }
 
 #[tokio::test]
@@ -170,7 +238,7 @@ async fn a_suspended_gateway_begins_no_epoch() {
         .suspend(&id(1), operator, "", "test", NOW)
         .await
         .unwrap();
-    let begun = f.store.begin_epoch(&id(1), [9; 16], "m1").await;
+    let begun = f.store.begin_epoch(&id(1), [9; 16], "m1", BEAT).await;
     assert!(matches!(begun, Err(StoreError::Blocked { .. })));
     let doubt = f.store.doubt(&id(1), [1; 16], "x", &rules(), NOW).await;
     assert!(matches!(doubt, Err(StoreError::Blocked { .. })));
@@ -193,6 +261,6 @@ async fn only_beats_that_are_due_are_read() {
     let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
     assert_eq!(
         plan,
-        ["SEARCH heartbeats USING INDEX heartbeats_by_silence (beat_up<?)"]
+        ["SEARCH heartbeats USING INDEX heartbeats_by_silence (beat_due<?)"]
     );
 }

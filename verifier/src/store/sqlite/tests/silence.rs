@@ -20,7 +20,7 @@ fn rules() -> SilenceRules {
 /// A store with gateways 1 to `n`, past the grace of its first run.
 async fn with_gateways(n: u8) -> Fixture {
     let f = Fixture::new(200).await;
-    f.store.begin_run(GRACE, NOW).await.unwrap();
+    f.store.begin_run(&rules(), NOW).await.unwrap();
     assert_eq!(pass(&f, GRACE).await, []);
     for n in 1..=n {
         let _ = f.store.record_enrolment(enrolled(n), NOW).await.unwrap();
@@ -135,7 +135,7 @@ async fn adv_a20_an_outage_suspends_nobody_and_forgets_nobody() {
     let f = with_gateways(1).await;
     assert_eq!(pass(&f, WITHIN).await, []);
     // A year by the clock on the wall.
-    f.store.begin_run(GRACE, NOW + 31_536_000).await.unwrap();
+    f.store.begin_run(&rules(), NOW + 31_536_000).await.unwrap();
     assert_eq!(pass(&f, GRACE - 1).await, []);
     assert_eq!(pass(&f, 1).await, [id(1)]);
 }
@@ -146,7 +146,7 @@ async fn adv_a20_restarts_cannot_hide_silence() {
     let f = with_gateways(1).await;
     let mut up = 0;
     let suspended = loop {
-        f.store.begin_run(GRACE, NOW).await.unwrap();
+        f.store.begin_run(&rules(), NOW).await.unwrap();
         let suspended = pass(&f, GRACE / 2).await;
         up += GRACE / 2;
         if !suspended.is_empty() {
