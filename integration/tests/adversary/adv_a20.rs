@@ -115,6 +115,43 @@ fn adv_a20_silence_is_noticed_across_a_restart_and_an_outage_is_none() -> Result
     story::recover(&mut scene.gateway)
 }
 
+/// A verifier that is killed again and again before its usual look: what it lived
+/// counts all the same.
+#[test]
+fn adv_a20_restarts_closer_than_a_look_hide_nobody() -> Result<()> {
+    let mut scene = Scene::with(
+        |_| {},
+        |text| {
+            silent_soon(text).replace(
+                &format!("\nattest_within_seconds = {WITHIN}\n"),
+                "\nattest_within_seconds = 4\n",
+            )
+        },
+    )?;
+    let id = story::enrol(&mut scene.gateway, &scene.deployment, "default")?;
+    let began = Instant::now();
+    let mut lives = 0;
+    loop {
+        scene.deployment.crash_and_restart()?;
+        lives += 1;
+        let (state, reason) = state(&scene.deployment, &id)?;
+        if state == "suspended" {
+            ensure!(reason.contains("no affirming attestation"), "{reason}");
+            break;
+        }
+        ensure!(
+            began.elapsed() < Duration::from_secs(90),
+            "{state} after {lives} lives\n{}",
+            scene.deployment.log()
+        );
+        // A grace of 8 s is looked at each 2 s.
+        std::thread::sleep(Duration::from_millis(800));
+    }
+    println!("suspended after {lives} lives, {:?}", began.elapsed());
+    ensure!(began.elapsed() > Duration::from_secs(4));
+    Ok(())
+}
+
 /// Recover heals silence and nothing else.
 #[tokio::test]
 async fn adv_a20_a_revoked_or_suspicious_gateway_does_not_recover() -> Result<()> {

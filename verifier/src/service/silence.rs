@@ -1,11 +1,15 @@
-//! Looks for silence every few seconds: marks up-time, and suspends who is due.
+//! Counts the time in which the verifier is up, and looks for silence every few
+//! seconds: suspends who is due by that time.
 
 use std::{
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use super::Shared;
@@ -14,44 +18,72 @@ use crate::{silence::SilenceRules, store::StoreError};
 /// Gateways suspended in one transaction: some ten milliseconds in which nobody
 /// else writes.
 const BATCH: u32 = 100;
+/// How often time is counted.
+const TICK: Duration = Duration::from_millis(250);
+/// The most that counts between two ticks. Where they are further apart the
+/// process did not run: it was stopped, its machine was paused, or far too busy.
+/// Nobody could attest then.
+const GAP_MAX: Duration = Duration::from_secs(2);
 
 /// Watches until dropped.
 pub(super) async fn keep_watch(shared: Arc<Shared>, rules: Arc<SilenceRules>) {
-    let every = Duration::from_secs(rules.every().unsigned_abs());
-    let mut ticks = tokio::time::interval(every);
+    // Who cannot be recorded cannot be missed: while the store cannot be written
+    // no time counts.
+    let recording = AtomicBool::new(false);
+    tokio::join!(
+        count(|time| shared.store.pass(time), &recording),
+        watch(&shared, &rules, &recording)
+    );
+}
+
+/// Counts, also while a look takes its time.
+async fn count(pass: impl Fn(Duration), recording: &AtomicBool) {
+    let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut watch = Watch::new(every, Instant::now());
-    let mut begun = false;
+    let mut lived = Lived::new(Instant::now());
     loop {
         ticks.tick().await;
-        let looked = async {
-            if !begun {
-                let now = shared.clock.now().seconds();
-                shared.store.begin_run(&rules, now).await?;
-                begun = true;
-                watch = Watch::new(every, Instant::now());
-            }
-            look(&shared, &rules, &mut watch).await
-        };
-        if let Err(error) = looked.await {
-            // Who cannot be recorded cannot be missed: this time does not count.
-            error!(%error, "cannot look for silence");
+        let time = lived.tick(Instant::now());
+        if recording.load(Ordering::Relaxed) {
+            pass(time);
         }
     }
 }
 
-async fn look(shared: &Shared, rules: &SilenceRules, watch: &mut Watch) -> Result<(), StoreError> {
+async fn watch(shared: &Shared, rules: &SilenceRules, recording: &AtomicBool) {
+    let every = Duration::from_secs(rules.every().unsigned_abs());
+    // Early and then more and more seldom: a verifier that does not live long has
+    // at least half of its life on record.
+    let mut pause = TICK;
+    let mut begun = false;
+    loop {
+        let next = Instant::now() + pause;
+        let looked = async {
+            if !begun {
+                let now = shared.clock.now().seconds();
+                shared.store.begin_run(rules, now).await?;
+                begun = true;
+            }
+            look(shared, rules).await
+        };
+        if let Err(error) = looked.await {
+            recording.store(false, Ordering::Relaxed);
+            shared.store.lose();
+            error!(%error, "cannot look for silence: this time does not count");
+        } else {
+            recording.store(true, Ordering::Relaxed);
+        }
+        tokio::time::sleep_until(next).await;
+        pause = (2 * pause).min(every);
+    }
+}
+
+async fn look(shared: &Shared, rules: &SilenceRules) -> Result<(), StoreError> {
     // First, or who has beaten since would be suspended.
     shared.heartbeats.write_marks(shared.store.as_ref()).await?;
-    let mut passed = watch.passed(Instant::now());
     loop {
         let now = shared.clock.now().seconds();
-        let watched = shared
-            .store
-            .watch_silence(rules, passed, BATCH, now)
-            .await?;
-        watch.marked(passed);
-        passed = 0;
+        let watched = shared.store.watch_silence(rules, BATCH, now).await?;
         for gateway in &watched.suspended {
             info!(%gateway, "suspended: silent");
         }
@@ -64,32 +96,22 @@ async fn look(shared: &Shared, rules: &SilenceRules, watch: &mut Watch) -> Resul
     }
 }
 
-/// How much up-time is not marked yet, by the monotonic clock, which does not
-/// run while the machine is suspended.
-struct Watch {
-    marked: Instant,
-    every: Duration,
+/// Time in which the process ran, by the monotonic clock, which does not run
+/// while the machine is suspended.
+struct Lived {
+    last: Instant,
 }
 
-impl Watch {
-    fn new(every: Duration, now: Instant) -> Self {
-        Self { marked: now, every }
+impl Lived {
+    fn new(now: Instant) -> Self {
+        Self { last: now }
     }
 
-    /// Whole seconds since the last mark. Where that is much longer than it
-    /// should be, the process or the store hung: nobody could attest then
-    /// either, and only one interval counts.
-    fn passed(&mut self, now: Instant) -> i64 {
-        let mut elapsed = now.duration_since(self.marked);
-        if elapsed > 2 * self.every {
-            self.marked = now.checked_sub(self.every).unwrap_or(now);
-            elapsed = self.every;
-        }
-        i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
-    }
-
-    fn marked(&mut self, passed: i64) {
-        self.marked += Duration::from_secs(passed.unsigned_abs());
+    /// What counts since the last tick.
+    fn tick(&mut self, now: Instant) -> Duration {
+        let elapsed = now.duration_since(self.last);
+        self.last = now;
+        elapsed.min(GAP_MAX)
     }
 }
 
@@ -98,17 +120,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_seconds_are_marked_once_and_a_hang_counts_as_one_interval() {
+    fn time_in_which_the_process_did_not_run_does_not_count() {
         let start = Instant::now();
         let after = |milliseconds| start + Duration::from_millis(milliseconds);
-        let mut watch = Watch::new(Duration::from_secs(5), start);
-        assert_eq!(watch.passed(after(5500)), 5);
-        watch.marked(5);
-        assert_eq!(watch.passed(after(5500)), 0);
-        assert_eq!(watch.passed(after(10_000)), 5);
-        // Not recorded: still to be marked at the next look.
-        assert_eq!(watch.passed(after(15_000)), 10);
-        watch.marked(10);
-        assert_eq!(watch.passed(after(3_600_000)), 5);
+        let mut lived = Lived::new(start);
+        assert_eq!(lived.tick(after(250)), Duration::from_millis(250));
+        // Busy, and not for long.
+        assert_eq!(lived.tick(after(2000)), Duration::from_millis(1750));
+        // Stopped for an hour.
+        assert_eq!(lived.tick(after(3_602_000)), GAP_MAX);
+        assert_eq!(lived.tick(after(3_602_250)), Duration::from_millis(250));
+    }
+
+    /// Whatever looks do meanwhile: they may take long.
+    #[tokio::test]
+    async fn time_counts_while_the_store_can_be_written() {
+        let passed = std::sync::Mutex::new(Duration::ZERO);
+        let recording = AtomicBool::new(true);
+        let counting = count(|time| *passed.lock().unwrap() += time, &recording);
+        let looking = async {
+            let slow = Duration::from_secs(2);
+            tokio::time::sleep(slow).await;
+            let counted = *passed.lock().unwrap();
+            assert!(counted + 2 * TICK > slow, "{counted:?}");
+            recording.store(false, Ordering::Relaxed);
+            tokio::time::sleep(2 * TICK).await;
+            assert_eq!(*passed.lock().unwrap(), counted);
+        };
+        tokio::select! { () = counting => {}, () = looking => {} }
     }
 }

@@ -20,7 +20,7 @@ pub struct SilenceRules {
 
 impl SilenceRules {
     /// Least seconds between two attestations that can be asked for, and least
-    /// grace: less could not be told from the marks of up-time being coarse.
+    /// grace: less could not be told from looks being seldom.
     pub const MIN_SECONDS: u32 = 4;
 
     /// `default`: within how many seconds gateways attest; `classes`: those for
@@ -60,8 +60,8 @@ impl SilenceRules {
         self.grace
     }
 
-    /// How often up-time is marked and silence looked for, in seconds: 1 to 5,
-    /// and at least four times in a grace.
+    /// How often silence is looked for, and beats are written, in seconds: 1 to
+    /// 5, and at least four times in a grace.
     #[must_use]
     pub fn every(&self) -> UpSeconds {
         (self.grace / 4).clamp(1, 5)
@@ -70,10 +70,9 @@ impl SilenceRules {
     /// Gateways of this class are silent, at up-time `now`, whose last
     /// attestation was at this up-time or before.
     ///
-    /// Both up-times are those of the last mark, so up to [`every`](Self::every)
-    /// too low, and it is looked at only that often. Two of those less than
-    /// interval and grace, and a gateway is suspended after its interval and
-    /// before the end of its grace, by a clock that has no marks.
+    /// It is looked for only [`every`](Self::every) so often, and beats are
+    /// written as late as that. Two of those less than interval and grace, and a
+    /// gateway is suspended after its interval and before the end of its grace.
     #[must_use]
     pub fn due(&self, class: &str, now: UpSeconds) -> UpSeconds {
         self.due_after(self.within(class), now)
@@ -150,8 +149,8 @@ mod tests {
         assert_eq!(rules.notice(1000).within(1000), 40 - 9 - 2);
     }
 
-    /// Marks are coarse: whatever the phase of the marks, nobody is suspended
-    /// within the interval, nor later than interval and grace.
+    /// Even if up-time were marked at looks alone: whatever their phase, nobody is
+    /// suspended within the interval, nor later than interval and grace.
     #[test]
     fn suspended_after_the_interval_and_within_the_grace() {
         for grace in 4..50 {

@@ -27,6 +27,7 @@ mod silence;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod uptime;
 mod writes;
 
 use std::{path::Path, time::Duration};
@@ -34,18 +35,19 @@ use std::{path::Path, time::Duration};
 use async_trait::async_trait;
 use holdfast_proto::binding::Ueid;
 use sqlx::{
-    Sqlite, SqlitePool, Transaction,
+    SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::watch;
 
+use self::uptime::{Unmarked, WriteTx};
 use super::{
     Affirmed, AllowListRecord, AllowListVersion, Anchor, Approval, AuditEntry, BeatMark,
     CertificateRecord, Contraindicated, CrlDraft, CrlScope, CrlTimes, Enrolled, GatewayPage,
     GatewayRecord, HeartbeatRecord, Heartbeats, Imported, InForce, Issued, JoinToken, KeyId,
     LastQuote, NewAllowList, NewPolicy, NewReferenceValues, PolicyRecord, PolicyVersion, Recorded,
     ReferenceRecord, ReferenceVersion, Refused, Restored, Revocations, RevokedSince, Seconds,
-    Sha256, Silence, Store, StoreError, SuspensionKind, Watched,
+    Sha256, Store, StoreError, SuspensionKind,
 };
 use crate::{
     identity::RevocationReason,
@@ -70,6 +72,7 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     changed: watch::Sender<()>,
+    unmarked: Unmarked,
 }
 
 impl SqliteStore {
@@ -113,18 +116,20 @@ impl SqliteStore {
             writer,
             readers,
             changed,
+            unmarked: Unmarked::default(),
         })
     }
 
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    async fn begin(&self) -> Result<WriteTx, StoreError> {
+        let tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        WriteTx::begin(tx, &self.unmarked).await
     }
 
     /// Commits what was recorded. Of a refusal nothing stays but, where it shows
     /// a TPM that was put back or copied, the gateway's suspension.
     async fn conclude(
         &self,
-        tx: Transaction<'_, Sqlite>,
+        tx: WriteTx,
         recorded: Result<Recorded, StoreError>,
         now: Seconds,
     ) -> Result<Recorded, StoreError> {
@@ -147,7 +152,7 @@ impl SqliteStore {
 
     /// Commits what changed the state of a gateway, and tells those who wait
     /// for that.
-    async fn commit_change(&self, tx: Transaction<'_, Sqlite>) -> Result<(), StoreError> {
+    async fn commit_change(&self, tx: WriteTx) -> Result<(), StoreError> {
         tx.commit().await?;
         self.changed.send_replace(());
         Ok(())
@@ -445,6 +450,13 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
+        // The up-time since the last mark; where that fails it is lost, as after
+        // a crash.
+        if let Ok(tx) = self.begin().await
+            && let Err(error) = tx.commit().await
+        {
+            tracing::warn!(%error, "up-time is not marked at the end");
+        }
         self.readers.close().await;
         self.writer.close().await;
     }
@@ -501,32 +513,6 @@ impl Revocations for SqliteStore {
 
     async fn issued(&self, issuer: &KeyId, serial: &str) -> Result<Option<Issued>, StoreError> {
         revocations::issued(&mut *self.readers.acquire().await?, issuer, serial).await
-    }
-}
-
-#[async_trait]
-impl Silence for SqliteStore {
-    async fn begin_run(&self, rules: &SilenceRules, now: Seconds) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        silence::begin_run(&mut tx, rules, now).await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
-    async fn watch_silence(
-        &self,
-        rules: &SilenceRules,
-        passed: UpSeconds,
-        limit: u32,
-        now: Seconds,
-    ) -> Result<Watched, StoreError> {
-        let mut tx = self.begin().await?;
-        let watched = silence::watch(&mut tx, rules, passed, limit, now).await?;
-        match watched.suspended.is_empty() {
-            true => tx.commit().await?,
-            false => self.commit_change(tx).await?,
-        }
-        Ok(watched)
     }
 }
 

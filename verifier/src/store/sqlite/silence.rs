@@ -1,12 +1,15 @@
 //! Up-time, and the gateways that are silent by it.
 
+use std::time::Duration;
+
+use async_trait::async_trait;
 use holdfast_proto::binding::Ueid;
 use sqlx::{Row as _, SqliteConnection};
 
-use super::{admin, heartbeats, rows};
+use super::{SqliteStore, admin, heartbeats, rows};
 use crate::{
     silence::{SilenceRules, UpSeconds},
-    store::{Seconds, StoreError, SuspensionKind, Watched},
+    store::{Seconds, Silence, StoreError, SuspensionKind, Watched},
 };
 
 /// Actor of what the verifier does by itself.
@@ -34,7 +37,39 @@ pub(super) const BEATS_DUE: &str = "SELECT gateway, beat_within FROM heartbeats 
 pub(super) const PAST_DEADLINE: &str = "SELECT gateway, doubt FROM heartbeats \
    WHERE deadline <= ? ORDER BY deadline LIMIT ?";
 
-pub(super) async fn begin_run(
+#[async_trait]
+impl Silence for SqliteStore {
+    fn pass(&self, time: Duration) {
+        self.unmarked.pass(time);
+    }
+
+    fn lose(&self) {
+        self.unmarked.lose();
+    }
+
+    async fn begin_run(&self, rules: &SilenceRules, now: Seconds) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        begin_run(&mut tx, rules, now).await?;
+        tx.commit().await
+    }
+
+    async fn watch_silence(
+        &self,
+        rules: &SilenceRules,
+        limit: u32,
+        now: Seconds,
+    ) -> Result<Watched, StoreError> {
+        let mut tx = self.begin().await?;
+        let watched = watch(&mut tx, rules, limit, now).await?;
+        match watched.suspended.is_empty() {
+            true => tx.commit().await?,
+            false => self.commit_change(tx).await?,
+        }
+        Ok(watched)
+    }
+}
+
+async fn begin_run(
     conn: &mut SqliteConnection,
     rules: &SilenceRules,
     now: Seconds,
@@ -58,21 +93,16 @@ pub(super) async fn begin_run(
     Ok(())
 }
 
-pub(super) async fn watch(
+async fn watch(
     conn: &mut SqliteConnection,
     rules: &SilenceRules,
-    passed: UpSeconds,
     limit: u32,
     now: Seconds,
 ) -> Result<Watched, StoreError> {
-    let row = sqlx::query(
-        "UPDATE uptime SET seconds = seconds + max(?, 0), marked_at = ? \
-         RETURNING seconds, suspend_from",
-    )
-    .bind(passed)
-    .bind(now)
-    .fetch_one(&mut *conn)
-    .await?;
+    let row = sqlx::query("UPDATE uptime SET marked_at = ? RETURNING seconds, suspend_from")
+        .bind(now)
+        .fetch_one(&mut *conn)
+        .await?;
     let (up, from): (UpSeconds, UpSeconds) =
         (row.try_get("seconds")?, row.try_get("suspend_from")?);
     if up < from {

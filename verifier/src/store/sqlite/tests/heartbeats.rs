@@ -1,5 +1,7 @@
 //! Heartbeats on record, by simulated up-time.
 
+use std::time::Duration;
+
 use sqlx::Row as _;
 
 use super::*;
@@ -31,7 +33,8 @@ async fn beating(n: u8) -> Fixture {
 }
 
 async fn pass(f: &Fixture, seconds: i64) -> Vec<Ueid> {
-    let watched = f.store.watch_silence(&rules(), seconds, 100, NOW).await;
+    f.store.pass(Duration::from_secs(seconds.unsigned_abs()));
+    let watched = f.store.watch_silence(&rules(), 100, NOW).await;
     watched.unwrap().suspended
 }
 
@@ -178,8 +181,9 @@ async fn adv_a20_a_deadline_holds_as_it_was_given() {
     beat(&f, 2, 2, 7).await;
     let begun = f.store.begin_epoch(&id(3), [3; 16], "m1", 86_400);
     begun.await.unwrap();
-    let pass = async |seconds| {
-        let watched = f.store.watch_silence(&slow, seconds, 100, NOW).await;
+    let pass = async |seconds: i64| {
+        f.store.pass(Duration::from_secs(seconds.unsigned_abs()));
+        let watched = f.store.watch_silence(&slow, 100, NOW).await;
         watched.unwrap().suspended
     };
     assert_eq!(pass(10).await, []);

@@ -1,13 +1,13 @@
 //! Deliveries on record: one line each, and the same only so often.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::*;
 use crate::{
     freshness::Class,
     secrets::{SecretId, StoredSecret},
     silence::SilenceRules,
-    store::{NewSecret, REDELIVERIES, REDELIVERY_EVERY, Secrets as _},
+    store::{NewSecret, REDELIVERIES, REDELIVERY_EVERY, Secrets as _, Silence as _},
 };
 
 fn secret(version: u64) -> SecretId {
@@ -53,7 +53,8 @@ async fn deliver(f: &Fixture, n: u8, count: u64, sent: &[SecretId]) -> Result<()
 /// `seconds` of up-time go by.
 async fn pass(f: &Fixture, seconds: i64) {
     let rules = SilenceRules::new(u32::MAX, BTreeMap::new(), u32::MAX, 4);
-    let watched = f.store.watch_silence(&rules, seconds, 100, NOW).await;
+    f.store.pass(Duration::from_secs(seconds.unsigned_abs()));
+    let watched = f.store.watch_silence(&rules, 100, NOW).await;
     assert_eq!(watched.unwrap().suspended, []);
 }
 

@@ -1,6 +1,6 @@
 //! Silence (A20): who is suspended when, by simulated up-time.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use sqlx::Row as _;
 
@@ -30,11 +30,8 @@ async fn with_gateways(n: u8) -> Fixture {
 
 /// Time passes, and all who are silent are suspended.
 async fn pass(f: &Fixture, seconds: i64) -> Vec<Ueid> {
-    let watched = f
-        .store
-        .watch_silence(&rules(), seconds, 100, NOW)
-        .await
-        .unwrap();
+    f.store.pass(Duration::from_secs(seconds.unsigned_abs()));
+    let watched = f.store.watch_silence(&rules(), 100, NOW).await.unwrap();
     assert!(!watched.more);
     watched.suspended
 }
@@ -158,16 +155,90 @@ async fn adv_a20_restarts_cannot_hide_silence() {
     assert!(up <= WITHIN + 2 * GRACE, "{up}");
 }
 
+/// One that lives for less than a second each time: every write has marked the
+/// time until then, and what was not marked is lost.
+#[tokio::test]
+async fn adv_a20_lives_of_less_than_a_second_add_up() {
+    let f = with_gateways(1).await;
+    let path = f.dir.path().join("holdfast.db");
+    let mut lives = 0;
+    loop {
+        let store = SqliteStore::open(&path).await.unwrap();
+        store.begin_run(&rules(), NOW).await.unwrap();
+        store.pass(Duration::from_millis(700));
+        let watched = store.watch_silence(&rules(), 100, NOW).await.unwrap();
+        lives += 1;
+        if watched.suspended == [id(1)] {
+            break;
+        }
+        // Killed: this is on record nowhere.
+        store.pass(Duration::from_millis(200));
+        assert!(lives < 1000);
+    }
+    let sum = i64::from(lives) * 700 / 1000;
+    assert!(sum > WITHIN && sum <= WITHIN + 2 * GRACE, "{sum}");
+    // One that ends in order loses nothing.
+    let store = SqliteStore::open(&path).await.unwrap();
+    let before = up_time(&store).await;
+    store.pass(Duration::from_millis(1900));
+    store.close().await;
+    let after = up_time(&SqliteStore::open(&path).await.unwrap()).await;
+    assert_eq!(after - before, 1900);
+}
+
+/// In milliseconds.
+async fn up_time(store: &SqliteStore) -> i64 {
+    sqlx::query_scalar("SELECT seconds * 1000 + milliseconds FROM uptime")
+        .fetch_one(&store.readers)
+        .await
+        .unwrap()
+}
+
+/// A look that took long does not make an attestation older than it is.
+#[tokio::test]
+async fn adv_a20_an_attestation_is_of_its_own_time() {
+    let f = with_gateways(2).await;
+    f.store.pass(Duration::from_secs(WITHIN.unsigned_abs()));
+    let _ = f
+        .store
+        .record_affirmation(affirmed(2, 90), NOW)
+        .await
+        .unwrap();
+    assert_eq!(pass(&f, GRACE).await, [id(1)]);
+    assert_eq!(pass(&f, WITHIN - GRACE).await, []);
+}
+
+#[tokio::test]
+async fn adv_a20_time_that_is_not_recorded_is_not_counted_and_counted_once() {
+    let f = with_gateways(1).await;
+    let before = up_time(&f.store).await;
+    // A write that is refused marks nothing, and takes nothing away.
+    f.store.pass(Duration::from_millis(1500));
+    let refused = f
+        .store
+        .suspend(&id(9), SuspensionKind::Operator, "", "test", NOW);
+    assert!(refused.await.is_err());
+    assert_eq!(up_time(&f.store).await, before);
+    assert_eq!(pass(&f, 0).await, []);
+    assert_eq!(up_time(&f.store).await, before + 1500);
+    assert_eq!(pass(&f, 0).await, []);
+    assert_eq!(up_time(&f.store).await, before + 1500);
+    // The store could not be written.
+    f.store.pass(Duration::from_secs(1000));
+    f.store.lose();
+    assert_eq!(pass(&f, 0).await, []);
+    assert_eq!(up_time(&f.store).await, before + 1500);
+}
+
 #[tokio::test]
 async fn a_fleet_is_suspended_in_bounded_steps() {
     let f = with_gateways(9).await;
-    let mut passed = WITHIN + GRACE;
+    let passed = WITHIN + GRACE;
+    f.store.pass(Duration::from_secs(passed.unsigned_abs()));
     let mut steps = Vec::new();
     loop {
-        let watched = f.store.watch_silence(&rules(), passed, 4, NOW).await;
-        let watched = watched.unwrap();
+        let watched = f.store.watch_silence(&rules(), 4, NOW).await.unwrap();
         steps.push(watched.suspended.len());
-        passed = 0;
         if !watched.more {
             break;
         }
@@ -194,6 +265,7 @@ async fn only_who_is_due_is_read() {
         ["SEARCH gateways USING INDEX gateways_by_silence (class=? AND attested_up<?)"]
     );
     let none = SilenceRules::new(4, BTreeMap::new(), 4, 4);
-    let watched = f.store.watch_silence(&none, 1000, 1, NOW).await.unwrap();
+    f.store.pass(Duration::from_secs(1000));
+    let watched = f.store.watch_silence(&none, 1, NOW).await.unwrap();
     assert!(watched.suspended.is_empty());
 }
