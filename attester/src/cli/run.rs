@@ -12,7 +12,7 @@ use super::config::Config;
 use super::report::{DONE, Failure, Report};
 use super::{Global, Run};
 use crate::daemon::planner::Rhythm;
-use crate::daemon::{Daemon, Endpoint, Equipment, Job, Order, SystemClock, beats};
+use crate::daemon::{Daemon, Endpoint, Equipment, Job, Order, SystemClock};
 use crate::state::InstanceLock;
 
 pub(super) async fn run(
@@ -37,7 +37,6 @@ pub(super) async fn run(
         .map_err(|_| Failure::refused("no randomness", "see whether /dev/urandom works"))?;
     let clock = SystemClock::new().map_err(failed)?;
     let (first, socket) = (job(&config, &args), config.status_socket());
-    let heartbeats = args.heartbeats || config.run.heartbeats;
     let reload = Box::new(move || {
         let config = Config::resolve(&global).map_err(|failure| failure.to_string())?;
         Ok(job(&config, &args))
@@ -47,14 +46,9 @@ pub(super) async fn run(
         config.tcti
     ));
     let seed = u64::from_le_bytes(seed);
-    if heartbeats {
-        let Job { equipment, rhythm } = first.clone();
-        beats::start(equipment, rhythm.retry_max, !seed, order.clone()).map_err(failed)?;
-    }
-    // The signals have theirs.
-    drop(order);
     let endpoint = Endpoint::bind(&socket).await?;
-    let daemon = Daemon::new(clock, first, lock, reload, manager, seed);
+    let daemon =
+        Daemon::new(clock, first, lock, reload, manager, seed).with_heartbeats(order, !seed);
     let telling = endpoint.serve(daemon.board());
     tokio::select! {
         () = daemon.run(orders) => {}
@@ -80,6 +74,7 @@ fn job(config: &Config, args: &Run) -> Job {
             attest_every: seconds(args.attest_every.unwrap_or(config.run.attest_every_seconds)),
             retry_max: seconds(args.retry_max.unwrap_or(config.run.retry_max_seconds)),
         },
+        heartbeats: args.heartbeats || config.run.heartbeats,
     }
 }
 

@@ -9,6 +9,7 @@ use super::config::Config;
 use super::report::{DONE, Failure, Report, date};
 use crate::attestation::exchange::remote_status;
 use crate::client::inert;
+use crate::daemon::heartbeats::Heartbeats;
 use crate::daemon::planner::Now;
 use crate::daemon::status::{Identity, Status};
 use crate::daemon::{ask, metrics};
@@ -266,7 +267,43 @@ fn say_told(told: Option<&Told>, report: &Report) {
             next.why
         ));
     }
+    if matches!(told, Some(Told::Live(_))) {
+        say_heartbeats(&status.heartbeats, report);
+    }
     say_tpm(status, report);
+}
+
+fn say_heartbeats(beats: &Heartbeats, report: &Report) {
+    let mut line = format!(
+        "  heartbeats: {}, {} accepted",
+        beats.state.name(),
+        beats.accepted
+    );
+    if let Some(last) = beats.last_accepted {
+        line += &format!(", last {}", date(last));
+    }
+    if let Some(due) = beats.due {
+        line += &format!("; the verifier awaits the next by {}", date(due));
+    }
+    report.say(line);
+    if let Some(told) = &beats.told {
+        let by = told
+            .by
+            .map_or_else(String::new, |by| format!(" by {}", date(by)));
+        report.say(format_args!(
+            "    the verifier wants a full attestation{by}: {} ({})",
+            told.code,
+            date(told.at)
+        ));
+    }
+    if let Some(trouble) = &beats.trouble {
+        report.say(format_args!(
+            "    in trouble {}: {}",
+            date(trouble.at),
+            trouble.problem
+        ));
+        report.say(format_args!("      next step: {}", trouble.next_step));
+    }
 }
 
 fn say_tpm(status: &Status, report: &Report) {

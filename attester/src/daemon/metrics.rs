@@ -3,6 +3,7 @@
 
 use std::fmt::{Display, Write as _};
 
+use super::heartbeats::Beats;
 use super::status::{Standing, Status};
 
 /// All metrics. `live`: whether a daemon says it, or what it left behind.
@@ -77,6 +78,7 @@ pub fn render(status: &Status, live: bool) -> String {
             text.sample("acts_total", &[("act", act), ("outcome", outcome)], count);
         }
     }
+    heartbeats(&mut text, status);
     let help = "TPM commands sent";
     text.one("tpm_commands_total", "counter", help, status.tpm.commands);
     let seconds = std::time::Duration::from_millis(status.tpm.milliseconds).as_secs_f64();
@@ -89,6 +91,28 @@ pub fn render(status: &Status, live: bool) -> String {
     let help = "times that the settings were read again";
     text.one("reloads_total", "counter", help, status.counters.reloads);
     text.0
+}
+
+fn heartbeats(text: &mut Text, status: &Status) {
+    let beats = &status.heartbeats;
+    let help = "how heartbeats stand: 1 for one of them";
+    text.head("heartbeats", "gauge", help);
+    for state in Beats::ALL {
+        let holds = u8::from(state == beats.state);
+        text.sample("heartbeats", &[("state", state.name())], holds);
+    }
+    let help = "heartbeats that the verifier accepted";
+    text.one("heartbeats_accepted_total", "counter", help, beats.accepted);
+    let help = "streams of heartbeats that it began";
+    text.one("heartbeat_streams_total", "counter", help, beats.streams);
+    if let Some(at) = beats.last_accepted {
+        let help = "time of the last heartbeat that was accepted";
+        text.one("last_heartbeat_seconds", "gauge", help, at);
+    }
+    if let Some(due) = beats.due {
+        let help = "by when the verifier awaits the next heartbeat";
+        text.one("heartbeat_due_seconds", "gauge", help, due);
+    }
 }
 
 #[derive(Default)]
@@ -144,6 +168,8 @@ mod tests {
         };
         let mut status = Status::new(Path::new("/s"), &"swtpm:".parse().unwrap(), now);
         status.tpm.firmware = "a\"} 1\nevil\\".to_owned();
+        let within = std::time::Duration::from_secs(30);
+        status.heartbeats.accepted(5, within);
         let text = render(&status, true);
         let mut known = Vec::new();
         for line in text.lines() {
@@ -160,5 +186,14 @@ mod tests {
         assert!(text.contains("holdfast_attester_up 1\n"));
         assert!(text.contains("holdfast_attester_standing{standing=\"not-enrolled\"} 1\n"));
         assert!(text.contains("acts_total{act=\"renew\",outcome=\"failed\"} 0\n"));
+        for sample in [
+            "heartbeats{state=\"beating\"} 1\n",
+            "heartbeats{state=\"off\"} 0\n",
+            "heartbeats_accepted_total 1\n",
+            "last_heartbeat_seconds 5\n",
+            "heartbeat_due_seconds 35\n",
+        ] {
+            assert!(text.contains(sample), "{sample} is not in {text}");
+        }
     }
 }

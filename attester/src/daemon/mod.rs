@@ -5,9 +5,10 @@
 //! does. It wakes up for what is due, for what has ended, for orders, and for
 //! the watchdog: nothing polls. [`status`] is what it tells of itself.
 
-pub mod beats;
+mod beats;
 mod clock;
 mod endpoint;
+pub mod heartbeats;
 pub mod metrics;
 mod pace;
 mod performance;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::dates::date;
 use crate::state::InstanceLock;
+use beats::{Beats, Means};
 pub use clock::{Clock, SystemClock, Woke};
 pub use endpoint::{Board, Endpoint, ask};
 pub use performance::{Equipment, Failure, Performance, TpmUse};
@@ -53,6 +55,8 @@ pub struct Job {
     pub equipment: Equipment,
     /// When.
     pub rhythm: Rhythm,
+    /// Whether heartbeats are kept in between.
+    pub heartbeats: bool,
 }
 
 /// Reads the settings again; what is wrong with them, in words.
@@ -67,6 +71,7 @@ pub struct Daemon<C> {
     lock: InstanceLock,
     board: Board,
     planner: Planner,
+    beats: Option<Beats>,
     running: Option<Running>,
     /// The line that systemd has.
     shown: String,
@@ -116,9 +121,19 @@ impl<C: Clock> Daemon<C> {
             lock,
             board: Board::new(status),
             planner,
+            beats: None,
             running: None,
             shown: String::new(),
         }
+    }
+
+    /// The same with heartbeats where the job has them. What they ask for goes to
+    /// `orders`, whose other end [`run`](Self::run) has. `seed` is as in
+    /// [`new`](Self::new).
+    #[must_use]
+    pub fn with_heartbeats(mut self, orders: mpsc::Sender<Order>, seed: u64) -> Self {
+        self.beats = Some(Beats::new(seed, self.board.clone(), orders));
+        self
     }
 
     /// What it tells of itself, for an [`Endpoint`].
@@ -137,6 +152,7 @@ impl<C: Clock> Daemon<C> {
         let next = self.planner.next(self.clock.now());
         self.show(next);
         self.manager.ready(&self.shown);
+        self.switch_beats();
         tracing::info!(
             event = "started",
             state_dir = %self.job.equipment.state_dir.display(),
@@ -280,6 +296,7 @@ impl<C: Clock> Daemon<C> {
             Ok(job) => {
                 self.planner.reconfigure(job.rhythm, self.clock.now());
                 self.job = job;
+                self.switch_beats();
                 self.board.update(|status| status.counters.reloads += 1);
                 tracing::info!(event = "reloaded", "settings read again");
             }
@@ -288,6 +305,25 @@ impl<C: Clock> Daemon<C> {
                 problem,
                 "going on with the settings as they were"
             ),
+        }
+    }
+
+    /// On or off, as the job has it.
+    fn switch_beats(&mut self) {
+        let Some(beats) = &mut self.beats else {
+            return;
+        };
+        let Job {
+            equipment,
+            rhythm,
+            heartbeats,
+        } = &self.job;
+        let means = heartbeats.then(|| Means {
+            equipment: equipment.clone(),
+            longest: rhythm.retry_max,
+        });
+        if let Err(error) = beats.switch(means) {
+            tracing::error!(event = "no-beats", %error, "there is no thread for heartbeats");
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::heartbeats::Heartbeats;
 use super::performance::{Failure, Performance};
 use super::planner::{Act, Ended, Next, Now};
 use crate::client::Verdict;
@@ -69,6 +70,9 @@ pub struct Status {
     pub running: Option<UnderWay>,
     /// What comes next.
     pub next: Option<NextAct>,
+    /// Heartbeats.
+    #[serde(default)]
+    pub heartbeats: Heartbeats,
     /// The TPM.
     pub tpm: TpmHealth,
     /// Since the daemon started.
@@ -220,6 +224,7 @@ impl Status {
             trouble: None,
             running: None,
             next: None,
+            heartbeats: Heartbeats::default(),
             tpm: TpmHealth {
                 tcti: tcti.to_string(),
                 ..TpmHealth::default()
@@ -241,6 +246,9 @@ impl Status {
 
     /// An act ended.
     pub(super) fn ended(&mut self, act: Act, done: &Performance, failures: u32, now: Now) {
+        if matches!(act, Act::Enrol | Act::Recover) && matches!(done.ended, Ended::Affirmed(_)) {
+            self.heartbeats.begin_anew();
+        }
         let (at, act) = (now.wall, act.name().to_owned());
         let outcomes = self.counters.acts.entry(act.clone()).or_default();
         match done.ended {

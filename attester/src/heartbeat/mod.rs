@@ -61,6 +61,7 @@ pub struct Beating {
     nonce: [u8; 32],
     selection: PcrSelection,
     every: Duration,
+    within: Duration,
     counter: u32,
     line: Line,
 }
@@ -129,6 +130,7 @@ impl Heart {
             nonce,
             selection,
             every: every.max(LEAST_EVERY),
+            within: Duration::from_secs(begin.within_seconds.into()),
             counter: 0,
             line,
         })))
@@ -159,6 +161,13 @@ impl Beating {
     #[must_use]
     pub const fn every(&self) -> Duration {
         self.every
+    }
+
+    /// Within how long after one beat the Verifier awaits the next: without it,
+    /// it suspends this gateway.
+    #[must_use]
+    pub const fn within(&self) -> Duration {
+        self.within
     }
 
     /// One beat, answered. None: still trusted.

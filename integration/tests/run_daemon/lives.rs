@@ -65,6 +65,7 @@ fn thirty_minutes_with_a_verifier_that_is_killed_and_comes_back() -> Result<()> 
             attest_every: Duration::from_secs(180),
             retry_max: Duration::from_secs(60),
         },
+        heartbeats: false,
     };
     let wall = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)?
