@@ -112,6 +112,22 @@ fn sighup_switches_heartbeats_and_both_sides_tell_of_them() -> Result<()> {
         ensure!(metrics.contains(sample), "{sample} is not in {metrics}");
     }
 
+    // The same from the other side.
+    let id = stand.deployment.gateways()?[0]["gateway_id"].clone();
+    let id = id.as_str().context("id")?;
+    let awaited = stand.deployment.gateway(id)?["awaited"].clone();
+    ensure!(awaited["heartbeats"] == "on", "{awaited:#}");
+    let next = awaited["beat_within_seconds"].as_u64();
+    ensure!(next.is_some_and(|next| next <= WITHIN), "{awaited:#}");
+    ensure!(
+        awaited["attest_within_seconds"].as_i64() > Some(80_000),
+        "{awaited:#}"
+    );
+    let shown = stand.deployment.run(&["gateway", "show", id])?;
+    for line in ["heartbeats     on, last recorded ", "attest within  "] {
+        ensure!(shown.contains(line), "{line} is not in {shown}");
+    }
+
     // What it wants instead of a heartbeat.
     stand.sim.extend_pcr(4, b"another boot manager")?;
     let told = until(&stand, |told| told["told"].is_object())?;

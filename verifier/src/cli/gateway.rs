@@ -5,7 +5,7 @@ mod approve;
 use anyhow::anyhow;
 use clap::{Args, Subcommand, ValueEnum};
 use holdfast_proto::grpc::v1::{
-    EvidenceSeen, Gateway, GetGatewayRequest, ListGatewaysRequest, ReplaceGatewayRequest,
+    Awaited, EvidenceSeen, Gateway, GetGatewayRequest, ListGatewaysRequest, ReplaceGatewayRequest,
     Replacement, ResetGatewayClockRequest, ResumeGatewayRequest, RevocationReason,
     RevokeGatewayRequest, SuspendGatewayRequest,
 };
@@ -334,6 +334,9 @@ fn show(gateway: Option<Gateway>, json: JsonArg) -> Result<(), Failure> {
     if let Some(seen) = &gateway.evidence {
         lines.extend(evidence_lines(seen));
     }
+    if let Some(awaited) = &gateway.awaited {
+        lines.extend(awaited_lines(awaited));
+    }
     for reason in &gateway.last_reasons {
         lines.push(format!(
             "last verdict   {}: {}; next: {}",
@@ -355,6 +358,38 @@ fn show(gateway: Option<Gateway>, json: JsonArg) -> Result<(), Failure> {
         lines.push(format!("drift          {}", output::inert(line)));
     }
     output::print(&lines.join("\n"))
+}
+
+/// By when it must do what, and how its heartbeats stand.
+fn awaited_lines(awaited: &Awaited) -> Vec<String> {
+    let mut lines = vec![format!(
+        "attest within  {}",
+        seconds(awaited.attest_within_seconds)
+    )];
+    let mut beats = output::inert(&awaited.heartbeats);
+    if let Some(ago) = awaited.last_beat_seconds_ago {
+        beats += &format!(", last recorded {ago} s ago");
+    }
+    if let Some(within) = awaited.beat_within_seconds {
+        beats += &format!(", the next within {}", seconds(within));
+    }
+    lines.push(format!("heartbeats     {beats}"));
+    if let Some(within) = awaited.deadline_within_seconds {
+        let (to, within) = (output::inert(&awaited.told_to_attest), seconds(within));
+        lines.push(match to.as_str() {
+            "" => format!("told           to begin heartbeats within {within}"),
+            code => format!("told           to attest ({code}) within {within}"),
+        });
+    }
+    lines
+}
+
+/// Of up-time, from now.
+fn seconds(seconds: i64) -> String {
+    match seconds {
+        ..0 => "OVERDUE: it is about to be suspended".to_owned(),
+        seconds => format!("{seconds} s, while the verifier is up"),
+    }
 }
 
 fn evidence_lines(seen: &EvidenceSeen) -> [String; 3] {
@@ -421,6 +456,14 @@ fn as_json(gateway: &Gateway) -> Value {
                 "mismatched": ima.mismatched,
                 "violations": ima.violations,
             })),
+        })),
+        "awaited": gateway.awaited.as_ref().map(|awaited| json!({
+            "attest_within_seconds": awaited.attest_within_seconds,
+            "heartbeats": awaited.heartbeats,
+            "beat_within_seconds": awaited.beat_within_seconds,
+            "last_beat_seconds_ago": awaited.last_beat_seconds_ago,
+            "deadline_within_seconds": awaited.deadline_within_seconds,
+            "told_to_attest": Some(&awaited.told_to_attest).filter(|code| !code.is_empty()),
         })),
         "drift": gateway.drift,
         "replacements": gateway.replacements.iter().map(replacement_json).collect::<Vec<_>>(),

@@ -238,10 +238,13 @@ impl Admin for AdminService {
                 .map(|quote| convert::evidence_seen(quote, ima.as_ref()));
             let drift = quote.map(|quote| quote.drift).unwrap_or_default();
             let replacements = self.shared.store.replacements(&id).await?;
+            let rules = &self.shared.silence;
+            let awaited = self.shared.store.awaited(&id, rules).await?;
             Ok(v1::GetGatewayResponse {
                 gateway: Some(v1::Gateway {
                     drift,
                     evidence,
+                    awaited: awaited.map(convert::awaited),
                     replacements: replacements
                         .into_iter()
                         .map(admissions::replacement)

@@ -10,8 +10,8 @@ use crate::{
     exchange::{self, ActivatedGateway, Class},
     identity::Ldevid,
     store::{
-        BootLogRef, CertificateRecord, GatewayKeys, GatewayRecord, LastQuote, NewCertificate,
-        QuotedPcrs, Sha256, TpmRecord,
+        Awaited, BootLogRef, CertificateRecord, GatewayKeys, GatewayRecord, LastQuote,
+        NewCertificate, QuotedPcrs, Sha256, TpmRecord,
     },
     verification::{BootLog, PcrValues},
 };
@@ -193,6 +193,30 @@ pub(super) fn evidence_seen(quote: &LastQuote, ima: Option<&ImaState>) -> v1::Ev
     }
 }
 
+pub(super) fn awaited(awaited: Awaited) -> v1::Awaited {
+    let Awaited {
+        attest_within,
+        deadline,
+        beats,
+    } = awaited;
+    let heartbeats = match (&beats, &deadline) {
+        (Some(beats), _) if beats.has_key => "on",
+        (Some(_), _) => "to-begin",
+        (None, Some(_)) => "required",
+        (None, None) => "none",
+    };
+    v1::Awaited {
+        attest_within_seconds: attest_within,
+        beat_within_seconds: beats.as_ref().map(|beats| beats.within),
+        last_beat_seconds_ago: beats.as_ref().map(|beats| beats.last),
+        heartbeats: heartbeats.to_owned(),
+        deadline_within_seconds: deadline.as_ref().map(|deadline| deadline.within),
+        told_to_attest: deadline
+            .and_then(|deadline| deadline.doubt)
+            .unwrap_or_default(),
+    }
+}
+
 pub(super) fn gateway(record: GatewayRecord) -> v1::Gateway {
     let (serial, not_after) = record.certificate.map_or_else(
         Default::default,
@@ -235,6 +259,7 @@ pub(super) fn gateway(record: GatewayRecord) -> v1::Gateway {
             })
             .collect(),
         evidence: None,
+        awaited: None,
         drift: Vec::new(),
         replacements: Vec::new(),
     }

@@ -159,6 +159,8 @@ pub struct Shared {
     pub references: References,
     /// Allow lists by class.
     pub allow_lists: AllowLists,
+    /// By when gateways attest and beat.
+    pub silence: SilenceRules,
     /// Gateways that beat.
     pub heartbeats: Arc<Heartbeats>,
     /// Cancelled when the server ends: streams end then.

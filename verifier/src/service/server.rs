@@ -44,7 +44,6 @@ use super::{
 };
 use crate::heartbeat::FRAME_MAX;
 use crate::operators::UnixRoles;
-use crate::silence::SilenceRules;
 use crate::swap::Swap;
 use crate::verification::{IMA_LOG_AT_ENROLMENT_MAX, IMA_LOG_MAX, IMA_PCR};
 
@@ -116,8 +115,6 @@ pub struct ServerSettings {
     pub operators: Option<OperatorsDoor>,
     /// Who is told what happens to gateways.
     pub webhooks: Vec<Webhook>,
-    /// When gateways are suspended for silence.
-    pub silence: SilenceRules,
     /// How long events are kept, in seconds.
     pub event_seconds: i64,
     /// What is told to relying parties over HTTP, if anything.
@@ -301,8 +298,7 @@ impl Listening {
             .into_iter()
             .map(|webhook| tokio::spawn(webhooks::tell(Arc::clone(&shared), webhook)))
             .collect();
-        let rules = Arc::new(settings.silence);
-        let watching = tokio::spawn(silence::keep_watch(Arc::clone(&shared), Arc::clone(&rules)));
+        let watching = tokio::spawn(silence::keep_watch(Arc::clone(&shared)));
         let following = tokio::spawn(Arc::clone(&shared.revocations).follow());
 
         let (reporter, health) = tonic_health::server::health_reporter();
@@ -316,7 +312,7 @@ impl Listening {
             .max_decoding_message_size(message_max(&shared, IMA_LOG_AT_ENROLMENT_MAX));
         let attestation = AttestationServer::new(AttestationService::new(Arc::clone(&shared)))
             .max_decoding_message_size(message_max(&shared, IMA_LOG_MAX));
-        let heartbeat = HeartbeatServer::new(HeartbeatService::new(Arc::clone(&shared), rules))
+        let heartbeat = HeartbeatServer::new(HeartbeatService::new(Arc::clone(&shared)))
             .max_decoding_message_size(FRAME_MAX);
         let public = transport::Server::builder()
             .timeout(settings.request_timeout)

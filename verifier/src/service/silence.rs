@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use super::Shared;
-use crate::{silence::SilenceRules, store::StoreError};
+use crate::store::StoreError;
 
 /// Gateways suspended in one transaction: some ten milliseconds in which nobody
 /// else writes.
@@ -26,13 +26,13 @@ const TICK: Duration = Duration::from_millis(250);
 const GAP_MAX: Duration = Duration::from_secs(2);
 
 /// Watches until dropped.
-pub(super) async fn keep_watch(shared: Arc<Shared>, rules: Arc<SilenceRules>) {
+pub(super) async fn keep_watch(shared: Arc<Shared>) {
     // Who cannot be recorded cannot be missed: while the store cannot be written
     // no time counts.
     let recording = AtomicBool::new(false);
     tokio::join!(
         count(|time| shared.store.pass(time), &recording),
-        watch(&shared, &rules, &recording)
+        watch(&shared, &recording)
     );
 }
 
@@ -50,7 +50,8 @@ async fn count(pass: impl Fn(Duration), recording: &AtomicBool) {
     }
 }
 
-async fn watch(shared: &Shared, rules: &SilenceRules, recording: &AtomicBool) {
+async fn watch(shared: &Shared, recording: &AtomicBool) {
+    let rules = &shared.silence;
     let every = Duration::from_secs(rules.every().unsigned_abs());
     // Early and then more and more seldom: a verifier that does not live long has
     // at least half of its life on record.
@@ -64,7 +65,7 @@ async fn watch(shared: &Shared, rules: &SilenceRules, recording: &AtomicBool) {
                 shared.store.begin_run(rules, now).await?;
                 begun = true;
             }
-            look(shared, rules).await
+            look(shared).await
         };
         if let Err(error) = looked.await {
             recording.store(false, Ordering::Relaxed);
@@ -78,12 +79,13 @@ async fn watch(shared: &Shared, rules: &SilenceRules, recording: &AtomicBool) {
     }
 }
 
-async fn look(shared: &Shared, rules: &SilenceRules) -> Result<(), StoreError> {
+async fn look(shared: &Shared) -> Result<(), StoreError> {
     // First, or who has beaten since would be suspended.
     shared.heartbeats.write_marks(shared.store.as_ref()).await?;
     loop {
         let now = shared.clock.now().seconds();
-        let watched = shared.store.watch_silence(rules, BATCH, now).await?;
+        let watched = shared.store.watch_silence(&shared.silence, BATCH, now);
+        let watched = watched.await?;
         for gateway in &watched.suspended {
             info!(%gateway, "suspended: silent");
         }

@@ -239,6 +239,7 @@ impl TestServer {
                 challenges_per_minute_per_ek: number(10_000),
                 crypto_threads: 2,
             }),
+            silence: SilenceRules::new(86_400, BTreeMap::new(), 300, 60),
             heartbeats: Arc::new(Heartbeats::new(MasterKeys::new(Some(NamedMaster::new(
                 &[5; 32],
             ))))),
@@ -269,7 +270,6 @@ impl TestServer {
                 unix_roles: UnixRoles::parse(Uid::effective().as_raw(), &BTreeMap::new()).unwrap(),
                 operators: Some(door),
                 webhooks: changes.webhooks,
-                silence: SilenceRules::new(86_400, BTreeMap::new(), 300, 60),
                 event_seconds: 86_400,
                 publication: changes.publication,
                 connections: 128,

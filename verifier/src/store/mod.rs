@@ -64,7 +64,7 @@ pub use secrets::{
     NewSecret, REDELIVERIES, REDELIVERY_EVERY, SecretInForce, SecretRecord, SecretState, Secrets,
     SecretsInForce,
 };
-pub use silence::{Silence, Watched};
+pub use silence::{Awaited, AwaitedBeats, Deadline, Silence, Watched};
 pub use snapshots::{Confirmed, Restoration, Restorations, Restored, SnapshotFacts};
 
 /// What the shell asks of a database. Object-safe; shared as `Arc<dyn Store>`.

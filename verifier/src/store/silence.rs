@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use holdfast_proto::binding::Ueid;
 
 use super::{Seconds, StoreError};
-use crate::silence::SilenceRules;
+use crate::silence::{SilenceRules, UpSeconds};
 
 /// What one look at silence brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,39 @@ pub struct Watched {
     pub suspended: Vec<Ueid>,
     /// There may be more who are due: look again.
     pub more: bool,
+}
+
+/// What is awaited of a gateway in good standing. Times are seconds of up-time
+/// from now, and below zero where that is over: it is suspended within the grace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Awaited {
+    /// Within how many an affirming full attestation.
+    pub attest_within: UpSeconds,
+    /// What it was told to do first, if anything.
+    pub deadline: Option<Deadline>,
+    /// Its heartbeats, where it has begun to beat.
+    pub beats: Option<AwaitedBeats>,
+}
+
+/// What a gateway must do, or is suspended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deadline {
+    /// Within how many seconds.
+    pub within: UpSeconds,
+    /// Attest, for what a beat has shown; else begin to beat.
+    pub doubt: Option<String>,
+}
+
+/// Heartbeats of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwaitedBeats {
+    /// A key is in use: it beats, or is about to. Else it has to begin anew.
+    pub has_key: bool,
+    /// How many seconds ago the last one was recorded; a full attestation counts
+    /// as one.
+    pub last: UpSeconds,
+    /// Within how many the next.
+    pub within: UpSeconds,
 }
 
 /// What the service asks about silence.
@@ -32,6 +65,10 @@ pub trait Silence: Send + Sync {
     /// grace did gives no new grace to the next: a verifier that starts again
     /// and again cannot keep silence from being seen.
     async fn begin_run(&self, rules: &SilenceRules, now: Seconds) -> Result<(), StoreError>;
+
+    /// What is awaited of a gateway; none where it is not active.
+    async fn awaited(&self, id: &Ueid, rules: &SilenceRules)
+    -> Result<Option<Awaited>, StoreError>;
 
     /// Suspends up to `limit` of those who are due by now, with events, audit rows
     /// and revoked certificates as in any suspension. One transaction.

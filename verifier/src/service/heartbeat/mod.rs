@@ -14,19 +14,17 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Shared, attestation::caller, enrollment::connection, error::Refusal, limits::Step};
-use crate::silence::SilenceRules;
 
 pub use registry::Heartbeats;
 
 /// Handlers of `holdfast.v1.Heartbeat`.
 pub(super) struct HeartbeatService {
     shared: Arc<Shared>,
-    rules: Arc<SilenceRules>,
 }
 
 impl HeartbeatService {
-    pub(super) fn new(shared: Arc<Shared>, rules: Arc<SilenceRules>) -> Self {
-        Self { shared, rules }
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
     }
 
     async fn begin(
@@ -37,12 +35,7 @@ impl HeartbeatService {
         let caller = caller(shared, &connection(&request)?, shared.clock.now()).await?;
         let id = caller.gateway.id;
         shared.limits.gateway(&id, Step::Beats)?;
-        let answers = stream::serve(
-            Arc::clone(shared),
-            Arc::clone(&self.rules),
-            caller,
-            request.into_inner(),
-        );
+        let answers = stream::serve(Arc::clone(shared), caller, request.into_inner());
         Ok(Response::new(Box::pin(answers)))
     }
 }

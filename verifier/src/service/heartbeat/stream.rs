@@ -21,7 +21,6 @@ use crate::{
     freshness::random_32,
     heartbeat::{Affirmed, BeatError, Epoch, Finding, HeartbeatKey, Pulse},
     service::{Shared, attestation::Caller, error::Refusal},
-    silence::SilenceRules,
     store::{CertificateRecord, GatewayRecord, SuspensionKind},
     verification::IMA_PCR,
     wrapping::{WrapRecipient, wrap_heartbeat_key},
@@ -39,7 +38,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Serves a stream; what comes out is answered.
 pub(super) fn serve(
     shared: Arc<Shared>,
-    rules: Arc<SilenceRules>,
     caller: Caller,
     beats: Streaming<v1::BeatRequest>,
 ) -> impl Stream<Item = Result<v1::BeatResponse, Status>> + Send + 'static {
@@ -51,7 +49,6 @@ pub(super) fn serve(
     let place = shared.heartbeats.open(gateway.id);
     let stream = BeatStream {
         shared,
-        rules,
         certificate,
         gateway,
         answers,
@@ -63,7 +60,6 @@ pub(super) fn serve(
 
 struct BeatStream {
     shared: Arc<Shared>,
-    rules: Arc<SilenceRules>,
     certificate: CertificateRecord,
     gateway: GatewayRecord,
     answers: mpsc::Sender<Result<v1::BeatResponse, Status>>,
@@ -123,7 +119,7 @@ impl BeatStream {
             selection,
             epoch,
         } = begun;
-        let within = Duration::from_secs(self.rules.beat_within().unsigned_abs());
+        let within = Duration::from_secs(self.shared.silence.beat_within().unsigned_abs());
         let mut pace = Pace::new(Instant::now());
         loop {
             let beat = match next(beats, within).await? {
@@ -150,7 +146,7 @@ impl BeatStream {
                     let store = &self.shared.store;
                     let (id, code) = (&self.gateway.id, finding.code());
                     let within = store
-                        .doubt(id, *epoch.as_bytes(), code, &self.rules, now)
+                        .doubt(id, *epoch.as_bytes(), code, &self.shared.silence, now)
                         .await?;
                     return self.attest_now(code, within).await;
                 }
@@ -193,7 +189,7 @@ impl BeatStream {
             true => None,
             false => Some(self.wrap(key).await?),
         };
-        let within = self.rules.beat_within();
+        let within = self.shared.silence.beat_within();
         self.answer(Answer::Begin(v1::BeatBegin {
             nonce: nonce.to_vec(),
             pcr_selection: Some(wire_selection(&selection)),
@@ -228,7 +224,7 @@ impl BeatStream {
                 Some((Epoch::from_bytes(epoch), master))
             });
         let store = &shared.store;
-        let within = self.rules.beat_within();
+        let within = self.shared.silence.beat_within();
         if let Some((epoch, master)) = known {
             // The settings may be others than when it was told before.
             if told != Some(within) {

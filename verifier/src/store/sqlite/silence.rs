@@ -9,7 +9,9 @@ use sqlx::{Row as _, SqliteConnection};
 use super::{SqliteStore, admin, heartbeats, rows};
 use crate::{
     silence::{SilenceRules, UpSeconds},
-    store::{Seconds, Silence, StoreError, SuspensionKind, Watched},
+    store::{
+        Awaited, AwaitedBeats, Deadline, Seconds, Silence, StoreError, SuspensionKind, Watched,
+    },
 };
 
 /// Actor of what the verifier does by itself.
@@ -53,6 +55,14 @@ impl Silence for SqliteStore {
         tx.commit().await
     }
 
+    async fn awaited(
+        &self,
+        id: &Ueid,
+        rules: &SilenceRules,
+    ) -> Result<Option<Awaited>, StoreError> {
+        awaited(&mut *self.readers.acquire().await?, id, rules).await
+    }
+
     async fn watch_silence(
         &self,
         rules: &SilenceRules,
@@ -67,6 +77,47 @@ impl Silence for SqliteStore {
         }
         Ok(watched)
     }
+}
+
+async fn awaited(
+    conn: &mut SqliteConnection,
+    id: &Ueid,
+    rules: &SilenceRules,
+) -> Result<Option<Awaited>, StoreError> {
+    let row = sqlx::query(
+        "SELECT g.class, g.attested_up, h.epoch IS NOT NULL AS has_key, h.beat_up, h.beat_due, \
+           h.deadline, h.doubt, up.seconds \
+         FROM gateways g CROSS JOIN uptime up LEFT JOIN heartbeats h ON h.gateway = g.id \
+         WHERE g.id = ? AND g.state = 'active'",
+    )
+    .bind(id.as_bytes().as_slice())
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let up: UpSeconds = row.try_get("seconds")?;
+    let attested: UpSeconds = row.try_get("attested_up")?;
+    let class: String = row.try_get("class")?;
+    let deadline: Option<UpSeconds> = row.try_get("deadline")?;
+    let doubt: Option<String> = row.try_get("doubt")?;
+    let beat: Option<(UpSeconds, UpSeconds)> = Option::zip(
+        row.try_get::<Option<_>, _>("beat_up")?,
+        row.try_get::<Option<_>, _>("beat_due")?,
+    );
+    let has_key = row.try_get("has_key")?;
+    Ok(Some(Awaited {
+        attest_within: attested + rules.within(&class) - up,
+        deadline: deadline.map(|at| Deadline {
+            within: at - up,
+            doubt,
+        }),
+        beats: beat.map(|(last, due)| AwaitedBeats {
+            has_key,
+            last: up - last,
+            within: due - up,
+        }),
+    }))
 }
 
 async fn begin_run(

@@ -7,7 +7,9 @@ use sqlx::Row as _;
 use super::*;
 use crate::{
     silence::SilenceRules,
-    store::{BeatMark, HeartbeatRecord, Heartbeats as _, Silence as _},
+    store::{
+        Awaited, AwaitedBeats, BeatMark, Deadline, HeartbeatRecord, Heartbeats as _, Silence as _,
+    },
 };
 
 const BEAT: i64 = 40;
@@ -219,6 +221,48 @@ async fn adv_a20_to_show_the_same_again_moves_no_deadline() {
     }
     assert_eq!(pass(&f, 5).await, []);
     assert_eq!(pass(&f, 1).await, [id(1)]);
+}
+
+/// What an operator is shown.
+#[tokio::test]
+async fn what_is_awaited_and_by_when() {
+    let f = beating(2).await;
+    let _ = f.store.record_enrolment(enrolled(3), NOW).await.unwrap();
+    pass(&f, 10).await;
+    beat(&f, 2, 2, 5).await;
+    let told = f.store.doubt(&id(1), [1; 16], "pcr-drift", &rules(), NOW);
+    told.await.unwrap();
+    pass(&f, 5).await;
+    let awaited = async |n| f.store.awaited(&id(n), &rules()).await.unwrap();
+    let beats = |has_key, last| {
+        Some(AwaitedBeats {
+            has_key,
+            last,
+            within: BEAT - last,
+        })
+    };
+    let plain = Awaited {
+        attest_within: 985,
+        deadline: None,
+        beats: None,
+    };
+    assert_eq!(awaited(3).await, Some(plain.clone()));
+    let on = Awaited {
+        beats: beats(true, 5),
+        ..plain.clone()
+    };
+    assert_eq!(awaited(2).await, Some(on));
+    let told = Awaited {
+        deadline: Some(Deadline {
+            within: 6,
+            doubt: Some("pcr-drift".to_owned()),
+        }),
+        beats: beats(false, 15),
+        ..plain
+    };
+    assert_eq!(awaited(1).await, Some(told));
+    assert_eq!(pass(&f, 6).await, [id(1)]);
+    assert_eq!(awaited(1).await, None);
 }
 
 #[tokio::test]
