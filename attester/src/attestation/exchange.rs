@@ -2,6 +2,7 @@
 //! thinks of us. All over one mutual TLS connection.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use holdfast_proto::grpc::v1;
 
@@ -56,6 +57,8 @@ pub enum Step<'a> {
     SecretsTaken(&'a Taken),
     /// Secrets came, and not all were taken.
     SecretsRefused(&'a DeliveryError),
+    /// The Verifier suspends this gateway unless heartbeats begin within so long.
+    HeartbeatsRequired(Duration),
     /// The connection broke or the Verifier is busy: once more, from the start.
     Retrying(&'a ClientError),
 }
@@ -120,7 +123,11 @@ pub async fn attest(
         }
     }
     let delivery = answer.secrets.take();
+    let begin_beats = u64::from(answer.heartbeats_within_seconds);
     let outcome = conclude(state, enrolled, plan.renew, answer)?;
+    if matches!(outcome, Outcome::Affirmed(..)) && begin_beats > 0 {
+        watch(Step::HeartbeatsRequired(Duration::from_secs(begin_beats)));
+    }
     // After the verdict is on disk, and not worth losing it for.
     if let (Outcome::Affirmed(..), Some(delivery)) = (&outcome, delivery) {
         match receive(tpm, state, &state.require_enrolled()?, delivery).await {

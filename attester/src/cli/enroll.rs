@@ -218,6 +218,7 @@ fn tell(report: &Report, step: &Step<'_>) {
         Step::ApprovalsTaken => report.say(APPROVALS_TAKEN),
         Step::SecretsTaken(taken) => secrets_taken(report, taken),
         Step::SecretsRefused(error) => secrets_refused(report, error),
+        Step::HeartbeatsRequired(within) => report.heartbeats_required(*within),
         Step::Retrying(error) => report.say(format_args!("{error}: trying again …")),
     }
 }

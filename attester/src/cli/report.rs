@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use holdfast_proto::grpc::v1;
 use serde_json::{Value, json};
@@ -112,6 +113,15 @@ impl Report {
         if !self.json {
             print(line);
         }
+    }
+
+    /// What the Verifier wants beside full attestations.
+    pub(super) fn heartbeats_required(&self, within: Duration) {
+        self.say(format_args!(
+            "The verifier requires heartbeats of this gateway, and suspends it unless they begin \
+             within {} s: holdfast-attester run --heartbeats",
+            within.as_secs()
+        ));
     }
 
     /// The result for programs.

@@ -130,6 +130,11 @@ impl Heartbeats {
         });
     }
 
+    /// The Verifier wants them to begin, or to begin anew, within so long.
+    pub(super) fn required(&mut self, at: i64, within: Duration) {
+        self.due = Some(after(at, within));
+    }
+
     /// Enrolled or recovered: the Verifier awaits none until they begin.
     pub(super) fn begin_anew(&mut self) {
         (self.due, self.told) = (None, None);
@@ -171,5 +176,7 @@ mod tests {
         assert_eq!((beats.state, beats.due), (Beats::Off, Some(150)));
         beats.begin_anew();
         assert_eq!((&beats.due, &beats.told), (&None, &None));
+        beats.required(200, Duration::from_secs(9));
+        assert_eq!(beats.due, Some(209));
     }
 }

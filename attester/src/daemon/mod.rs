@@ -220,6 +220,14 @@ impl<C: Clock> Daemon<C> {
 
     fn ended(&mut self, act: Act, done: &Performance) {
         let now = self.clock.now();
+        if let Some(within) = done.begin_beats.filter(|_| !self.job.heartbeats) {
+            tracing::warn!(
+                event = "heartbeats-required",
+                within = within.as_secs(),
+                next_step = "set heartbeats = true in [run] of attester.toml, then SIGHUP",
+                "the verifier suspends this gateway unless heartbeats begin"
+            );
+        }
         self.planner.ended(act, done.ended, now);
         let next = self.planner.next(now);
         self.keep(act, done);
@@ -380,6 +388,7 @@ async fn result(running: &mut Option<Running>) -> (Act, Performance) {
             verdict: None,
             failure: Some(Failure::of_lost_thread()),
             tpm: None,
+            begin_beats: None,
         });
     let act = under_way.act;
     *running = None;

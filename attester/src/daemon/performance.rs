@@ -55,6 +55,9 @@ pub struct Performance {
     pub failure: Option<Failure>,
     /// What the TPM did for it; nothing where it was not reached.
     pub tpm: Option<TpmUse>,
+    /// Within how long the Verifier wants heartbeats to begin, where it requires
+    /// them.
+    pub begin_beats: Option<Duration>,
 }
 
 /// A failure in words.
@@ -119,7 +122,7 @@ impl Equipment {
     }
 
     fn perform(&self, act: Act) -> Performance {
-        let mut used = None;
+        let (mut used, mut begin_beats) = (None, None);
         let outcome = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -129,7 +132,7 @@ impl Equipment {
                 source,
             })
             .map_err(AttesterError::from)
-            .and_then(|runtime| runtime.block_on(self.converse(act, &mut used)));
+            .and_then(|runtime| runtime.block_on(self.converse(act, &mut used, &mut begin_beats)));
         match outcome {
             Ok((affirmed, verdict)) => Performance {
                 ended: match affirmed {
@@ -139,12 +142,14 @@ impl Equipment {
                 verdict: Some(verdict),
                 failure: None,
                 tpm: used,
+                begin_beats,
             },
             Err(error) => Performance {
                 ended: Ended::Failed(Trouble::of(&error)),
                 verdict: None,
                 failure: Some(Failure::of(&error)),
                 tpm: used,
+                begin_beats,
             },
         }
     }
@@ -154,6 +159,7 @@ impl Equipment {
         &self,
         act: Act,
         used: &mut Option<TpmUse>,
+        begin_beats: &mut Option<Duration>,
     ) -> Result<(Option<Option<Validity>>, Verdict), AttesterError> {
         // Before the TPM: what is missing here needs none.
         let plan = match act {
@@ -172,7 +178,7 @@ impl Equipment {
         };
         let tpm = Tpm::open_beside(&self.tcti, settings)?;
         let make = tpm.make()?;
-        let outcome = self.hold(act, plan, &tpm, &state).await;
+        let outcome = self.hold(act, plan, (&tpm, &state), begin_beats).await;
         *used = Some(TpmUse {
             make,
             commands: tpm.command_count(),
@@ -186,8 +192,8 @@ impl Equipment {
         &self,
         act: Act,
         plan: Option<enrolment::Plan>,
-        tpm: &Tpm,
-        state: &StateDir,
+        (tpm, state): (&Tpm, &StateDir),
+        begin_beats: &mut Option<Duration>,
     ) -> Result<(Option<Option<Validity>>, Verdict), AttesterError> {
         if let Act::Attest | Act::Renew = act {
             let plan = attestation::Plan {
@@ -200,6 +206,7 @@ impl Equipment {
             let mut watch = |step: attestation::Step<'_>| match step {
                 attestation::Step::SecretsTaken(taken) => secrets_taken(taken),
                 attestation::Step::SecretsRefused(error) => secrets_refused(error),
+                attestation::Step::HeartbeatsRequired(within) => *begin_beats = Some(within),
                 step => tracing::debug!(?step, "attestation"),
             };
             return Ok(
@@ -227,6 +234,7 @@ impl Equipment {
             }
             enrolment::Step::SecretsTaken(taken) => secrets_taken(taken),
             enrolment::Step::SecretsRefused(error) => secrets_refused(error),
+            enrolment::Step::HeartbeatsRequired(within) => *begin_beats = Some(within),
             _ => {}
         };
         Ok(

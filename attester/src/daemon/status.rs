@@ -249,6 +249,9 @@ impl Status {
         if matches!(act, Act::Enrol | Act::Recover) && matches!(done.ended, Ended::Affirmed(_)) {
             self.heartbeats.begin_anew();
         }
+        if let Some(within) = done.begin_beats {
+            self.heartbeats.required(now.wall, within);
+        }
         let (at, act) = (now.wall, act.name().to_owned());
         let outcomes = self.counters.acts.entry(act.clone()).or_default();
         match done.ended {
@@ -400,6 +403,7 @@ mod tests {
             }),
             failure: affirming.is_none().then_some(failure),
             tpm: None,
+            begin_beats: None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! recognises.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use holdfast_proto::bundle::Bundle;
 use holdfast_proto::claims::Purpose;
@@ -141,6 +142,8 @@ pub enum Step<'a> {
     SecretsTaken(&'a Taken),
     /// Secrets came, and not all were taken.
     SecretsRefused(&'a DeliveryError),
+    /// The Verifier suspends this gateway unless heartbeats begin within so long.
+    HeartbeatsRequired(Duration),
     /// The connection broke or the Verifier is busy: once more.
     Retrying(&'a ClientError),
 }
@@ -399,10 +402,14 @@ async fn finish(
     watch: &mut dyn FnMut(Step<'_>),
 ) -> Result<Outcome, AttesterError> {
     let delivery = answer.secrets.take();
+    let begin_beats = u64::from(answer.heartbeats_within_seconds);
     let outcome = conclude(state, pending, answer, watch)?;
     let Outcome::Granted(enrolled, _) = &outcome else {
         return Ok(outcome);
     };
+    if begin_beats > 0 {
+        watch(Step::HeartbeatsRequired(Duration::from_secs(begin_beats)));
+    }
     // After the grant is on disk, and not worth losing it for.
     if let Err(error) = crate::secrets::delete_other_classes(state, enrolled) {
         watch(Step::SecretsRefused(&error));

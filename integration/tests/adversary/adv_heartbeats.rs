@@ -441,6 +441,54 @@ async fn adv_a20_missed_beats_are_noticed_across_a_restart() -> Result<()> {
     Ok(())
 }
 
+/// A class that requires heartbeats: who attests and does not begin is silent,
+/// and is told so; who begins after recovery is trusted.
+#[tokio::test]
+async fn adv_a20_where_heartbeats_are_required_who_does_not_begin_is_suspended() -> Result<()> {
+    let mut scene = Scene::with(
+        |_| {},
+        |text| {
+            format!(
+                "{}\n[class.default]\nheartbeats = \"required\"\n",
+                quick(text)
+            )
+        },
+    )?;
+    let enrolled = scene.enrol().await?;
+    let began = Instant::now();
+    let id = enrolled.gateway_id.to_string();
+    let awaited = scene.deployment.gateway(&id)?["awaited"].clone();
+    ensure!(awaited["heartbeats"] == "required", "{awaited:#}");
+    let within = awaited["deadline_within_seconds"].as_u64();
+    ensure!(within.is_some_and(|within| within <= GRACE), "{awaited:#}");
+    let (_, reason) = until_suspended(&scene, &enrolled, GRACE + SLACK).await?;
+    println!("suspended {:?} after it enrolled", began.elapsed());
+    ensure!(
+        reason.contains("heartbeats are required of its class"),
+        "{reason}"
+    );
+
+    let log = scene.gateway.sim().boot_log();
+    let log = log.to_str().context("path")?;
+    let said = scene.gateway.run(&["recover", "--boot-log", log])?;
+    ensure!(
+        said.contains("requires heartbeats of this gateway"),
+        "{said}"
+    );
+    let mut heart = Heart::new(&scene.gateway.state_dir()?.require_enrolled()?);
+    let mut stream = beating(&scene.gateway, &mut heart).await?;
+    for _ in 0..4 {
+        ensure!(stream.beat(scene.gateway.tpm()).await?.is_none());
+        tokio::time::sleep(stream.every()).await;
+    }
+    ensure!(state(&scene.deployment, &enrolled)?.0 == "active");
+    // An attestation wants them begun anew.
+    attest(&scene.gateway).await?;
+    let (_, reason) = until_suspended(&scene, &enrolled, GRACE + SLACK).await?;
+    ensure!(reason.contains("did not begin in time"), "{reason}");
+    Ok(())
+}
+
 /// One stream a gateway: a second takes the place of the first.
 #[tokio::test]
 async fn a_gateway_has_one_stream() -> Result<()> {

@@ -17,8 +17,22 @@ pub struct ClassConfig {
     /// Within how many seconds its gateways attest again; not set: as in
     /// `[silence]`; 0: as long as an LDevID of the class lives.
     pub attest_within_seconds: Option<u32>,
+    /// Whether its gateways must beat.
+    pub heartbeats: HeartbeatsConfig,
     /// Its LDevIDs.
     pub ldevid: ClassLdevidConfig,
+}
+
+/// Whether heartbeats are up to the gateways of a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeartbeatsConfig {
+    /// A gateway that has begun to beat must go on; none need begin.
+    #[default]
+    Optional,
+    /// One that does not begin within the grace after its attestation is
+    /// suspended as silent.
+    Required,
 }
 
 /// About the LDevIDs of one class. What is not set is as in `[ldevid]`.
@@ -89,6 +103,7 @@ impl Config {
 pub(super) const SAMPLE: &str = r#"# What is particular to a class (docs/silence.md, docs/ldevid-profile.md):
 # [class.edge]
 # attest_within_seconds = 3600                     # where not as in [silence]
+# heartbeats = "required"                          # else optional (docs/heartbeats.md)
 # [class.edge.ldevid]
 # validity_seconds = 43200
 # spiffe_trust_domain = "edge.example.org"

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, class::HeartbeatsConfig};
 use crate::silence::SilenceRules;
 
 /// Greatest interval: 30 days.
@@ -99,12 +99,12 @@ impl Config {
             Ok((name.clone(), within))
         });
         let classes = classes.collect::<Result<_, ConfigError>>()?;
-        Ok(SilenceRules::new(
-            default,
-            classes,
-            beat_within_seconds,
-            grace_seconds,
-        ))
+        let beating = self.class.iter();
+        let beating = beating.filter(|(_, class)| class.heartbeats == HeartbeatsConfig::Required);
+        Ok(
+            SilenceRules::new(default, classes, beat_within_seconds, grace_seconds)
+                .requiring_heartbeats(beating.map(|(name, _)| name.clone()).collect()),
+        )
     }
 }
 
@@ -148,6 +148,20 @@ mod tests {
             (30, 86_400, 3600, 3600)
         );
         assert_eq!(rules.grace(), 9);
+    }
+
+    #[test]
+    fn heartbeats_are_required_where_a_class_says_so() {
+        let text = "[class.edge]\nheartbeats = \"required\"\n\
+                    [class.lab]\nheartbeats = \"optional\"\n[class.usual]";
+        let rules = rules(text).unwrap();
+        let required = |class| rules.beats_begin(class).is_some();
+        assert!(required("edge"));
+        assert!(!required("lab") && !required("usual") && !required("other"));
+        for wrong in ["\"yes\"", "true", "\"Required\""] {
+            let text = format!("[class.edge]\nheartbeats = {wrong}");
+            assert!(Config::from_toml(&text).is_err(), "{wrong}");
+        }
     }
 
     #[test]

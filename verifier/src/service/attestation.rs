@@ -341,11 +341,13 @@ impl Context<'_> {
         };
         let reasons = verdict::recorded_reasons(&verdict);
         let affirming = verdict.affirming;
+        let begin_beats = shared.silence.beats_begin(&record.class);
         let response = v1::AttestResponse {
             verdict: Some(verdict),
             grant: ldevid.as_ref().map(convert::grant),
             seal_approvals: seal_approvals.filter(|_| affirming),
             secrets: None,
+            heartbeats_within_seconds: convert::begin_beats(begin_beats.filter(|_| affirming)),
         };
         let answer = Answer {
             request_sha256,
@@ -373,6 +375,7 @@ impl Context<'_> {
                 ima: attestation.ima.as_ref().map(ImaState::to_document),
                 certificate: ldevid.as_ref().map(convert::certificate).transpose()?,
                 reasons,
+                begin_beats,
             }))
         } else {
             Conclusion::Contraindicated(Box::new(Contraindicated {

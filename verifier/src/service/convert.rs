@@ -9,6 +9,7 @@ use crate::{
     drift::Drift,
     exchange::{self, ActivatedGateway, Class},
     identity::Ldevid,
+    silence::Notice,
     store::{
         Awaited, BootLogRef, CertificateRecord, GatewayKeys, GatewayRecord, LastQuote,
         NewCertificate, QuotedPcrs, Sha256, TpmRecord,
@@ -191,6 +192,11 @@ pub(super) fn evidence_seen(quote: &LastQuote, ima: Option<&ImaState>) -> v1::Ev
             }
         }),
     }
+}
+
+/// Within how many seconds it is told to begin to beat; 0: it need not.
+pub(super) fn begin_beats(notice: Option<Notice>) -> u32 {
+    notice.map_or(0, |notice| notice.within(0).max(1))
 }
 
 pub(super) fn awaited(awaited: Awaited) -> v1::Awaited {

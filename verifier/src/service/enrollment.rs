@@ -584,6 +584,7 @@ fn conclude(
     match result.authorise() {
         Ok(grant) => {
             let ldevid = shared.issuer.prepare(grant, now, &shared.rng)?.sign()?;
+            let begin_beats = shared.silence.beats_begin(gateway.class.as_str());
             let response = v1::EnrollResponse {
                 verdict: Some(verdict),
                 grant: Some(convert::grant(&ldevid)),
@@ -591,6 +592,7 @@ fn conclude(
                 // All: a TPM that enrols or recovers may have none.
                 seal_approvals: shared.seal_approvals.news(&gateway.class, &[]),
                 secrets: None,
+                heartbeats_within_seconds: convert::begin_beats(begin_beats),
             };
             let enrolled = Enrolled {
                 answer: answer(&response),
@@ -604,6 +606,7 @@ fn conclude(
                 ima: ima.as_ref().map(ImaState::to_document),
                 certificate: convert::certificate(&ldevid)?,
                 reasons,
+                begin_beats,
             };
             Ok((response, Outcome::Granted(Box::new(enrolled)), release))
         }
@@ -614,6 +617,7 @@ fn conclude(
                 gateway_id,
                 seal_approvals: None,
                 secrets: None,
+                heartbeats_within_seconds: 0,
             };
             let refused = Refused {
                 answer: answer(&response),

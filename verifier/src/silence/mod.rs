@@ -4,7 +4,7 @@
 //! Pure. Time is the verifier's up-time ([`UpSeconds`]), which the store keeps:
 //! a verifier that was down, and a clock that steps, make nobody silent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Seconds that a verifier was up, over all its runs. Not a time of day.
 pub type UpSeconds = i64;
@@ -16,6 +16,8 @@ pub struct SilenceRules {
     classes: BTreeMap<String, UpSeconds>,
     beat: UpSeconds,
     grace: UpSeconds,
+    /// Classes whose gateways must beat.
+    beating: BTreeSet<String>,
 }
 
 impl SilenceRules {
@@ -39,7 +41,15 @@ impl SilenceRules {
                 .collect(),
             beat: seconds(beat),
             grace: seconds(grace),
+            beating: BTreeSet::new(),
         }
+    }
+
+    /// The same, with heartbeats required of the gateways of these classes.
+    #[must_use]
+    pub fn requiring_heartbeats(mut self, classes: BTreeSet<String>) -> Self {
+        self.beating = classes;
+        self
     }
 
     /// Within how many seconds a gateway of this class attests.
@@ -90,6 +100,13 @@ impl SilenceRules {
             .saturating_add(self.grace)
             .saturating_sub(2 * self.every());
         now.saturating_sub(allowed)
+    }
+
+    /// Within how long after a full attestation a gateway of this class must begin
+    /// to beat; none where it need not.
+    #[must_use]
+    pub fn beats_begin(&self, class: &str) -> Option<Notice> {
+        self.beating.contains(class).then(|| self.notice(0))
     }
 
     /// A deadline that is given to a gateway at up-time `now`: to do something
@@ -169,6 +186,31 @@ mod tests {
                 assert!(silence > 30, "{grace} {phase}: {silence}");
                 assert!(silence <= 30 + rules.grace(), "{grace} {phase}: {silence}");
             }
+        }
+    }
+
+    #[test]
+    fn heartbeats_are_required_by_class() {
+        let rules = SilenceRules::new(3600, BTreeMap::new(), 20, 40)
+            .requiring_heartbeats(["edge".to_owned()].into());
+        assert_eq!(rules.beats_begin("edge"), Some(rules.notice(0)));
+        assert_eq!(rules.beats_begin("other"), None);
+    }
+
+    /// What a gateway is told it has, and the grace is not over before it is
+    /// suspended: whole seconds round down, and looks are seldom.
+    #[test]
+    fn a_notice_is_shorter_than_the_grace_and_longer_than_told() {
+        for grace in 4..100 {
+            let rules = SilenceRules::new(30, BTreeMap::new(), 30, grace);
+            let notice = rules.notice(1000);
+            let told = i64::from(notice.within(1000));
+            assert!(told >= 1, "{grace}");
+            assert!(1000 + told < notice.at() - 1, "{grace}");
+            assert!(
+                notice.at() + rules.every() <= 1000 + rules.grace(),
+                "{grace}"
+            );
         }
     }
 

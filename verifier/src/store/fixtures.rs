@@ -137,6 +137,7 @@ pub(crate) fn enrolled(n: u8) -> Enrolled {
         }),
         certificate: certificate(n),
         reasons: Vec::new(),
+        begin_beats: None,
     }
 }
 
@@ -163,6 +164,7 @@ pub(crate) fn affirmed(n: u8, request: u8) -> Affirmed {
         boot_log: Some(BootLogRef::Known([n; 32])),
         certificate: None,
         reasons: Vec::new(),
+        begin_beats: None,
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     error::{Blocked, StoreError},
     references::QuotedPcrs,
 };
-use crate::{endorsement::TpmFacts, identity::CrlPart};
+use crate::{endorsement::TpmFacts, identity::CrlPart, silence::Notice};
 
 /// Seconds since the Unix epoch.
 pub type Seconds = i64;
@@ -365,6 +365,8 @@ pub struct Enrolled {
     pub certificate: NewCertificate,
     /// Reasons of the verdict.
     pub reasons: Vec<Reason>,
+    /// Within how long it must begin to beat; none where it need not.
+    pub begin_beats: Option<Notice>,
 }
 
 /// An enrolment or recovery that was not affirming.
@@ -417,6 +419,8 @@ pub struct Affirmed {
     pub certificate: Option<NewCertificate>,
     /// Reasons of the verdict.
     pub reasons: Vec<Reason>,
+    /// Within how long it must begin to beat; none where it need not.
+    pub begin_beats: Option<Notice>,
 }
 
 /// A re-attestation that was not affirming.

@@ -150,6 +150,27 @@ pub(super) async fn attested(conn: &mut SqliteConnection, id: &Ueid) -> Result<(
     Ok(())
 }
 
+/// It has just attested, and must begin to beat within so long.
+pub(super) async fn require(
+    conn: &mut SqliteConnection,
+    id: &Ueid,
+    begin: Option<Notice>,
+) -> Result<(), StoreError> {
+    let Some(begin) = begin else {
+        return Ok(());
+    };
+    sqlx::query(
+        "INSERT INTO heartbeats (gateway, beat_up, deadline) \
+         SELECT ?, seconds, seconds + ? FROM uptime WHERE true \
+         ON CONFLICT (gateway) DO UPDATE SET deadline = excluded.deadline",
+    )
+    .bind(id.as_bytes().as_slice())
+    .bind(begin.at())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// The gateway is not active any more, or begins anew: it does not beat.
 pub(super) async fn end(conn: &mut SqliteConnection, id: &Ueid) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM heartbeats WHERE gateway = ?")

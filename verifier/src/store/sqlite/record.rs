@@ -130,6 +130,7 @@ pub(super) async fn enrolment(
     revoke_certificates(conn, &enrolled.id, SUPERSEDED, now).await?;
     write_gateway(conn, &enrolled, boot_log, now).await?;
     heartbeats::end(conn, &enrolled.id).await?;
+    heartbeats::require(conn, &enrolled.id, enrolled.begin_beats).await?;
     deliveries::begin_anew(conn, &enrolled.id).await?;
     bind_idevid(conn, &enrolled.id, enrolled.tpm.facts.devid.as_ref(), now).await?;
     write_ima_state(conn, &enrolled.id, enrolled.ima.as_deref(), now).await?;
@@ -270,6 +271,7 @@ pub(super) async fn affirmation(
     .execute(&mut *conn)
     .await?;
     heartbeats::attested(conn, &affirmed.id).await?;
+    heartbeats::require(conn, &affirmed.id, affirmed.begin_beats).await?;
     write_ima_state(conn, &affirmed.id, affirmed.ima.as_deref(), now).await?;
     write_reasons(conn, &affirmed.id, &affirmed.reasons).await?;
     let class = gateway.class;

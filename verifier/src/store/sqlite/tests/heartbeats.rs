@@ -223,6 +223,57 @@ async fn adv_a20_to_show_the_same_again_moves_no_deadline() {
     assert_eq!(pass(&f, 1).await, [id(1)]);
 }
 
+/// A class that requires heartbeats: who does not begin is silent.
+#[tokio::test]
+async fn adv_a20_who_must_beat_and_does_not_begin_is_suspended() {
+    let f = Fixture::new(200).await;
+    f.store.begin_run(&rules(), NOW).await.unwrap();
+    pass(&f, GRACE).await;
+    let begin = Some(rules().notice(0));
+    for n in [1, 2, 3] {
+        let mut enrolled = enrolled(n);
+        enrolled.begin_beats = begin.filter(|_| n != 3);
+        let _ = f.store.record_enrolment(enrolled, NOW).await.unwrap();
+    }
+    f.store
+        .begin_epoch(&id(2), [2; 16], "m1", BEAT)
+        .await
+        .unwrap();
+    assert_eq!(pass(&f, GRACE / 2).await, []);
+    // A deadline that was given: other settings do not move it.
+    f.store.begin_run(&rules(), NOW).await.unwrap();
+    let silent = pass(&f, GRACE).await;
+    assert_eq!(silent, [id(1)]);
+    assert_eq!(
+        f.gateway(1).await.state_reason,
+        "heartbeats are required of its class, and did not begin in time"
+    );
+    assert_eq!(f.gateway(3).await.lifecycle, Lifecycle::Active);
+
+    // Each full attestation wants the stream begun anew.
+    beat(&f, 2, 2, 5).await;
+    let mut again = affirmed(2, 90);
+    again.begin_beats = begin;
+    let _ = f.store.record_affirmation(again, NOW).await.unwrap();
+    let awaited = f.store.awaited(&id(2), &rules()).await.unwrap().unwrap();
+    assert_eq!(
+        awaited.deadline,
+        Some(Deadline {
+            within: 11,
+            doubt: None
+        })
+    );
+    assert_eq!(pass(&f, GRACE).await, [id(2)]);
+    // And so does recovery.
+    let mut back = enrolled(1);
+    back.admittance = Admittance::Recovery;
+    back.answer = answer(92);
+    back.certificate = certificate(93);
+    back.begin_beats = begin;
+    let _ = f.store.record_enrolment(back, NOW).await.unwrap();
+    assert_eq!(pass(&f, GRACE).await, [id(1)]);
+}
+
 /// What an operator is shown.
 #[tokio::test]
 async fn what_is_awaited_and_by_when() {
