@@ -2,6 +2,7 @@
 //! over the Unix socket, by the programs as they are run; C37: what decides
 //! appraisals needs more than reaching a door.
 
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,17 @@ fn remote(
     identity: &Path,
     words: &[&str],
 ) -> Result<Output> {
-    Ok(Command::new(program("holdfast-verifier")?)
+    Ok(remotely(deployment, address, identity, words)?.output()?)
+}
+
+fn remotely(
+    deployment: &Deployment,
+    address: &str,
+    identity: &Path,
+    words: &[&str],
+) -> Result<Command> {
+    let mut command = Command::new(program("holdfast-verifier")?);
+    command
         .args(words)
         .args([
             "--admin-server",
@@ -54,8 +65,20 @@ fn remote(
         .arg("--server-ca")
         .arg(deployment.dir().join("server-ca.pem"))
         .env_remove("HOLDFAST_DIR")
-        .stdin(Stdio::null())
-        .output()?)
+        .stdin(Stdio::null());
+    Ok(command)
+}
+
+/// The same with something on stdin.
+fn piped(mut command: Command, input: &[u8]) -> Result<Output> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // Where it refuses before it reads, nobody reads.
+    let _ = child.stdin.take().context("stdin")?.write_all(input);
+    Ok(child.wait_with_output()?)
 }
 
 fn issue(deployment: &Deployment, name: &str, role: &str) -> Result<PathBuf> {
@@ -169,6 +192,88 @@ fn adv_a19_operators_over_the_network_by_role() -> Result<()> {
     deployment.run(&["audit", "verify", "--head", head])?;
     let lost = deployment.try_run(&["audit", "verify", "--head", &"00".repeat(32)])?;
     ensure!(told(&lost).0 == Some(1), "{lost:?}");
+    Ok(())
+}
+
+/// Secrets for gateways are admins' to give and to take back; operators see their
+/// names, viewers nothing of them. By the program, over mutual TLS.
+#[test]
+fn adv_a19_secrets_are_put_and_revoked_by_admins_alone() -> Result<()> {
+    const SECRET: &[u8] = b"the password of the database";
+    let (deployment, address) = with_door()?;
+    let identity = |role: &str| issue(&deployment, role, role);
+    let (viewer, operator, admin) = (
+        identity("viewer")?,
+        identity("operator")?,
+        identity("admin")?,
+    );
+    let put = ["secret", "put", "--class", "default", "db-password"];
+    let revoke = ["secret", "revoke", "--class", "default", "db-password"];
+    let putting = |who: &Path| piped(remotely(&deployment, &address, who, &put)?, SECRET);
+    let run = |who: &Path, words: &[&str]| remote(&deployment, &address, who, words);
+    let refused = |output: &Output| -> Result<()> {
+        let (code, said) = told(output);
+        ensure!(code == Some(1) && said.contains("role-too-low"), "{said}");
+        ensure!(output.stdout.is_empty(), "{output:?}");
+        Ok(())
+    };
+    let listed = || -> Result<Value> { deployment.run_json(&["secret", "list"]) };
+
+    for who in [&viewer, &operator] {
+        refused(&putting(who)?)?;
+        // Nothing of it was put, nor was a key for it made.
+        ensure!(listed()?["secrets"] == serde_json::json!([]));
+    }
+    let done = putting(&admin)?;
+    ensure!(done.status.success(), "{done:?}");
+    for who in [&viewer, &operator] {
+        refused(&run(who, &revoke)?)?;
+        refused(&putting(who)?)?;
+        let secrets = listed()?;
+        ensure!(secrets["secrets"][0]["state"] == "current", "{secrets}");
+        ensure!(secrets["secrets"][0]["version"] == 1, "{secrets}");
+    }
+    // Who sees what of it.
+    let show = ["secret", "show", "--class", "default", "db-password"];
+    for words in [&["secret", "list"][..], &show] {
+        refused(&run(&viewer, words)?)?;
+        let seen = run(&operator, words)?;
+        ensure!(seen.status.success(), "{seen:?}");
+        let text = String::from_utf8_lossy(&seen.stdout).into_owned();
+        ensure!(
+            text.contains("current") && !text.contains("password of"),
+            "{text}"
+        );
+    }
+    let done = run(&admin, &revoke)?;
+    ensure!(done.status.success(), "{done:?}");
+
+    let audit = deployment.run_json(&["audit", "list"])?;
+    let records = audit["records"].as_array().context("records")?;
+    let count = |actor: &str, action: &str, subject: &str| {
+        let is = |record: &&Value| {
+            let starts = |field: &str, with: &str| {
+                record[field]
+                    .as_str()
+                    .is_some_and(|text| text.starts_with(with))
+            };
+            starts("actor", actor) && record["action"] == action && starts("subject", subject)
+        };
+        records.iter().filter(is).count()
+    };
+    for who in ["cert:viewer/", "cert:operator/"] {
+        ensure!(count(who, "refused", "PutSecret") == 2, "{who}: {audit}");
+        ensure!(count(who, "refused", "RevokeSecret") == 1, "{who}: {audit}");
+        ensure!(count(who, "secret-put", "") == 0, "{who}: {audit}");
+    }
+    ensure!(
+        count("cert:admin/", "secret-put", "db-password") == 1,
+        "{audit}"
+    );
+    ensure!(
+        count("cert:admin/", "secret-revoked", "db-password") == 1,
+        "{audit}"
+    );
     Ok(())
 }
 

@@ -460,6 +460,97 @@ mod tests {
         assert_eq!(fallen.finding(), Some(Finding::Rollback));
     }
 
+    /// The seeds of the fuzz target `beat_frame`: each reaches another check, and
+    /// three what follows the last. With `WRITE_SEEDS` set they are written anew;
+    /// else they must be what is written now.
+    #[test]
+    fn the_fuzz_seeds_reach_every_check() {
+        use prost::Message as _;
+        let quote = |pcr_digest: u8, pcrs: &[u32]| Attested::Quote {
+            selection: vec![PcrSelection {
+                pcrs: PcrSet::from_indices(pcrs.iter().copied()).unwrap(),
+                ..selection()
+            }],
+            pcr_digest: vec![pcr_digest; 32],
+        };
+        let with = |change: &dyn Fn(&mut Attest)| {
+            let mut attest = attest(1, 1001);
+            change(&mut attest);
+            signed(1, &attest, &key(1))
+        };
+        let name = || Name::parse(&[&[0x00, 0x0b][..], &[8; 32]].concat()).unwrap();
+        let mut ecdsa = beat(1, 1001);
+        ecdsa.signature = Signature::Ecdsa {
+            hash: HashAlg::Sha256,
+            r: vec![1; 32],
+            s: vec![1; 32],
+        }
+        .encode();
+        let mut short = beat(1, 1001);
+        short.attest.truncate(100);
+        let seeds = [
+            ("genuine", beat(1, 1001), Ok(None)),
+            (
+                "drift",
+                with(&|a| a.attested = quote(6, &[0, 4, 7])),
+                Ok(Some(Finding::PcrDrift)),
+            ),
+            (
+                "rollback",
+                with(&|a| a.clock_info.clock = 999),
+                Ok(Some(Finding::Rollback)),
+            ),
+            (
+                "foreign",
+                signed(1, &attest(1, 1001), &key(2)),
+                Err("by this gateway's"),
+            ),
+            (
+                "other_pcrs",
+                with(&|a| a.attested = quote(5, &[0, 4])),
+                Err("over"),
+            ),
+            (
+                "other_stream",
+                with(&|a| a.extra_data = vec![1; 32]),
+                Err("bound"),
+            ),
+            (
+                "certify",
+                with(&|a| {
+                    a.attested = Attested::Certify {
+                        name: name(),
+                        qualified_name: name(),
+                    }
+                }),
+                Err("no quote"),
+            ),
+            ("ecdsa", ecdsa, Err("no HMAC")),
+            ("short", short, Err("attest")),
+            ("second", beat(2, 1001), Err("is next")),
+        ];
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds/beat_frame");
+        let folder = std::path::Path::new(folder);
+        for (name, frame, expected) in seeds {
+            let verified = pulse().verify(&frame, &selection());
+            match expected {
+                Ok(finding) => assert_eq!(verified.unwrap().finding(), finding, "{name}"),
+                Err(words) => {
+                    let error = verified.unwrap_err().to_string();
+                    assert!(error.contains(words), "{name}: {error}");
+                }
+            }
+            let frame = Some(v1::beat_request::Frame::Beat(frame));
+            let bytes = v1::BeatRequest { frame }.encode_to_vec();
+            let path = folder.join(name);
+            if std::env::var_os("WRITE_SEEDS").is_some() {
+                std::fs::create_dir_all(folder).unwrap();
+                std::fs::write(&path, &bytes).unwrap();
+            }
+            assert_eq!(std::fs::read(&path).unwrap(), bytes, "{}", path.display());
+        }
+    }
+
     /// ARCHITECTURE: at most 128 bytes a gateway.
     #[test]
     fn a_gateway_takes_little_memory() {
