@@ -443,6 +443,7 @@ impl Service {
             gateway_id: id.as_bytes().to_vec(),
             seal_approvals: None,
             secrets: None,
+            heartbeats_within_seconds: 0,
         };
         let mut script = self.script.lock().unwrap();
         if let Some(BootLog {
@@ -587,6 +588,7 @@ impl Attestation for Service {
             grant,
             seal_approvals: None,
             secrets: None,
+            heartbeats_within_seconds: 0,
         }))
     }
 

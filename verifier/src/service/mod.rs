@@ -56,6 +56,7 @@ use crate::{
     identity::{Issuer, ResultKey},
     operators::OperatorsCa,
     secrets::Keks,
+    silence::SilenceRules,
     store::{PendingBounds, Store},
     swap::Swap,
     time::UnixTime,

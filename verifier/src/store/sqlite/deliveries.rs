@@ -3,10 +3,7 @@
 use holdfast_proto::binding::Ueid;
 use sqlx::SqliteConnection;
 
-use super::{
-    admin::{AuditWrite, audit},
-    rows,
-};
+use super::admin::{AuditWrite, audit};
 use crate::{
     secrets::SecretId,
     silence::UpSeconds,

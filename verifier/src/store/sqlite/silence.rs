@@ -32,8 +32,8 @@ pub(super) const DUE: &str = "SELECT id FROM gateways \
 
 /// Those that beat and are due, the most silent first. Only who is active has a
 /// row.
-pub(super) const BEATS_DUE: &str = "SELECT gateway, beat_within FROM heartbeats \
-   WHERE beat_due <= ? ORDER BY beat_due LIMIT ?";
+pub(super) const BEATS_DUE: &str = "SELECT gateway, beat_due - beat_up AS told \
+   FROM heartbeats WHERE beat_due <= ? ORDER BY beat_due LIMIT ?";
 
 /// Those whose deadline has passed.
 pub(super) const PAST_DEADLINE: &str = "SELECT gateway, doubt FROM heartbeats \
@@ -252,7 +252,7 @@ async fn suspend_beatless(
     let mut suspended = Vec::new();
     for row in due {
         let id = rows::ueid(&row, "heartbeats", "gateway")?;
-        let within: UpSeconds = row.try_get("beat_within")?;
+        let within: UpSeconds = row.try_get("told")?;
         let reason = format!("no heartbeat within {within} s");
         admin::suspend(conn, &id, SuspensionKind::Silence, &reason, VERIFIER, now).await?;
         suspended.push(id);

@@ -50,6 +50,18 @@ async fn beat(f: &Fixture, n: u8, epoch: u8, clock: u64) {
     f.store.record_beats(&[mark]).await.unwrap();
 }
 
+async fn begin(f: &Fixture, n: u8, epoch: u8, within: i64) {
+    let begun = f.store.begin_epoch(&id(n), [epoch; 16], "m1", within).await;
+    begun.unwrap();
+}
+
+/// A beat by the key of an epoch has shown something; within how long to attest.
+async fn doubt(f: &Fixture, n: u8, epoch: u8, code: &str) -> Result<u32, StoreError> {
+    f.store
+        .doubt(&id(n), [epoch; 16], code, &rules(), NOW)
+        .await
+}
+
 async fn record(f: &Fixture, n: u8) -> Option<HeartbeatRecord> {
     f.store.heartbeat(&id(n)).await.unwrap()
 }
@@ -130,8 +142,7 @@ async fn adv_a16_a_beat_of_an_epoch_before_is_none_of_this_one() {
     };
     assert_eq!(record(&f, 1).await, Some(begun));
     // Nor does what it has shown cast doubt on what was affirmed since.
-    let late = f.store.doubt(&id(1), [1; 16], "pcr-drift", &rules(), NOW);
-    let late = late.await;
+    let late = doubt(&f, 1, 1, "pcr-drift").await;
     assert!(
         matches!(late, Err(StoreError::EpochEnded { id: of }) if of == id(1)),
         "{late:?}"
@@ -173,16 +184,13 @@ async fn adv_a20_whom_a_beat_has_cast_doubt_on_attests_within_the_grace() {
 #[tokio::test]
 async fn adv_a20_a_deadline_holds_as_it_was_given() {
     let f = beating(4).await;
-    let told = f.store.doubt(&id(1), [1; 16], "pcr-drift", &rules(), NOW);
-    assert_eq!(told.await.unwrap(), 9);
+    assert_eq!(doubt(&f, 1, 1, "pcr-drift").await.unwrap(), 9);
     let slow = SilenceRules::new(1_000_000, std::collections::BTreeMap::new(), 86_400, 20);
     f.store.begin_run(&slow, NOW).await.unwrap();
     // Told of the new interval, 2 beats; 3 does not.
-    let begun = f.store.begin_epoch(&id(2), [2; 16], "m1", 86_400);
-    begun.await.unwrap();
+    begin(&f, 2, 2, 86_400).await;
     beat(&f, 2, 2, 7).await;
-    let begun = f.store.begin_epoch(&id(3), [3; 16], "m1", 86_400);
-    begun.await.unwrap();
+    begin(&f, 3, 3, 86_400).await;
     let pass = async |seconds: i64| {
         f.store.pass(Duration::from_secs(seconds.unsigned_abs()));
         let watched = f.store.watch_silence(&slow, 100, NOW).await;
@@ -208,16 +216,11 @@ async fn adv_a20_a_deadline_holds_as_it_was_given() {
 #[tokio::test]
 async fn adv_a20_to_show_the_same_again_moves_no_deadline() {
     let f = beating(1).await;
-    let doubt = async |epoch, code| {
-        let told = f.store.doubt(&id(1), [epoch; 16], code, &rules(), NOW);
-        told.await.unwrap()
-    };
-    assert_eq!(doubt(1, "pcr-drift").await, 9);
+    assert_eq!(doubt(&f, 1, 1, "pcr-drift").await.unwrap(), 9);
     assert_eq!(pass(&f, 5).await, []);
     for (epoch, code) in [(8, "pcr-drift"), (9, "tpm-reset")] {
-        let begun = f.store.begin_epoch(&id(1), [epoch; 16], "m1", BEAT);
-        begun.await.unwrap();
-        assert_eq!(doubt(epoch, code).await, 4);
+        begin(&f, 1, epoch, BEAT).await;
+        assert_eq!(doubt(&f, 1, epoch, code).await.unwrap(), 4);
     }
     assert_eq!(pass(&f, 5).await, []);
     assert_eq!(pass(&f, 1).await, [id(1)]);
@@ -281,8 +284,7 @@ async fn what_is_awaited_and_by_when() {
     let _ = f.store.record_enrolment(enrolled(3), NOW).await.unwrap();
     pass(&f, 10).await;
     beat(&f, 2, 2, 5).await;
-    let told = f.store.doubt(&id(1), [1; 16], "pcr-drift", &rules(), NOW);
-    told.await.unwrap();
+    doubt(&f, 1, 1, "pcr-drift").await.unwrap();
     pass(&f, 5).await;
     let awaited = async |n| f.store.awaited(&id(n), &rules()).await.unwrap();
     let beats = |has_key, last| {
@@ -346,20 +348,21 @@ async fn a_suspended_gateway_begins_no_epoch() {
 }
 
 #[tokio::test]
-async fn only_beats_that_are_due_are_read() {
+async fn only_beats_and_deadlines_that_are_due_are_read() {
+    use super::super::silence::{BEATS_DUE, PAST_DEADLINE};
     let f = Fixture::new(1).await;
-    let plan = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "EXPLAIN QUERY PLAN {}",
-        super::super::silence::BEATS_DUE
-    )))
-    .bind(1)
-    .bind(1)
-    .fetch_all(&f.store.readers)
-    .await
-    .unwrap();
-    let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
-    assert_eq!(
-        plan,
-        ["SEARCH heartbeats USING INDEX heartbeats_by_silence (beat_due<?)"]
-    );
+    for (query, plan) in [
+        (BEATS_DUE, "heartbeats_by_silence (beat_due<?)"),
+        (PAST_DEADLINE, "heartbeats_by_deadline (deadline<?)"),
+    ] {
+        let explain = format!("EXPLAIN QUERY PLAN {query}");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(explain))
+            .bind(1)
+            .bind(1)
+            .fetch_all(&f.store.readers)
+            .await
+            .unwrap();
+        let found: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+        assert_eq!(found, [format!("SEARCH heartbeats USING INDEX {plan}")]);
+    }
 }

@@ -214,10 +214,9 @@ async fn adv_a20_time_that_is_not_recorded_is_not_counted_and_counted_once() {
     let before = up_time(&f.store).await;
     // A write that is refused marks nothing, and takes nothing away.
     f.store.pass(Duration::from_millis(1500));
-    let refused = f
-        .store
-        .suspend(&id(9), SuspensionKind::Operator, "", "test", NOW);
-    assert!(refused.await.is_err());
+    let (nobody, kind) = (id(9), SuspensionKind::Operator);
+    let refused = f.store.suspend(&nobody, kind, "", "test", NOW).await;
+    assert!(refused.is_err());
     assert_eq!(up_time(&f.store).await, before);
     assert_eq!(pass(&f, 0).await, []);
     assert_eq!(up_time(&f.store).await, before + 1500);
