@@ -50,7 +50,14 @@ impl BundleFileError {
     /// What the operator can do.
     #[must_use]
     pub fn next_step(&self) -> &'static str {
-        "get a bundle from the verifier's owner: holdfast-verifier token create"
+        match self {
+            Self::Read { .. } => {
+                "see that the file is there, and that the user that runs this may read it"
+            }
+            Self::Malformed { .. } | Self::Expired { .. } => {
+                "get a bundle from the verifier's owner: holdfast-verifier token create"
+            }
+        }
     }
 
     /// Whether it was a good bundle once.

@@ -129,6 +129,52 @@ fn maintainer_scripts_are_shell_that_stops_at_errors() -> Result<()> {
     Ok(())
 }
 
+/// `systemctl stop` of a service that a path unit starts would last until the
+/// path's next change, and `disable` would be half a one.
+#[test]
+fn a_path_unit_is_stopped_and_disabled_with_its_service() -> Result<()> {
+    let mut paths = 0;
+    for path in files("systemd")? {
+        if path.extension().is_none_or(|e| e != "path") {
+            continue;
+        }
+        paths += 1;
+        let name = path.file_name().context("a name")?.to_string_lossy();
+        let service = fs::read_to_string(path.with_extension("service"))?;
+        for setting in ["PropagatesStopTo", "Wants", "Also"] {
+            let line = format!("{setting}={name}");
+            ensure!(service.lines().any(|l| l == line), "{name}: no {line}");
+        }
+    }
+    ensure!(paths == 1, "{paths}");
+    Ok(())
+}
+
+/// Where units say that there is more to read, there is.
+#[test]
+fn what_units_name_as_documentation_is_in_the_package() -> Result<()> {
+    let mut named = 0;
+    for unit in files("systemd")? {
+        let text = fs::read_to_string(&unit)?;
+        let pages = text.lines().filter_map(|l| l.strip_prefix("Documentation="));
+        for page in pages.flat_map(str::split_whitespace) {
+            let Some(page) = page.strip_prefix("file:/usr/share/doc/holdfast-") else {
+                ensure!(page.starts_with("man:holdfast-"), "{page}");
+                continue;
+            };
+            let (_, file) = page.split_once('/').context("a file")?;
+            ensure!(
+                project().join("docs").join(file).is_file(),
+                "{}: {file}",
+                unit.display()
+            );
+            named += 1;
+        }
+    }
+    ensure!(named > 3, "{named}");
+    Ok(())
+}
+
 /// What the packages name must be there; what is built is under target.
 #[test]
 fn assets_exist() -> Result<()> {
@@ -142,12 +188,18 @@ fn assets_exist() -> Result<()> {
             };
             let (source, _) = rest.split_once('"').context("an asset")?;
             count += 1;
+            let there = match source.strip_suffix("/*.md") {
+                Some(folder) => project().join(folder).is_dir(),
+                None => project().join(source).is_file(),
+            };
             ensure!(
-                source.starts_with("target/deb/") || project().join(source).is_file(),
+                source.starts_with("target/deb/") || there,
                 "{package}: {source} is not there"
             );
         }
         ensure!(count > 5, "{package}: {count}");
+        // Pages point to one another: all of them, or some lead nowhere.
+        ensure!(text.contains("[\"../docs/*.md\", "), "{package}");
     }
     Ok(())
 }
