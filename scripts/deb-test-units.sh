@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 # Sourced by deb-test.sh, in its machine with an enrolled gateway: what systemd
-# itself does with the units. `there`, `expect`, `patiently` and
-# `credentials` are deb-test.sh's.
+# itself does with the units. `there`, `expect` and `patiently` are
+# deb-test.sh's.
 
 # hears UNIT WORDS SINCE: waits until the unit's journal has them.
 hears='hears() { for _ in $(seq 150); do
@@ -158,7 +158,7 @@ RemainAfterExit=yes
 DynamicUser=yes
 StateDirectory=consumer
 LoadCredential=disk-key:/run/holdfast-credential-disk-key/disk-key
-ExecStart=sh -c "cat $CREDENTIALS_DIRECTORY/disk-key >$STATE_DIRECTORY/had"
+ExecStart=sh -c "cat $${CREDENTIALS_DIRECTORY}/disk-key >$${STATE_DIRECTORY}/had"
 UNIT
   systemctl daemon-reload'
 expect "it is unsealed when its unit starts: for its account alone, in memory" "$patiently"'
@@ -167,11 +167,9 @@ expect "it is unsealed when its unit starts: for its account alone, in memory" "
   [ "$(stat -c %U:%a /run/holdfast-credential-disk-key/disk-key)" = holdfast:400 ]
   [ "$(stat -f -c %T /run/holdfast-credential-disk-key)" = tmpfs ]
   [ "$(cat /run/holdfast-credential-disk-key/disk-key)" = "open sesame" ]'
-if [ "$credentials" = yes ]; then
-  expect "a service takes it by LoadCredential=" '
-    systemctl start consumer
-    [ "$(cat /var/lib/private/consumer/had)" = "open sesame" ]'
-fi
+expect "a service with an account of its own takes it by LoadCredential=" '
+  systemctl start consumer
+  [ "$(cat /var/lib/private/consumer/had)" = "open sesame" ]'
 expect "and latched: it comes out no more in this boot" '
   ! holdfast-attester unseal disk-key >/dev/null 2>/tmp/refused
   ! systemctl restart holdfast-credential@disk-key 2>/dev/null

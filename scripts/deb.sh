@@ -49,3 +49,9 @@ for package in attester verifier; do
     -p "holdfast-$package" --output "$out/"
 done
 ls -l "$out"/*.deb
+
+# This package has no history at Debian, and no bug there to close.
+if command -v lintian >/dev/null 2>&1; then
+  timed "lintian" lintian --fail-on error,warning \
+    --suppress-tags initial-upload-closes-no-bugs "$out"/*.deb
+fi

@@ -15,8 +15,8 @@ beat_every=100
 # The verifier asks every 30 s whether a quiet connection is still there
 # (HTTP/2 PING), and the gateway answers: in some system calls each.
 max_calls_of_pings=60
-export TSS2_LOG=all+NONE MALLOC_ARENA_MAX=1 # as the unit does
-export RUST_BACKTRACE=0
+export TSS2_LOG=all+NONE RUST_BACKTRACE=0
+unset GLIBC_TUNABLES # the daemon sets its own
 
 cargo build --quiet --release -p holdfast-attester --bins
 cargo build --quiet -p holdfast-verifier -p holdfast-tpm-sim --bins
@@ -78,10 +78,9 @@ measure() { # measure NAME MOST-CALLS FLAG…
   for times in 1 2 3; do
     [ "$times" -eq 1 ] || kill -USR1 "$daemon"
     told affirmed "$times"
-    # Each full attestation ends a stream and its key; the next one begins.
-    if [ $# -gt 0 ]; then told beats-began "$times"; fi
   done
-  sleep 15 # a beat, and the end of threads that rest
+  if [ $# -gt 0 ]; then told beats-began 1; fi
+  sleep 15 # for the first beat, and for the end of threads that rest
   resident "after three acts"
   if command -v strace >/dev/null 2>&1; then
     timeout 60 strace -f -o "$work/calls" -p "$daemon" 2>/dev/null || true
@@ -91,8 +90,13 @@ measure() { # measure NAME MOST-CALLS FLAG…
     [ "$calls" -le "$most" ] || die "it wakes up while nothing is due: $(cat "$work/calls")"
   fi
   if [ $# -gt 0 ]; then
+    # A full attestation ends a key: with the next beat another stream begins.
+    local streams
+    streams=$(grep -c 'event="beats-began"' "$work/run.log")
     sleep $((beat_every - 60))
-    resident "after one more beat"
+    told beats-began $((streams + 1))
+    sleep 5
+    resident "in the next stream"
     if grep -q 'event="beats-failed"' "$work/run.log"; then die "$(cat "$work/run.log")"; fi
   fi
   kill "$daemon"

@@ -130,7 +130,8 @@ if [ "${1:-}" = --interop ] && command -v cargo >/dev/null 2>&1; then
     say "setup: could not fetch the ear crate (another reader of results)"
 fi
 
-if [ "${1:-}" = --packaging ] && [ "$(cargo-deb --version 2>/dev/null)" != "$cargo_deb_version" ]; then
+have=$(cargo-deb --version 2>/dev/null) || have=
+if [ "${1:-}" = --packaging ] && [ "${have##* }" != "$cargo_deb_version" ]; then
   say "setup: installing cargo-deb $cargo_deb_version from crates.io (once, some minutes)"
   # Beside the project's own target directory, so that neither spoils the other.
   CARGO_TARGET_DIR="$target_dir/cargo-deb" cargo install --quiet --locked --force \
