@@ -156,7 +156,9 @@ fn what_units_name_as_documentation_is_in_the_package() -> Result<()> {
     let mut named = 0;
     for unit in files("systemd")? {
         let text = fs::read_to_string(&unit)?;
-        let pages = text.lines().filter_map(|l| l.strip_prefix("Documentation="));
+        let pages = text
+            .lines()
+            .filter_map(|l| l.strip_prefix("Documentation="));
         for page in pages.flat_map(str::split_whitespace) {
             let Some(page) = page.strip_prefix("file:/usr/share/doc/holdfast-") else {
                 ensure!(page.starts_with("man:holdfast-"), "{page}");
