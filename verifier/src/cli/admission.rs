@@ -23,7 +23,8 @@ pub(super) enum AdmissionCommand {
     Pending(PlainArgs),
     /// Admit one that waits: its next `enroll` is appraised, and granted if good.
     Approve(ApproveArgs),
-    /// Turn one away; it is refused until it is forgotten.
+    /// Turn one away that waits or is in; it is refused until it is approved or forgotten. One
+    /// that is in is suspended at once.
     Deny(DenyArgs),
     /// Forget one that waits or was denied: it may ask anew.
     Forget(OneArgs),
@@ -225,20 +226,29 @@ async fn deny(one: OneArgs, reason: String, forget: bool) -> Outcome {
         reason,
         forget,
     };
-    let denied = client
+    let answer = client
         .deny_pending(request)
         .await
         .map_err(|s| client::refused(&s))?
-        .into_inner()
-        .pending;
+        .into_inner();
     if one.json.json {
-        let value = denied.as_ref().map_or_else(
+        let value = answer.pending.as_ref().map_or_else(
             || json!({ "gateway_id": one.id, "forgotten": true }),
-            pending_json,
+            |denied| {
+                let mut value = pending_json(denied);
+                if let Some(object) = value.as_object_mut() {
+                    object.insert("suspended".into(), answer.suspended.into());
+                }
+                value
+            },
         );
         return output::print_json(&value);
     }
-    let what = if forget { "forgotten" } else { "denied" };
+    let what = match (forget, answer.suspended) {
+        (true, _) => "forgotten",
+        (false, false) => "denied",
+        (false, true) => "denied; it was in: suspended, and its LDevIDs revoked",
+    };
     output::print(&format!("{} {what}", output::inert(&one.id)))
 }
 

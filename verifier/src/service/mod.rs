@@ -39,6 +39,7 @@ mod secrets;
 mod server;
 mod shares;
 mod silence;
+mod sweeping;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -77,7 +78,9 @@ pub use references::References;
 pub use revocation::RevocationView;
 pub use seal_approvals::SealApprovals;
 pub use secrets::rewrap as rewrap_secrets;
-pub use server::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, Listening, ServeError, Server, ServerSettings};
+pub use server::{
+    CLOSE_TIMEOUT, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, Listening, ServeError, Server, ServerSettings,
+};
 pub use tls::{TlsError, TlsFiles, operators_tls, server_config};
 pub use webhooks::{
     BadSecret, BadWebhookUrl, Webhook, WebhookSecret, WebhookTlsError, WebhookUrl, webhook_tls,

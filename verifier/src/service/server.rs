@@ -40,6 +40,7 @@ use super::{
     publication::{Publication, PublicationSettings},
     revocation::RevocationView,
     silence,
+    sweeping::Sweeping,
     webhooks::{self, Webhook},
 };
 use crate::heartbeat::FRAME_MAX;
@@ -92,7 +93,7 @@ const REQUEST_SHARE: usize = 4;
 /// ... and of the handshakes: they cost nothing to begin (A21).
 const HANDSHAKE_SHARE: usize = 8;
 /// The store's connections are given this long to come back at the end.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 const ENROLLMENT: &str = "holdfast.v1.Enrollment";
 const ATTESTATION: &str = "holdfast.v1.Attestation";
@@ -487,24 +488,12 @@ fn keep_house(
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        let mut sweeping = Sweeping::new(event_seconds);
         let mut probe = tokio::time::interval(PROBE_EVERY);
         let mut tend = tokio::time::interval(TEND_EVERY);
         loop {
             tokio::select! {
-                _ = sweep.tick() => {
-                    shared.limits.sweep();
-                    match shared.store.sweep(shared.clock.now().seconds()).await {
-                        Ok(0) => {}
-                        Ok(rows) => info!(rows, "swept"),
-                        Err(error) => error!(%error, "cannot sweep the store"),
-                    }
-                    let before = shared.clock.now().seconds().saturating_sub(event_seconds);
-                    match shared.store.sweep_events(before).await {
-                        Ok(0) => {}
-                        Ok(events) => info!(events, "swept"),
-                        Err(error) => error!(%error, "cannot sweep events"),
-                    }
-                }
+                _ = sweep.tick() => sweeping.sweep(&shared).await,
                 _ = tend.tick() => shared.keys.tend(&shared).await,
                 _ = probe.tick() => {
                     let status = match shared.store.probe(shared.clock.now().seconds()).await {

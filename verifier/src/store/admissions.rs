@@ -127,6 +127,15 @@ pub struct PendingGateway {
     pub reason: String,
 }
 
+/// What a denial did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// The one that was turned away.
+    pub pending: PendingGateway,
+    /// It is on record, and suspended since.
+    pub suspended: bool,
+}
+
 /// A broken gateway and the one in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replacement {
@@ -222,19 +231,20 @@ pub trait Admissions: Send + Sync {
         now: Seconds,
     ) -> Result<AdmittedDevice, StoreError>;
 
-    /// Turns one away that waits: whatever else would admit it (token, list,
-    /// serial number, its own record), it gets no grant until it is approved or
-    /// forgotten.
+    /// Turns one away that waits or is on record: whatever else would admit it
+    /// (token, list, serial number, its own record), it gets no grant until it
+    /// is approved or forgotten. One that is in is suspended by the operator in
+    /// the same transaction.
     ///
     /// # Errors
-    /// [`StoreError::UnknownPending`].
+    /// [`StoreError::UnknownPending`] where it neither waits nor is on record.
     async fn deny_pending(
         &self,
         id: &Ueid,
         reason: &str,
         by: &str,
         now: Seconds,
-    ) -> Result<PendingGateway, StoreError>;
+    ) -> Result<Denied, StoreError>;
 
     /// Forgets one that waits or was denied.
     ///

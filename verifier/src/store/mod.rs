@@ -36,7 +36,8 @@ use holdfast_proto::binding::Ueid;
 use crate::identity::RevocationReason;
 
 pub use admissions::{
-    Admissions, AdmittedDevice, DeviceName, NewPending, PendingBounds, PendingGateway, Replacement,
+    Admissions, AdmittedDevice, Denied, DeviceName, NewPending, PendingBounds, PendingGateway,
+    Replacement,
 };
 pub use allow_lists::{AllowListRecord, AllowListVersion, NewAllowList};
 pub use audit::{AUDIT_START, Audit, AuditBroken, AuditChain, AuditRow, audit_hash};
@@ -49,10 +50,10 @@ pub use keys::{KeyChange, KeyState, Keys, NamedKey};
 pub use model::{
     Admittance, Affirmed, Anchor, Answer, AuditEntry, BootLogRef, CertificateRecord,
     Contraindicated, Enrolled, GatewayKeys, GatewayPage, GatewayRecord, Imported, JoinToken, KeyId,
-    LDEVIDS_IN_FORCE, Lifecycle, NewCertificate, Reason, Recorded, Refused, Seconds, Sha256,
-    SuspensionKind, TpmRecord,
+    LDEVIDS_IN_FORCE, Lifecycle, NewCertificate, Reason, Recorded, Refused, SWEEP_PACE, Seconds,
+    Sha256, SuspensionKind, Swept, TpmRecord,
 };
-pub use oems::{AllowedSerial, OemAnchor, OemWithdrawn, Oems, WithdrawnCa};
+pub use oems::{AllowedSerial, OemAnchor, OemWithdrawn, Oems, OfWithdrawn, WithdrawnCa};
 pub use operators::{OperatorRecord, Operators};
 pub use policies::{NewPolicy, PolicyRecord, PolicyVersion};
 pub use references::{
@@ -134,8 +135,10 @@ pub trait Store:
     /// What was answered to this very request, until its challenge expires.
     ///
     /// # Errors
-    /// [`StoreError::Blocked`] where a grant was recorded but the gateway has
-    /// been suspended or revoked since.
+    /// Where a grant was recorded: [`StoreError::Blocked`] where the gateway has
+    /// been suspended or revoked since, [`StoreError::PendingDenied`] where it
+    /// was denied, [`StoreError::CertificateRevoked`] where the LDevID that it
+    /// rests on was revoked.
     async fn answer(&self, request: &Sha256, now: Seconds) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// A boot log that some gateway sent before.
@@ -304,8 +307,9 @@ pub trait Store:
 
     /// Removes answers whose challenge has expired, join tokens that have been
     /// of no use for a while, and certificates that no CRL has to list any more:
-    /// some of them, if there are many. Returns how many rows went.
-    async fn sweep(&self, now: Seconds) -> Result<u64, StoreError>;
+    /// some of them, if there are many. Goes by [`Swept::ended`], not by `now`
+    /// alone.
+    async fn sweep(&self, now: Seconds) -> Result<Swept, StoreError>;
 
     /// Records that this store was brought back from the backup with the id
     /// `backup` (hex). `since`: things may have happened after that backup was

@@ -29,6 +29,23 @@ pub type KeyId = [u8; 20];
 /// entry of a CRL if the gateway is revoked.
 pub const LDEVIDS_IN_FORCE: u32 = 16;
 
+/// How many seconds of the clock one second of up-time explains when ended
+/// records are removed. Eight: one that was off for a month catches up within
+/// five days, and a clock that is wrong has to be so for four days of running
+/// before any record of an LDevID goes that is in force: they stay for a month
+/// after their end.
+pub const SWEEP_PACE: i64 = 8;
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Rows that went.
+    pub rows: u64,
+    /// By which time things have ended. Never later than the clock, which it
+    /// follows by [`SWEEP_PACE`].
+    pub ended: Seconds,
+}
+
 /// A certificate of a TPM vendor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anchor {

@@ -152,14 +152,18 @@ impl AdminService {
         if request.forget {
             store.forget_pending(&id, by, now).await?;
             info!(by, gateway = %id, "forgotten");
-            return Ok(v1::DenyPendingResponse { pending: None });
+            return Ok(v1::DenyPendingResponse {
+                pending: None,
+                suspended: false,
+            });
         }
         let denied = store
             .deny_pending(&id, reason(&request.reason)?, by, now)
             .await?;
-        info!(by, gateway = %id, "denied");
+        info!(by, gateway = %id, suspended = denied.suspended, "denied");
         Ok(v1::DenyPendingResponse {
-            pending: Some(pending(denied)),
+            suspended: denied.suspended,
+            pending: Some(pending(denied.pending)),
         })
     }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
 use super::{
+    admissions::expect_not_denied,
     audit::append,
     events::tell,
     heartbeats,
@@ -17,14 +18,6 @@ use crate::store::{
     Anchor, AuditEntry, Blocked, EventKind, GatewayRecord, Imported, JoinToken, Lifecycle, Seconds,
     StoreError, SuspensionKind,
 };
-
-/// Answers stay this much longer than their challenge could be used, in case
-/// the clock steps back a little: a challenge that is fresh again must still be
-/// known as spent.
-const ANSWER_GRACE_SECONDS: Seconds = 600;
-/// Join tokens stay for a month after their end, so that whoever comes late
-/// learns that it expired rather than that it never was.
-const TOKEN_GRACE_SECONDS: Seconds = 30 * 86_400;
 
 /// One line of the audit log, to be written.
 pub(super) struct AuditWrite<'a> {
@@ -192,6 +185,7 @@ pub(super) async fn resume(
     now: Seconds,
 ) -> Result<(), StoreError> {
     let gateway = not_revoked(conn, id).await?;
+    expect_not_denied(conn, id).await?;
     set_state(conn, id, Lifecycle::Active, "").await?;
     // Of one that was active already there is nothing to tell.
     if gateway.lifecycle != Lifecycle::Active {
@@ -287,40 +281,6 @@ pub(super) async fn set_suspended(
     }
     let detail = json!({ "cause": kind.as_str(), "reason": reason });
     tell(conn, &gateway.id, EventKind::Suspended, detail, now).await
-}
-
-pub(super) async fn sweep(conn: &mut SqliteConnection, now: Seconds) -> Result<u64, StoreError> {
-    let answers = sqlx::query("DELETE FROM answers WHERE expires < ?")
-        .bind(now.saturating_sub(ANSWER_GRACE_SECONDS))
-        .execute(&mut *conn)
-        .await?;
-    let tokens = sqlx::query("DELETE FROM join_tokens WHERE expires < ?")
-        .bind(now.saturating_sub(TOKEN_GRACE_SECONDS))
-        .execute(&mut *conn)
-        .await?;
-    let waiting =
-        sqlx::query("DELETE FROM pending_gateways WHERE state = 'waiting' AND expires <= ?")
-            .bind(now)
-            .execute(&mut *conn)
-            .await?;
-    // A gateway may send another log of 1 MiB with every attestation: only the
-    // last one of each is kept, and the last that it was affirmed with, or one
-    // gateway could fill the disk (A21). Golden logs are as many as the owner
-    // makes.
-    let logs = sqlx::query(
-        "DELETE FROM boot_logs WHERE NOT EXISTS \
-         (SELECT 1 FROM gateways WHERE gateways.boot_log_sha256 = boot_logs.sha256) \
-         AND NOT EXISTS \
-         (SELECT 1 FROM last_quotes WHERE last_quotes.boot_log_sha256 = boot_logs.sha256) \
-         AND NOT EXISTS \
-         (SELECT 1 FROM reference_values WHERE golden_boot_log = boot_logs.sha256)",
-    )
-    .execute(&mut *conn)
-    .await?;
-    Ok(answers.rows_affected()
-        + tokens.rows_affected()
-        + waiting.rows_affected()
-        + logs.rows_affected())
 }
 
 async fn not_revoked(conn: &mut SqliteConnection, id: &Ueid) -> Result<GatewayRecord, StoreError> {

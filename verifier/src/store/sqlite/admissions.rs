@@ -12,8 +12,8 @@ use super::{
 use crate::{
     identity::RevocationReason,
     store::{
-        Admissions, AdmittedDevice, DeviceName, Lifecycle, NewPending, PendingBounds,
-        PendingGateway, Replacement, Seconds, StoreError,
+        Admissions, AdmittedDevice, Denied, DeviceName, Lifecycle, NewPending, PendingBounds,
+        PendingGateway, Replacement, Seconds, StoreError, SuspensionKind,
     },
 };
 
@@ -146,25 +146,10 @@ impl Admissions for SqliteStore {
         reason: &str,
         by: &str,
         now: Seconds,
-    ) -> Result<PendingGateway, StoreError> {
+    ) -> Result<Denied, StoreError> {
         let mut tx = self.begin().await?;
-        known_pending(&mut tx, id, now).await?;
-        sqlx::query("UPDATE pending_gateways SET state = 'denied', reason = ? WHERE id = ?")
-            .bind(reason)
-            .bind(id.as_bytes().as_slice())
-            .execute(&mut *tx)
-            .await?;
-        write(
-            &mut tx,
-            by,
-            "admission-denied",
-            &id.to_string(),
-            reason,
-            now,
-        )
-        .await?;
-        let denied = known_pending(&mut tx, id, now).await?;
-        tx.commit().await?;
+        let denied = deny(&mut tx, id, reason, by, now).await?;
+        self.commit_change(tx).await?;
         Ok(denied)
     }
 
@@ -307,6 +292,54 @@ async fn note(
     Ok(())
 }
 
+async fn deny(
+    conn: &mut SqliteConnection,
+    id: &Ueid,
+    reason: &str,
+    by: &str,
+    now: Seconds,
+) -> Result<Denied, StoreError> {
+    let on_record = rows::gateway(conn, id).await?;
+    match (&on_record, one_pending(conn, id, now).await?) {
+        (_, Some(_)) => {}
+        (None, None) => return Err(StoreError::UnknownPending { id: *id }),
+        // It came in before the owner had looked at the queue.
+        (Some(gateway), None) => {
+            let facts = &gateway.tpm.facts;
+            sqlx::query(
+                "INSERT OR REPLACE INTO pending_gateways \
+                   (id, state, class, tpm, address, first_seen, last_seen, expires) \
+                 VALUES (?1, 'denied', ?2, ?3, '', ?4, ?4, ?4)",
+            )
+            .bind(id.as_bytes().as_slice())
+            .bind(&gateway.class)
+            .bind(format!("{} {}", facts.manufacturer, facts.model))
+            .bind(now)
+            .execute(&mut *conn)
+            .await?;
+        }
+    }
+    sqlx::query("UPDATE pending_gateways SET state = 'denied', reason = ? WHERE id = ?")
+        .bind(reason)
+        .bind(id.as_bytes().as_slice())
+        .execute(&mut *conn)
+        .await?;
+    write(conn, by, "admission-denied", &id.to_string(), reason, now).await?;
+    // One that is in is put out. Revocation is graver already.
+    let suspended = on_record.is_some_and(|gateway| gateway.lifecycle != Lifecycle::Revoked);
+    if suspended {
+        let why = match reason {
+            "" => "denied".to_owned(),
+            reason => format!("denied: {reason}"),
+        };
+        admin::suspend(conn, id, SuspensionKind::Operator, &why, by, now).await?;
+    }
+    Ok(Denied {
+        pending: known_pending(conn, id, now).await?,
+        suspended,
+    })
+}
+
 async fn replace(
     conn: &mut SqliteConnection,
     old: &Ueid,
@@ -425,7 +458,11 @@ async fn known_pending(
         .ok_or(StoreError::UnknownPending { id: *id })
 }
 
-async fn remove_pending(conn: &mut SqliteConnection, id: &Ueid) -> Result<(), StoreError> {
+/// It waits no more, nor is it denied.
+pub(super) async fn remove_pending(
+    conn: &mut SqliteConnection,
+    id: &Ueid,
+) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM pending_gateways WHERE id = ?")
         .bind(id.as_bytes().as_slice())
         .execute(conn)

@@ -42,7 +42,9 @@ pub(super) async fn room(
 /// - the last of each gateway, which `gateway show` shows;
 /// - those of the last revocation: the order of revocations goes on from them,
 ///   and a place in it is never given twice.
-pub(super) async fn sweep(conn: &mut SqliteConnection, now: Seconds) -> Result<u64, StoreError> {
+///
+/// `ended`: what ended before has, whatever the clock says.
+pub(super) async fn sweep(conn: &mut SqliteConnection, ended: Seconds) -> Result<u64, StoreError> {
     let swept = sqlx::query(
         "DELETE FROM certificates WHERE sha256 IN (SELECT c.sha256 FROM certificates AS c \
          WHERE c.not_after < ?1 \
@@ -55,7 +57,7 @@ pub(super) async fn sweep(conn: &mut SqliteConnection, now: Seconds) -> Result<u
                AND crls.crl IN (1, c.crl) AND crls.regular_at <= c.not_after))) \
          ORDER BY c.not_after LIMIT ?2)",
     )
-    .bind(now.saturating_sub(ENDED_SECONDS))
+    .bind(ended.saturating_sub(ENDED_SECONDS))
     .bind(SWEPT_AT_ONCE)
     .execute(conn)
     .await?;

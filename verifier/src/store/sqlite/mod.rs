@@ -25,6 +25,7 @@ mod rows;
 mod secrets;
 mod silence;
 mod snapshot;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod uptime;
@@ -47,7 +48,7 @@ use super::{
     GatewayRecord, HeartbeatRecord, Heartbeats, Imported, InForce, Issued, JoinToken, KeyId,
     LastQuote, NewAllowList, NewPolicy, NewReferenceValues, PolicyRecord, PolicyVersion, Recorded,
     ReferenceRecord, ReferenceVersion, Refused, Restored, Revocations, RevokedSince, Seconds,
-    Sha256, Store, StoreError, SuspensionKind,
+    Sha256, Store, StoreError, SuspensionKind, Swept,
 };
 use crate::{
     identity::RevocationReason,
@@ -101,10 +102,11 @@ impl SqliteStore {
             .connect_with(options.clone())
             .await
             .map_err(|e| StoreError::Open(Box::new(e)))?;
-        sqlx::migrate!("./migrations")
-            .run(&writer)
-            .await
-            .map_err(|e| StoreError::Open(Box::new(e)))?;
+        if let Err(error) = sqlx::migrate!("./migrations").run(&writer).await {
+            // Else its WAL stays behind.
+            writer.close().await;
+            return Err(StoreError::Open(Box::new(error)));
+        }
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -420,11 +422,11 @@ impl Store for SqliteStore {
         admin::audit_entries(&mut *self.readers.acquire().await?, limit).await
     }
 
-    async fn sweep(&self, now: Seconds) -> Result<u64, StoreError> {
+    async fn sweep(&self, now: Seconds) -> Result<Swept, StoreError> {
         let mut tx = self.begin().await?;
-        let removed = admin::sweep(&mut tx, now).await? + certificates::sweep(&mut tx, now).await?;
+        let swept = sweep::sweep(&mut tx, now).await?;
         tx.commit().await?;
-        Ok(removed)
+        Ok(swept)
     }
 
     async fn restored(

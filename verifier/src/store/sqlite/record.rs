@@ -60,6 +60,13 @@ pub(super) async fn answer(
         let id = rows::ueid(&row, "answers", "gateway")?;
         let gateway = rows::known_gateway(conn, &id).await?;
         gateway.in_good_standing()?;
+        admissions::expect_not_denied(conn, &id).await?;
+        let revoked =
+            sqlx::query("SELECT 1 FROM certificates WHERE sha256 = ? AND revoked_at IS NOT NULL")
+                .bind(row.try_get::<Option<Vec<u8>>, _>("ldevid")?);
+        if revoked.fetch_optional(conn).await?.is_some() {
+            return Err(StoreError::CertificateRevoked { id });
+        }
     }
     Ok(Some(row.try_get("response")?))
 }
@@ -74,6 +81,8 @@ pub(super) async fn enrolment(
     }
     expect_confirmed(conn).await?;
     admissions::expect_not_denied(conn, &enrolled.id).await?;
+    // Whoever is in waits no more.
+    admissions::remove_pending(conn, &enrolled.id).await?;
     let on_record = rows::gateway(conn, &enrolled.id).await?;
     match (&enrolled.admittance, &on_record) {
         (Admittance::Recovery, None) => {
@@ -152,7 +161,8 @@ pub(super) async fn enrolment(
     };
     let detail = ldevid_detail(&enrolled.class, &enrolled.certificate);
     tell(conn, &enrolled.id, kind, detail, now).await?;
-    write_answer(conn, &enrolled.answer, &enrolled.id, true).await?;
+    let ldevid = enrolled.certificate.sha256;
+    write_answer(conn, &enrolled.answer, &enrolled.id, Some(&ldevid), now).await?;
     audit(
         conn,
         AuditWrite {
@@ -192,7 +202,7 @@ pub(super) async fn refusal(
     if let Some(before) = answered_before(conn, &refused.answer, now).await? {
         return Ok(before);
     }
-    write_answer(conn, &refused.answer, &refused.id, false).await?;
+    write_answer(conn, &refused.answer, &refused.id, None, now).await?;
     // The TPM is the gateway's own (its EK was activated), so what it quoted
     // counts against the record; but only where it was appraised as what it is
     // on record as.
@@ -241,6 +251,7 @@ pub(super) async fn affirmation(
     }
     let gateway = rows::known_gateway(conn, &affirmed.id).await?;
     gateway.in_good_standing()?;
+    admissions::expect_not_denied(conn, &affirmed.id).await?;
     same_keys(&gateway, &affirmed.ak_name, &affirmed.ldevid_name)?;
     let channel = rows::certificate(conn, &affirmed.channel_certificate).await?;
     if !channel.is_some_and(|(c, owner)| owner == affirmed.id && c.revoked_at.is_none()) {
@@ -301,7 +312,9 @@ pub(super) async fn affirmation(
         )
         .await?;
     }
-    write_answer(conn, &affirmed.answer, &affirmed.id, true).await?;
+    let renewed = affirmed.certificate.as_ref().map(|new| &new.sha256);
+    let ldevid = renewed.unwrap_or(&affirmed.channel_certificate);
+    write_answer(conn, &affirmed.answer, &affirmed.id, Some(ldevid), now).await?;
     Ok(Recorded::Now)
 }
 
@@ -349,7 +362,7 @@ pub(super) async fn contraindication(
         };
         write_last_quote(conn, &id, &quote).await?;
     }
-    write_answer(conn, &contraindicated.answer, &id, false).await?;
+    write_answer(conn, &contraindicated.answer, &id, None, now).await?;
     audit(
         conn,
         AuditWrite {

@@ -3,7 +3,7 @@
 use holdfast_proto::binding::Ueid;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::rows;
+use super::{rows, sweep};
 use crate::{
     identity::{CrlEntry, CrlPart, RevocationReason},
     store::{
@@ -207,7 +207,7 @@ pub(super) async fn configure_public_url(
         "DELETE FROM public_urls WHERE until IS NOT NULL AND NOT EXISTS \
            (SELECT 1 FROM certificates WHERE not_after >= ? AND issued_at <= until)",
     )
-    .bind(now)
+    .bind(sweep::ended_by(conn, now).await?)
     .execute(&mut *conn)
     .await?;
     let former =

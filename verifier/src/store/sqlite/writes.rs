@@ -3,6 +3,7 @@
 use holdfast_proto::binding::Ueid;
 use sqlx::SqliteConnection;
 
+use super::sweep::ANSWER_GRACE_SECONDS;
 use crate::store::{
     Answer, BootLogRef, Enrolled, NewCertificate, Reason, Seconds, Sha256, StoreError,
 };
@@ -163,22 +164,27 @@ pub(super) async fn write_ima_state(
     Ok(())
 }
 
+/// `granted`: the LDevID that an answer which grants rests on.
 pub(super) async fn write_answer(
     conn: &mut SqliteConnection,
     answer: &Answer,
     id: &Ueid,
-    granted: bool,
+    granted: Option<&Sha256>,
+    now: Seconds,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO answers (request_sha256, token_id, gateway, granted, response, expires) \
-         VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO answers \
+           (request_sha256, token_id, gateway, granted, response, expires, ldevid, until_up) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT seconds FROM uptime) + ?)",
     )
     .bind(answer.request_sha256.as_slice())
     .bind(answer.token_id.as_slice())
     .bind(id.as_bytes().as_slice())
-    .bind(granted)
+    .bind(granted.is_some())
     .bind(answer.response.as_slice())
     .bind(answer.expires)
+    .bind(granted.map(Sha256::as_slice))
+    .bind(answer.expires.saturating_sub(now).max(0) + ANSWER_GRACE_SECONDS)
     .execute(conn)
     .await?;
     Ok(())

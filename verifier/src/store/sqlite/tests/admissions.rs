@@ -1,7 +1,10 @@
 //! Admission without a token, in the recording transaction.
 
 use super::*;
-use crate::store::{Admissions as _, Audit as _, DeviceName, NewPending, Oems as _, PendingBounds};
+use crate::store::{
+    Admissions as _, Audit as _, DeviceName, EventKind, Events as _, NewPending, Oems as _,
+    PendingBounds,
+};
 
 const BOUNDS: PendingBounds = PendingBounds {
     all: 3,
@@ -142,7 +145,7 @@ async fn approval_admits_and_denial_refuses_until_forgotten() {
         .deny_pending(&id(1), "unknown", "test", NOW)
         .await
         .unwrap();
-    assert!(denied.denied);
+    assert!(denied.pending.denied && !denied.suspended);
     // A denial does not end by itself.
     let again = store.note_pending(asks(1, "192.0.2.1"), BOUNDS, NOW + 1_000_000);
     assert!(matches!(
@@ -246,6 +249,7 @@ async fn adv_a18_a_denial_wins_over_every_other_ground() {
     let refused = store.record_enrolment(recovery.clone(), later).await;
     assert!(matches!(refused, Err(StoreError::PendingDenied { .. })));
     store.forget_pending(&id(2), "test", NOW).await.unwrap();
+    store.resume(&id(2), "", "test", NOW).await.unwrap();
     let _ = store.record_enrolment(recovery, later).await.unwrap();
 
     // Nor is it admitted by accident: the denial is lifted by name.
@@ -264,13 +268,94 @@ async fn adv_a18_a_denial_wins_over_every_other_ground() {
     let _ = store.record_enrolment(listed(3), NOW).await.unwrap();
 }
 
+/// Denied where it waits too, and where it never did: out at once, and told.
+#[tokio::test]
+async fn adv_a18_a_denial_puts_out_who_is_in() {
+    let f = Fixture::new(9).await;
+    let store = &f.store;
+    for n in [1, 2] {
+        let _ = store.record_enrolment(enrolled(n), NOW).await.unwrap();
+    }
+    store
+        .note_pending(asks(1, "192.0.2.1"), BOUNDS, NOW)
+        .await
+        .unwrap();
+    let mut told = store.changed();
+    told.mark_unchanged();
+    for n in [1, 2] {
+        let denied = store.deny_pending(&id(n), "not ours", "test", NOW).await;
+        let denied = denied.unwrap();
+        assert!(denied.suspended && denied.pending.denied, "{n}");
+        let gateway = f.gateway(n).await;
+        let out = Lifecycle::Suspended(SuspensionKind::Operator);
+        assert_eq!(gateway.lifecycle, out, "{n}");
+        assert_eq!(gateway.state_reason, "denied: not ours");
+        assert!(!gateway.has_valid_certificate(NOW));
+        assert!(told.has_changed().unwrap(), "nobody was told of {n}");
+        told.mark_unchanged();
+        let events = store.events_after(0, Some(&id(n)), 10).await.unwrap();
+        assert_eq!(events.last().unwrap().kind, EventKind::Suspended);
+        let late = store.record_affirmation(affirmed(n, 10 + n), NOW).await;
+        assert!(matches!(late, Err(StoreError::Blocked { .. })));
+        // Not by accident either.
+        let back = store.resume(&id(n), "", "test", NOW).await;
+        assert!(matches!(back, Err(StoreError::PendingDenied { .. })));
+    }
+    let nobody = store.deny_pending(&id(3), "", "test", NOW).await;
+    assert!(matches!(nobody, Err(StoreError::UnknownPending { .. })));
+    // One that is revoked stays so.
+    let revoke = |n| store.revoke(n, RevocationReason::Unspecified, "", "test", NOW);
+    let two = id(2);
+    revoke(&two).await.unwrap();
+    let denied = store.deny_pending(&two, "", "test", NOW).await.unwrap();
+    assert!(!denied.suspended);
+    assert_eq!(f.gateway(2).await.lifecycle, Lifecycle::Revoked);
+}
+
+/// Denials of before they suspended: the gateway is in, and stays denied.
+#[tokio::test]
+async fn adv_a18_nothing_is_affirmed_of_one_that_is_denied() {
+    let f = Fixture::enrolled().await;
+    let lines = "INSERT INTO pending_gateways \
+        (id, state, class, tpm, address, first_seen, last_seen, expires) \
+        VALUES (?, 'denied', 'default', '', '', 0, 0, 0)";
+    sqlx::query(lines)
+        .bind(id(1).as_bytes().as_slice())
+        .execute(&f.store.writer)
+        .await
+        .unwrap();
+    assert_eq!(f.gateway(1).await.lifecycle, Lifecycle::Active);
+    let late = f.store.record_affirmation(affirmed(1, 2), NOW).await;
+    assert!(matches!(late, Err(StoreError::PendingDenied { .. })));
+    // Nor is what was granted given again.
+    let again = f.store.answer(&[1; 32], NOW).await;
+    assert!(matches!(again, Err(StoreError::PendingDenied { .. })));
+}
+
+#[tokio::test]
+async fn whoever_came_in_waits_no_more() {
+    let f = Fixture::new(9).await;
+    for n in [1, 2] {
+        f.store
+            .note_pending(asks(n, "192.0.2.1"), BOUNDS, NOW)
+            .await
+            .unwrap();
+    }
+    let _ = f.store.record_enrolment(enrolled(1), NOW).await.unwrap();
+    let waiting = f.store.pending_gateways(0, 10, NOW).await.unwrap();
+    assert_eq!(
+        waiting.iter().map(|row| row.id).collect::<Vec<_>>(),
+        [id(2)]
+    );
+}
+
 /// In the transaction that records the grant, and at once for those on record;
 /// by the keys of their paths, and where these are not on record.
 #[tokio::test]
 async fn a_withdrawn_oem_takes_its_gateways_along_and_no_others() {
     use crate::{
         endorsement::{DevidFacts, PathCertificate},
-        store::WithdrawnCa,
+        store::{OfWithdrawn, WithdrawnCa},
     };
     let f = Fixture::new(9).await;
     let certified = |n: u8, oem: &str, keys: &[u8]| {
@@ -323,14 +408,13 @@ async fn a_withdrawn_oem_takes_its_gateways_along_and_no_others() {
         root: true,
         not_after: NOW,
     };
-    let import = async || {
+    let import = async |of_withdrawn| {
         let anchors = vec![root.clone()];
         f.store
-            .import_oem_anchors("acme", anchors, "test", NOW)
+            .import_oem_anchors("acme", anchors, of_withdrawn, "test", NOW)
             .await
-            .unwrap()
     };
-    import().await;
+    import(OfWithdrawn::Refuse).await.unwrap();
     let done = f
         .store
         .withdraw_oem_cas("acme", vec![ca(10)], "stolen", "test", NOW)
@@ -354,7 +438,8 @@ async fn a_withdrawn_oem_takes_its_gateways_along_and_no_others() {
         .record_enrolment(certified(5, "acme", &[11, 20]), NOW)
         .await
         .unwrap();
-    // The root: everybody of that OEM; and it is trusted again by import.
+    // The root: everybody of that OEM; and it is trusted again when told so, not
+    // by an import as any other.
     let done = f
         .store
         .withdraw_oem_cas("acme", vec![ca(20)], "closed", "test", NOW)
@@ -362,7 +447,11 @@ async fn a_withdrawn_oem_takes_its_gateways_along_and_no_others() {
         .unwrap();
     assert_eq!(done.gateways.len(), 4);
     assert_eq!(f.store.withdrawn_oem_cas().await.unwrap().len(), 2);
-    import().await;
+    let refused = import(OfWithdrawn::Refuse).await;
+    assert!(matches!(refused, Err(StoreError::OemCaWithdrawn { .. })));
+    assert_eq!(f.store.withdrawn_oem_cas().await.unwrap().len(), 2);
+    assert_eq!(f.store.oem_anchors().await.unwrap(), []);
+    import(OfWithdrawn::TrustAgain).await.unwrap();
     assert_eq!(f.store.withdrawn_oem_cas().await.unwrap(), [ca(10)]);
     let other = f.store.gateway(&id(4)).await.unwrap().unwrap();
     assert_eq!(other.lifecycle, Lifecycle::Active);

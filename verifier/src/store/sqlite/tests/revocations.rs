@@ -344,17 +344,14 @@ async fn ended_certificates_are_swept_and_no_crl_loses_what_it_has_to_list() {
     // No CRL was made since: whatever their age, 1 and 40 have to be listed
     // once more, and are.
     let later = NOW + 60 * DAY;
-    assert_eq!(
-        f.store.sweep(later).await.unwrap(),
-        5,
-        "answers and the token"
-    );
+    f.runs(1000).await;
+    assert_eq!(f.sweep(later).await, 5, "answers and the token");
     assert_eq!(serials(later).await, [[1], [2], [40], [41]]);
     assert_eq!(serials(later).await, [[41]]);
     // Now they may go; 41 has not ended, 2 is the last of its gateway and of
     // the last revocation.
     let audit = f.store.audit(1000).await.unwrap();
-    assert_eq!(f.store.sweep(later).await.unwrap(), 2);
+    assert_eq!(f.sweep(later).await, 2);
     assert_eq!(f.store.audit(1000).await.unwrap(), audit);
     assert_eq!(serials(later).await, [[41]]);
     let issued = async |serial| f.store.issued(&ISSUER, serial).await.unwrap();
@@ -374,4 +371,66 @@ async fn ended_certificates_are_swept_and_no_crl_loses_what_it_has_to_list() {
         f.store.revoked_since(place, NOW).await.unwrap().place,
         place + 1
     );
+}
+
+/// A clock that is a year ahead, for hours: CRLs are made by it, and nothing
+/// that is in force is lost. One that was off for long sweeps again, in days.
+#[tokio::test]
+async fn adv_a22_a_wrong_clock_does_not_take_revocations_away() {
+    const DAY: Seconds = 86_400;
+    let f = Fixture::new(10).await;
+    let configure = |url, now| f.store.configure_public_url(Some(url), now);
+    configure("http://a", NOW).await.unwrap();
+    enrol(&f, 1).await;
+    let _ = renew(&f, 40, 20 * DAY, NOW).await.unwrap();
+    enrol(&f, 2).await;
+    let why = RevocationReason::KeyCompromise;
+    f.store.revoke(&id(1), why, "", "test", NOW).await.unwrap();
+    f.store.revoke(&id(2), why, "", "test", NOW).await.unwrap();
+    f.store
+        .create_join_token(
+            JoinToken {
+                secret_sha256: [77; 32],
+                ..join_token(3)
+            },
+            "test",
+            NOW,
+        )
+        .await
+        .unwrap();
+    let serials = async |now| {
+        let draft = f.store.draft_crl(&SCOPE, at(now)).await.unwrap();
+        let mut serials: Vec<_> = draft.entries.into_iter().map(|e| e.serial).collect();
+        serials.sort();
+        serials
+    };
+    assert_eq!(f.sweep(NOW).await, 0);
+    assert_eq!(serials(NOW).await, [[1], [2], [40]]);
+
+    for hour in 1..5 {
+        let wrong = NOW + 365 * DAY + hour * 3600;
+        assert_eq!(configure("http://b", wrong).await.unwrap(), ["http://a"]);
+        serials(wrong).await;
+        let swept = f.store.sweep(wrong).await.unwrap();
+        assert!(swept.ended < NOW + 2 * DAY, "{swept:?}");
+        f.runs(3600).await;
+    }
+    let now = NOW + 4 * 3600;
+    f.store.sweep(now).await.unwrap();
+    assert_eq!(serials(now).await, [[1], [2], [40]]);
+    let (one, other) = (f.store.join_token(&TOKEN), f.store.join_token(&[77; 32]));
+    assert!(one.await.unwrap().is_some() && other.await.unwrap().is_some());
+
+    // Off for 60 days, and the clock is right: nothing at once, all in time.
+    let now = now + 60 * DAY;
+    assert_eq!(f.sweep(now).await, 0);
+    serials(now).await;
+    serials(now + 3600).await;
+    f.runs(9 * DAY).await;
+    let now = now + 9 * DAY;
+    let swept = f.store.sweep(now).await.unwrap();
+    assert_eq!(swept.ended, now);
+    assert!(swept.rows > 0);
+    let issued = async |serial| f.store.issued(&ISSUER, serial).await.unwrap();
+    assert_eq!(issued("01").await, None);
 }
