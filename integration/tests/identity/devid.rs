@@ -492,7 +492,19 @@ async fn adv_a18_gateways_of_a_withdrawn_oem_are_out_at_once() -> Result<()> {
     let refused = scene.gateway.try_run(&["recover", "--boot-log", &log])?;
     ensure!(refused.status.code() == Some(1), "{refused:?}");
 
-    trust_oem(&scene.deployment, &scene.gateway)?;
+    // Nor does an import like the first: it has to be said.
+    let described = scene.gateway.sim().describe().oem.context("an OEM")?;
+    let root = described.root.display().to_string();
+    let import = ["endorsement", "import", "--oem", "acme", &root];
+    let refused = scene.deployment.try_run(&import)?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(1), "{refused:?}");
+    ensure!(said.contains("--trust-again"), "{said}");
+    let refused = scene.gateway.try_run(&["recover", "--boot-log", &log])?;
+    ensure!(refused.status.code() == Some(1), "{refused:?}");
+    scene
+        .deployment
+        .run(&[import.as_slice(), &["--trust-again"]].concat())?;
     scene.gateway.run(&["recover", "--boot-log", &log])?;
     scene.gateway.run(&["attest", "--boot-log", &log])?;
     let audit = scene.deployment.run(&["audit", "list"])?;

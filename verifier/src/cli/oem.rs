@@ -20,7 +20,8 @@ Examples:
   holdfast-verifier oem withdraw --dir D --oem acme --certificate 5f0c… --reason '…'   (SHA-256, as oem list shows it)
 
 No path through the key of what was withdrawn counts, whoever certified it. To trust
-it again, import it again (endorsement import --oem), then resume the gateways.")]
+it again, import it again (endorsement import --oem … --trust-again), then resume the
+gateways.")]
     Withdraw(serials::WithdrawArgs),
     /// Let products enrol by their OEM's word alone, without a join token.
     Allow(serials::AllowArgs),

@@ -443,6 +443,11 @@ fn told_of_store(error: &StoreError) -> Told {
             kind: "not-endorsed",
             text: "the OEM that certified the device is not trusted any more; ask the owner",
         },
+        StoreError::OemCaWithdrawn { .. } => Told {
+            code: Code::FailedPrecondition,
+            kind: "oem-ca-withdrawn",
+            text: "the OEM's certificate was withdrawn",
+        },
         StoreError::OtherIdevid { .. } => Told {
             code: Code::PermissionDenied,
             kind: "other-idevid",

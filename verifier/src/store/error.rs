@@ -74,6 +74,20 @@ pub enum StoreError {
         /// The owner's name for it.
         oem: String,
     },
+    /// The certificate was withdrawn of this OEM.
+    #[error(
+        "certificate {sha256} ({subject}) of OEM {oem} was withdrawn (oem withdraw), and nothing \
+         was imported: leave it out, or, where its key is to be trusted once more, import with \
+         --trust-again"
+    )]
+    OemCaWithdrawn {
+        /// The owner's name for the OEM.
+        oem: String,
+        /// Of its DER, hex.
+        sha256: String,
+        /// Its subject, inert.
+        subject: String,
+    },
     /// The gateway is bound to another IDevID.
     #[error("gateway {id} is bound to another IDevID")]
     OtherIdevid {

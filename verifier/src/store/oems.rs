@@ -50,6 +50,15 @@ pub struct AllowedSerial {
     pub added_at: Seconds,
 }
 
+/// What an import does with a certificate that was withdrawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfWithdrawn {
+    /// Imports none.
+    Refuse,
+    /// Trusts it again.
+    TrustAgain,
+}
+
 /// OEMs, their anchors and their allow lists.
 #[async_trait]
 pub trait Oems: Send + Sync {
@@ -57,11 +66,15 @@ pub trait Oems: Send + Sync {
     async fn oem_anchors(&self) -> Result<Vec<OemAnchor>, StoreError>;
 
     /// Adds those anchors of an OEM that are not yet known of it. All or none.
-    /// One that was withdrawn is trusted again.
+    ///
+    /// # Errors
+    /// [`StoreError::OemCaWithdrawn`] where one was withdrawn of it and is not
+    /// to be trusted again.
     async fn import_oem_anchors(
         &self,
         oem: &str,
         anchors: Vec<Anchor>,
+        of_withdrawn: OfWithdrawn,
         by: &str,
         now: Seconds,
     ) -> Result<Imported, StoreError>;

@@ -37,6 +37,10 @@ pub(in crate::cli) struct ImportArgs {
     /// EK. NAME is yours to choose: 1 to 64 of a-z 0-9 . _ -
     #[arg(long, value_name = "NAME", conflicts_with = "as_roots")]
     oem: Option<String>,
+    /// Certificates among them that were withdrawn (oem withdraw) are trusted
+    /// again. Without it, one of these is a reason to import none.
+    #[arg(long, requires = "oem")]
+    trust_again: bool,
     #[command(flatten)]
     sign: SignArgs,
     #[command(flatten)]
@@ -120,6 +124,7 @@ async fn import_oem(args: &ImportArgs, oem: &str, files: &[Read]) -> Outcome {
     let request = ImportOemAnchorsRequest {
         oem: oem.to_owned(),
         certificates: files.iter().map(|file| file.content.clone()).collect(),
+        trust_again: args.trust_again,
     };
     let done = client
         .import_oem_anchors(request)

@@ -15,7 +15,7 @@ use crate::{
     },
     exchange::Class,
     service::error::Refusal,
-    store::{Anchor, OemAnchor, WithdrawnCa},
+    store::{Anchor, OemAnchor, OfWithdrawn, WithdrawnCa},
 };
 
 /// Certificates in one import.
@@ -48,6 +48,10 @@ impl AdminService {
                 "an import has 1 to 10,000 certificates".to_owned(),
             ));
         }
+        let of_withdrawn = match request.trust_again {
+            true => OfWithdrawn::TrustAgain,
+            false => OfWithdrawn::Refuse,
+        };
         let (shared, by) = (Arc::clone(&self.shared), by.to_owned());
         let importing = Arc::clone(&self.importing_oems);
         to_its_end(async move {
@@ -63,7 +67,7 @@ impl AdminService {
             build_oems(&would_be, &[])?;
             let imported = shared
                 .store
-                .import_oem_anchors(oem.as_str(), anchors, &by, now)
+                .import_oem_anchors(oem.as_str(), anchors, of_withdrawn, &by, now)
                 .await?;
             let all = shared.store.oem_anchors().await?;
             let withdrawn = shared.store.withdrawn_oem_cas().await?;

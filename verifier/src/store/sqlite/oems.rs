@@ -12,8 +12,8 @@ use super::{
 use crate::{
     endorsement::{DevidFacts, TpmFacts},
     store::{
-        AllowedSerial, Anchor, Imported, OemAnchor, OemWithdrawn, Oems, OwnedKey, Seconds,
-        StoreError, SuspensionKind, WithdrawnCa,
+        AllowedSerial, Anchor, Imported, OemAnchor, OemWithdrawn, Oems, OfWithdrawn, OwnedKey,
+        Seconds, StoreError, SuspensionKind, WithdrawnCa,
     },
 };
 
@@ -43,6 +43,7 @@ impl Oems for SqliteStore {
         &self,
         oem: &str,
         anchors: Vec<Anchor>,
+        of_withdrawn: OfWithdrawn,
         by: &str,
         now: Seconds,
     ) -> Result<Imported, StoreError> {
@@ -68,6 +69,13 @@ impl Oems for SqliteStore {
                 .execute(&mut *tx)
                 .await?;
             if again.rows_affected() > 0 {
+                if of_withdrawn == OfWithdrawn::Refuse {
+                    return Err(StoreError::OemCaWithdrawn {
+                        oem: oem.to_owned(),
+                        sha256: hex::encode(anchor.sha256),
+                        subject: anchor.subject,
+                    });
+                }
                 let entry = AuditWrite {
                     at: now,
                     actor: by,
