@@ -151,8 +151,9 @@ impl Admin for AdminService {
         &self,
         request: Request<Streaming<v1::ImportAllowListRequest>>,
     ) -> Result<Response<v1::ImportAllowListResponse>, Status> {
-        let by = actor(&request).map_err(Refusal::into_admin_status)?;
-        answer(self.receive_allow_list(&by, request.into_inner()).await)
+        let caller = Caller::of(&request).map_err(Refusal::into_admin_status)?;
+        let caller = caller.clone();
+        answer(self.receive_allow_list(&caller, request.into_inner()).await)
     }
 
     async fn list_allow_lists(

@@ -102,7 +102,8 @@ impl AllowLists {
     }
 
     /// Verifies, reads, records and takes into use. Also says whether anything
-    /// changed.
+    /// changed. `still`: whether whoever sends it may do so still, asked when
+    /// all that takes long is done.
     pub(super) async fn import(
         &self,
         class: &Class,
@@ -110,9 +111,11 @@ impl AllowLists {
         statement: Vec<u8>,
         by: &str,
         now: UnixTime,
+        still: impl Future<Output = Result<(), Refusal>>,
     ) -> Result<(AllowListVersion, bool), Refusal> {
         let _one_at_a_time = self.importing.lock().await;
         let (stated, statement, list) = self.read(class, document, statement).await??;
+        still.await?;
         let newest = self.store.allow_lists(Some(class.as_str()), 1).await?;
         let newest = newest.into_iter().next();
         let in_use = newest.as_ref().map(|last| (last.version, &last.sha256));

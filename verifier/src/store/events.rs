@@ -103,6 +103,15 @@ pub trait Events: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Event>, StoreError>;
 
+    /// As [`events_after`](Events::events_after), with what is kept at the same
+    /// moment.
+    async fn look_at_events(
+        &self,
+        sequence: u64,
+        gateway: Option<&Ueid>,
+        limit: u32,
+    ) -> Result<(Vec<Event>, KeptEvents), StoreError>;
+
     /// What there is.
     async fn events_kept(&self) -> Result<KeptEvents, StoreError>;
 

@@ -220,16 +220,17 @@ impl Watcher {
     /// False where nobody listens any more.
     async fn send_what_there_is(&mut self) -> Result<bool, Refusal> {
         loop {
-            let store = &self.shared.store;
-            let events = store
-                .events_after(self.after, self.gateway.as_ref(), BATCH)
+            let (events, kept) = self
+                .shared
+                .store
+                .look_at_events(self.after, self.gateway.as_ref(), BATCH)
                 .await?;
-            // Swept while this consumer was behind.
-            if let Some(first) = events.first()
-                && self.gateway.is_none()
-                && first.sequence != self.after.saturating_add(1)
-            {
-                let kept = store.events_kept().await?;
+            let follows = |first: &Event| {
+                self.gateway.is_some() || first.sequence == self.after.saturating_add(1)
+            };
+            // Swept while this consumer was behind. Of one gateway's events that
+            // is said of all: which of them were its own is not known any more.
+            if !kept.goes_on_from(self.after) || !events.first().is_none_or(follows) {
                 return Err(Refusal::EventsGone {
                     after: self.after,
                     oldest: kept.oldest,
@@ -237,6 +238,8 @@ impl Watcher {
                 });
             }
             if events.is_empty() {
+                // What others did since is nothing that this one waits for.
+                self.after = kept.newest;
                 return Ok(true);
             }
             for event in events {

@@ -74,7 +74,9 @@ impl Fixture {
 
     async fn send(&self, list: &AllowList, statement: Vec<u8>) -> Result<(u64, bool), Refusal> {
         let (class, document) = (class(), list.document().to_vec());
-        let done = self.lists.import(&class, document, statement, "uid:0", NOW);
+        let still = async { Ok(()) };
+        let lists = &self.lists;
+        let done = lists.import(&class, document, statement, "uid:0", NOW, still);
         done.await
             .map(|(version, changed)| (version.version, changed))
     }
@@ -190,7 +192,9 @@ async fn a_signed_document_that_is_no_list_is_refused() {
     let signed = f.owner.state(Kind::AllowList, "edge", 1, &document, &rng);
     let done = f
         .lists
-        .import(&class(), document, signed.unwrap(), "uid:0", NOW)
+        .import(&class(), document, signed.unwrap(), "uid:0", NOW, async {
+            Ok(())
+        })
         .await;
     assert!(matches!(done.unwrap_err(), Refusal::AdminInput(_)));
 }
@@ -221,4 +225,17 @@ async fn the_store_takes_the_next_version_only() {
     import(2).await.unwrap();
     let record = f.store.allow_list("edge").await.unwrap().unwrap();
     assert_eq!((record.version, record.document), (2, new(1).document));
+}
+
+/// Asked last: who sends for minutes may have been revoked meanwhile.
+#[tokio::test]
+async fn adv_a19_nothing_is_imported_of_one_who_was_revoked_meanwhile() {
+    let f = Fixture::new().await;
+    let list = list(1);
+    let (document, statement) = (list.document().to_vec(), f.sign(1, &list));
+    let still = async { Err(Refusal::NoRole("cert:bob/01".to_owned())) };
+    let (lists, class) = (&f.lists, class());
+    let done = lists.import(&class, document, statement, "cert:bob/01", NOW, still);
+    assert!(matches!(done.await, Err(Refusal::NoRole(_))));
+    assert_eq!(f.store.allow_lists(None, 1).await.unwrap(), []);
 }

@@ -9,6 +9,7 @@ use tonic::Code;
 use super::matrix::kind;
 use super::*;
 use crate::{
+    reference_values::allow_list::AllowListBuilder,
     service::{
         admin::AdminService,
         caller::Caller,
@@ -117,6 +118,55 @@ async fn what_was_swept_is_said_to_be_gone() {
     }
 }
 
+/// Swept while the consumer is behind: of one gateway too it is told, and what
+/// others did is no gap.
+#[tokio::test]
+async fn a_stream_of_one_gateway_is_told_of_a_gap() {
+    let server = with_events(100).await;
+    server.record(2, &server.clients.issue()).await;
+    let service = service(&server);
+    let store = &server.shared.store;
+    let of = |n| WatchRequest {
+        gateway_id: fixtures::id(n).to_string(),
+        ..after(0)
+    };
+    let patience = Duration::from_secs(30);
+    let mut behind = service
+        .watch_with(&caller("uid:0"), of(1), patience)
+        .await
+        .unwrap();
+    let mut quiet = service
+        .watch_with(&caller("uid:0"), of(2), patience)
+        .await
+        .unwrap();
+    quiet.next().await.unwrap().unwrap();
+    // The one has what it can hold, the other all that there is.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    store.sweep_events(fixtures::NOW + 1).await.unwrap();
+    for n in [1, 2] {
+        let (id, kind_of) = (fixtures::id(n), SuspensionKind::Operator);
+        let later = fixtures::NOW + 2;
+        store
+            .suspend(&id, kind_of, "", "test", later)
+            .await
+            .unwrap();
+    }
+    let mut last = 0;
+    let status = loop {
+        match behind.next().await.unwrap() {
+            Ok(answer) => {
+                let event = answer.event.unwrap();
+                assert_eq!(event.number, last + 1, "a gap, and nothing said");
+                last = event.number;
+            }
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(kind(&status), "events-gone");
+    let next = quiet.next().await.unwrap().unwrap().event.unwrap();
+    assert_eq!(next.kind, "gateway.suspended");
+}
+
 #[tokio::test]
 async fn adv_a21_streams_are_counted_by_caller_and_in_all() {
     let server = with_events(0).await;
@@ -209,9 +259,60 @@ async fn adv_a19_what_waits_for_one_who_is_revoked_is_not_sent() {
     assert!(stream.next().await.is_none());
 }
 
+fn allow_list() -> Vec<u8> {
+    let mut list = AllowListBuilder::new();
+    list.add(b"/usr/bin/tool", HashAlg::Sha256, &[1; 32])
+        .unwrap();
+    list.finish().unwrap().document().to_vec()
+}
+
+/// An upload that goes on over the revocation of who sends it.
+#[tokio::test]
+async fn adv_a19_an_upload_of_a_revoked_operator_is_refused_at_its_end() {
+    let server = with_events(0).await;
+    let identity = server.operator(Role::Operator, "bob").await;
+    let channel = server.operators_channel(&identity).await.unwrap();
+    let mut client = v1::admin_client::AdminClient::new(channel);
+    let (chunks, sent) = tokio::sync::mpsc::channel(1);
+    let upload = tokio::spawn(async move {
+        let sent = tokio_stream::wrappers::ReceiverStream::new(sent);
+        client.import_allow_list(sent).await
+    });
+    let document = allow_list();
+    let first = v1::ImportAllowListRequest {
+        class: "default".to_owned(),
+        statement: server
+            .owner
+            .state(Kind::AllowList, "default", 1, &document, &server.shared.rng)
+            .unwrap(),
+        chunk: Vec::new(),
+    };
+    chunks.send(first).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let store = &server.shared.store;
+    let serial = store.operators(0, 10).await.unwrap()[0].serial.clone();
+    store
+        .revoke_operator(&serial, "left", "test", fixtures::NOW)
+        .await
+        .unwrap();
+    let rest = v1::ImportAllowListRequest {
+        chunk: document,
+        ..v1::ImportAllowListRequest::default()
+    };
+    chunks.send(rest).await.unwrap();
+    drop(chunks);
+    let status = upload.await.unwrap().unwrap_err();
+    assert_eq!(kind(&status), "operator-not-good");
+    assert_eq!(store.allow_lists(None, 1).await.unwrap(), []);
+}
+
 #[test]
-fn a_watcher_needs_what_the_table_says() {
-    let row = |(method, _): &&(&str, Access)| *method == "holdfast.v1.Admin/Watch";
-    let (_, access) = table().iter().find(row).unwrap();
-    assert_eq!(*access, Access::Person(Role::Viewer));
+fn what_is_asked_again_is_what_the_table_says() {
+    for (method, needed) in [
+        ("holdfast.v1.Admin/Watch", Role::Viewer),
+        ("holdfast.v1.Admin/ImportAllowList", Role::Operator),
+    ] {
+        let (_, access) = table().iter().find(|row| row.0 == method).unwrap();
+        assert_eq!(*access, Access::Person(needed), "{method}");
+    }
 }

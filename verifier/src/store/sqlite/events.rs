@@ -43,38 +43,28 @@ impl Events for SqliteStore {
         gateway: Option<&Ueid>,
         limit: u32,
     ) -> Result<Vec<Event>, StoreError> {
-        let after = i64::try_from(sequence).unwrap_or(i64::MAX);
-        let query = match gateway {
-            None => {
-                sqlx::query("SELECT * FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?")
-                    .bind(after)
-                    .bind(limit)
-            }
-            Some(id) => sqlx::query(
-                "SELECT * FROM events WHERE sequence > ? AND gateway = ? \
-                 ORDER BY sequence LIMIT ?",
-            )
-            .bind(after)
-            .bind(id.as_bytes().to_vec())
-            .bind(limit),
-        };
-        let rows = query.fetch_all(&mut *self.readers.acquire().await?).await?;
-        rows.iter().map(event).collect()
+        after(
+            &mut *self.readers.acquire().await?,
+            sequence,
+            gateway,
+            limit,
+        )
+        .await
+    }
+
+    async fn look_at_events(
+        &self,
+        sequence: u64,
+        gateway: Option<&Ueid>,
+        limit: u32,
+    ) -> Result<(Vec<Event>, KeptEvents), StoreError> {
+        let mut tx = self.readers.begin().await?;
+        let events = after(&mut tx, sequence, gateway, limit).await?;
+        Ok((events, kept(&mut tx).await?))
     }
 
     async fn events_kept(&self) -> Result<KeptEvents, StoreError> {
-        let row = sqlx::query(
-            "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) AS newest, \
-               (SELECT min(sequence) FROM events) AS oldest",
-        )
-        .fetch_one(&mut *self.readers.acquire().await?)
-        .await?;
-        let newest = row.try_get::<i64, _>("newest")?.cast_unsigned();
-        let oldest: Option<i64> = row.try_get("oldest")?;
-        Ok(KeptEvents {
-            oldest: oldest.map_or(newest.saturating_add(1), i64::cast_unsigned),
-            newest,
-        })
+        kept(&mut *self.readers.acquire().await?).await
     }
 
     async fn sweep_events(&self, before: Seconds) -> Result<u64, StoreError> {
@@ -122,6 +112,43 @@ impl Events for SqliteStore {
         tx.commit().await?;
         Ok(())
     }
+}
+
+async fn after(
+    conn: &mut SqliteConnection,
+    sequence: u64,
+    gateway: Option<&Ueid>,
+    limit: u32,
+) -> Result<Vec<Event>, StoreError> {
+    let after = i64::try_from(sequence).unwrap_or(i64::MAX);
+    let query = match gateway {
+        None => sqlx::query("SELECT * FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?")
+            .bind(after)
+            .bind(limit),
+        Some(id) => sqlx::query(
+            "SELECT * FROM events WHERE sequence > ? AND gateway = ? ORDER BY sequence LIMIT ?",
+        )
+        .bind(after)
+        .bind(id.as_bytes().to_vec())
+        .bind(limit),
+    };
+    let rows = query.fetch_all(conn).await?;
+    rows.iter().map(event).collect()
+}
+
+async fn kept(conn: &mut SqliteConnection) -> Result<KeptEvents, StoreError> {
+    let row = sqlx::query(
+        "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) AS newest, \
+           (SELECT min(sequence) FROM events) AS oldest",
+    )
+    .fetch_one(conn)
+    .await?;
+    let newest = row.try_get::<i64, _>("newest")?.cast_unsigned();
+    let oldest: Option<i64> = row.try_get("oldest")?;
+    Ok(KeptEvents {
+        oldest: oldest.map_or(newest.saturating_add(1), i64::cast_unsigned),
+        newest,
+    })
 }
 
 fn event(row: &SqliteRow) -> Result<Event, StoreError> {
