@@ -1,5 +1,7 @@
 //! `holdfast-verifier serve`: damaged files, bad settings, a second server.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use holdfast_integration::Deployment;
 
@@ -42,6 +44,7 @@ fn verifier_serve_with_damaged_files() -> Result<()> {
                 !output.contains('\u{1b}'),
                 "{name}: a live escape: {output:?}"
             );
+            no_wal(&dir).with_context(|| name.to_owned())?;
         }
         std::fs::remove_file(&path)?;
         refused_serve(&dir, REFUSED, &[name]).with_context(|| format!("{name} is gone"))?;
@@ -49,14 +52,6 @@ fn verifier_serve_with_damaged_files() -> Result<()> {
         chmod(&path, if name.contains("key") { 0o600 } else { 0o644 })?;
     }
     let store = dir.join("holdfast.db");
-    // A log that a refused `serve` left behind would have the whole of the
-    // store, and SQLite would mend it from there.
-    for log in ["holdfast.db-wal", "holdfast.db-shm"] {
-        match std::fs::remove_file(dir.join(log)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-    }
     std::fs::write(
         &store,
         "garbage, and more of it than a header has. ".repeat(100),
@@ -65,6 +60,15 @@ fn verifier_serve_with_damaged_files() -> Result<()> {
     refused_serve(&dir, REFUSED, &["holdfast.db"])?;
     std::fs::remove_file(&store)?;
     serves(&dir)
+}
+
+/// A log that a refused `serve` left behind would have the whole of the store:
+/// SQLite would mend a damaged one from there, unseen.
+fn no_wal(dir: &Path) -> Result<()> {
+    for log in ["holdfast.db-wal", "holdfast.db-shm"] {
+        ensure!(!dir.join(log).exists(), "{log} was left behind");
+    }
+    Ok(())
 }
 
 /// Keys and values in `config.toml` that are none.
@@ -172,5 +176,6 @@ fn verifier_without_a_server_or_with_two() -> Result<()> {
         REFUSED,
         &[&taken],
     )?;
+    no_wal(&dir)?;
     deployment.gateways().map(drop)
 }

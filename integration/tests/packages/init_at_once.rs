@@ -181,9 +181,19 @@ fn what_cannot_be_used_makes_no_verifier() -> Result<()> {
     // Options that are given once only.
     let dir = stand.folder.path().join("verifier");
     let dir = text(&dir)?;
+    let nowhere = scratch.path().join("no-such-folder/gateway.bundle");
+    let within = stand.dir.join("config.toml");
     for (args, why) in [
         (vec!["--reference", text(&json)?], "bad.json"),
         (vec!["--bundle", text(&taken)?], "exists already"),
+        (
+            vec!["--listen", "127.0.0.1:7443", "--bundle", text(&nowhere)?],
+            "--bundle",
+        ),
+        (
+            vec!["--listen", "127.0.0.1:7443", "--bundle", text(&within)?],
+            "exists already",
+        ),
         (
             vec!["--listen", "127.0.0.1:0", "--bundle", text(&absent)?],
             "--listen",

@@ -18,6 +18,7 @@ use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, pem::PemObject a
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinHandle,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -36,10 +37,11 @@ use crate::{
     identity::{Issuer, PublicUrl},
     operators::OperatorsCa,
     service::{
-        AllowLists, ApprovalQueue, BY_START, BundleFacts, Clock, Endorsements, HANDSHAKE_TIMEOUT,
-        Heartbeats, IDLE_TIMEOUT, KeyDesk, LimitSettings, Limits, OperatorsDoor, Policies,
-        PublicationSettings, References, RevocationView, SealApprovals, Server, ServerSettings,
-        Shared, Webhook, WebhookSecret, build_oems, named, rewrap_secrets, webhook_tls,
+        AllowLists, ApprovalQueue, BY_START, BundleFacts, CLOSE_TIMEOUT, Clock, Endorsements,
+        HANDSHAKE_TIMEOUT, Heartbeats, IDLE_TIMEOUT, KeyDesk, LimitSettings, Limits, OperatorsDoor,
+        Policies, PublicationSettings, References, RevocationView, SealApprovals, Server,
+        ServerSettings, Shared, Webhook, WebhookSecret, build_oems, named, rewrap_secrets,
+        webhook_tls,
     },
     store::{PendingBounds, Store, sqlite::SqliteStore},
     swap::Swap,
@@ -89,7 +91,14 @@ pub(super) async fn run(args: &ServeArgs) -> Outcome {
         config.log.format = format;
     }
     start_log(&config.log)?;
-    let (shared, mut settings) = assemble(&home, &config).await?;
+    let (shared, settings) = assemble(&home, &config).await?;
+    let store = Arc::clone(&shared.store);
+    let served = serve(args, shared, settings).await;
+    closed(store.as_ref()).await;
+    served
+}
+
+async fn serve(args: &ServeArgs, shared: Arc<Shared>, mut settings: ServerSettings) -> Outcome {
     settings.service_manager = ServiceManager::from_env().context("NOTIFY_SOCKET")?;
     // Before the address is told: a signal right after it must not be missed.
     let stop = stop_signal()?;
@@ -113,9 +122,28 @@ pub(super) async fn assemble(
         .await
         .with_context(|| path.display().to_string())?;
     let store: Arc<dyn Store> = Arc::new(store);
+    let assembled = assemble_over(home, config, &store).await;
+    if assembled.is_err() {
+        closed(store.as_ref()).await;
+    }
+    assembled
+}
+
+/// Whatever the end: a store that is dropped leaves its WAL behind.
+async fn closed(store: &dyn Store) {
+    if timeout(CLOSE_TIMEOUT, store.close()).await.is_err() {
+        warn!("the store was busy to the end");
+    }
+}
+
+async fn assemble_over(
+    home: &Home,
+    config: &Config,
+    store: &Arc<dyn Store>,
+) -> Result<(Arc<Shared>, ServerSettings), Failure> {
     let keys = open_keys(home, config).await?;
     let named = named(&keys);
-    let shared = Arc::new(shared(home, config, Arc::clone(&store), keys).await?);
+    let shared = Arc::new(shared(home, config, Arc::clone(store), keys).await?);
     let at = shared.clock.now().seconds();
     for change in shared.store.record_keys(&named, BY_START, at).await? {
         info!(

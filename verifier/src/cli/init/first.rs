@@ -4,8 +4,10 @@
 //! which that command would refuse.
 
 use std::{
+    ffi::OsString,
+    io::Write as _,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -18,17 +20,22 @@ use holdfast_proto::grpc::v1::{
 use ring::rand::SystemRandom;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+use zeroize::Zeroizing;
 
 use crate::{
     cli::{
         DirArg, Failure, client,
         endorsement::{files, import::is_bundle},
+        init::SECRET,
         input,
         reference::source::{self, Document, How},
         serve::assemble,
         token,
     },
-    config::{Config, Home, HomeError},
+    config::{
+        Config, Home, HomeError,
+        files::{NewFile, write_new},
+    },
     freshness::Class,
     owner::{EVERY_CLASS, Kind, OwnerSigner},
     service::{Clock, Server},
@@ -221,6 +228,54 @@ impl First {
             "--endorsement: {} certificates or files cannot be used: {reason}",
             done.refused
         )))
+    }
+}
+
+/// Where the bundle goes: begun before anything is made, so that a place that
+/// cannot be written to is told then.
+pub(super) enum BundlePlace {
+    /// Elsewhere.
+    Beside(NewFile),
+    /// Under this name in the directory that is made.
+    Within(OsString),
+}
+
+impl BundlePlace {
+    pub(super) fn of(file: &Path, dir: &Path) -> Result<Self, Failure> {
+        let whole = |path: &Path| {
+            std::path::absolute(path)
+                .map_err(|e| input(anyhow!("--bundle {}: {e}", path.display())))
+        };
+        let (path, dir) = (whole(file)?, whole(dir)?);
+        match path.file_name() {
+            Some(name) if path.parent() == Some(dir.as_path()) => Ok(Self::Within(name.to_owned())),
+            Some(_) => NewFile::create(file, SECRET)
+                .map(Self::Beside)
+                .map_err(|e| input(anyhow!("--bundle: {e}"))),
+            None => Err(input(anyhow!("--bundle {}: name a file", file.display()))),
+        }
+    }
+
+    /// Writes it, not yet under its name where that is beside the directory.
+    pub(super) fn write(&mut self, bundle: &str, home: &Home) -> Result<(), Failure> {
+        let text = Zeroizing::new(format!("{bundle}\n"));
+        match self {
+            Self::Beside(new) => new
+                .file()
+                .write_all(text.as_bytes())
+                .map_err(|e| anyhow!("--bundle: {e}").into()),
+            Self::Within(name) => {
+                write_new(&home.dir().join(name), text.as_bytes(), SECRET).map_err(Failure::from)
+            }
+        }
+    }
+
+    /// Gives it its name.
+    pub(super) fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Beside(new) => Ok(new.finish()?),
+            Self::Within(_) => Ok(()),
+        }
     }
 }
 

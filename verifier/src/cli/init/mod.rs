@@ -15,7 +15,7 @@ use super::{Failure, JsonArg, Outcome, input, output};
 use crate::{
     appraisal::DEFAULT_POLICY,
     config::{
-        CaBackend, CaConfig, Config, Home, Machine, files,
+        CaBackend, CaConfig, Config, Home, Machine,
         home::file,
         policy_root_spki, sample,
         staging::{self, Staging},
@@ -31,7 +31,7 @@ use crate::{
     service::Clock,
 };
 
-use first::{First, FirstArgs};
+use first::{BundlePlace, First, FirstArgs};
 
 const SECRET: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
@@ -182,6 +182,11 @@ pub(super) async fn run(args: &InitArgs, machine: &Machine) -> Outcome {
         .collect::<Result<Vec<_>, _>>()
         .map_err(input)?;
     let first = First::read(&args.first, &config)?;
+    // Where it cannot be written, nothing is made.
+    let place = args.first.bundle.as_deref();
+    let mut place = place
+        .map(|file| BundlePlace::of(file, &args.dir))
+        .transpose()?;
     let settings = CaSettings {
         organization: args.organization.clone(),
         server_names,
@@ -218,18 +223,18 @@ pub(super) async fn run(args: &InitArgs, machine: &Machine) -> Outcome {
     let owner = OwnerSigner::from_pkcs8(policy_root.expose_der(), &rng)?;
     let given = first.give(staging.home(), &config, &owner).await;
     let given = given.and_then(|bundle| {
+        if let (Some(place), Some(bundle)) = (&mut place, bundle) {
+            place.write(&Zeroizing::new(bundle), staging.home())?;
+        }
         if let Some(account) = &account {
             staging.give_to(account.uid.as_raw(), account.gid.as_raw())?;
         }
-        Ok(bundle)
+        Ok(())
     });
-    let bundle = match given {
-        Ok(bundle) => bundle.map(Zeroizing::new),
-        Err(error) => {
-            issuing.undo();
-            return Err(error);
-        }
-    };
+    if let Err(error) = given {
+        issuing.undo();
+        return Err(error);
+    }
     let placed = offline
         .into_iter()
         .try_for_each(|(made, dir)| made.become_dir(dir))
@@ -240,9 +245,8 @@ pub(super) async fn run(args: &InitArgs, machine: &Machine) -> Outcome {
     }
 
     // After the verifier that it is for.
-    if let (Some(file), Some(bundle)) = (&args.first.bundle, &bundle) {
-        let text = Zeroizing::new(format!("{}\n", bundle.as_str()));
-        files::write_new(file, text.as_bytes(), SECRET)?;
+    if let Some(place) = place {
+        place.finish()?;
     }
 
     if args.json.json {
