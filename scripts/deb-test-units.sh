@@ -104,6 +104,10 @@ expect "reload: the same process" "$hears$pid_of"'
   systemctl reload holdfast-attester
   hears holdfast-attester "event=\"reloaded\"" "$since"
   [ "$(pid_of holdfast-attester)" = "$before" ]'
+expect "reload of the verifier: the same process" "$pid_of"'
+  before=$(pid_of holdfast-verifier)
+  systemctl reload holdfast-verifier; sleep 1
+  [ "$(pid_of holdfast-verifier)" = "$before" ] && holdfast-verifier gateway list >/dev/null'
 expect "stopped, it stays so, also when the enrolment changes" "$patiently"'
   systemctl stop holdfast-attester
   patiently holdfast-attester attest --renew
