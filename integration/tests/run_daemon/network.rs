@@ -1,7 +1,7 @@
 //! A network of the daemon's own (a network namespace) that is cut, and comes
 //! back.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -74,12 +74,12 @@ fn ip(arguments: &[&str]) -> Result<()> {
     oracle::run("ip", arguments).map(drop)
 }
 
-/// Carries connections from `address` to the same port of 127.0.0.1.
-fn relay(address: Ipv4Addr, port: u16) -> Result<()> {
+/// Carries connections from `address` to the same port at `to`.
+fn relay(address: Ipv4Addr, to: IpAddr, port: u16) -> Result<()> {
     let listener = TcpListener::bind((address, port))?;
     std::thread::spawn(move || {
         for outer in listener.incoming().flatten() {
-            let Ok(inner) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else {
+            let Ok(inner) = TcpStream::connect((to, port)) else {
                 continue;
             };
             for (from, to) in [(&outer, &inner), (&inner, &outer)] {
@@ -105,11 +105,12 @@ fn a_network_that_is_cut_is_waited_for() -> Result<()> {
     let TctiName::Swtpm { port, .. } = stand.sim.tcti().parse()? else {
         bail!("not over TCP");
     };
-    relay(namespace.tpm, port)?;
-    relay(namespace.tpm, port + 1)?;
-    let verifier = stand.deployment.address().port();
-    relay(namespace.verifier, verifier)?;
-    let server = SocketAddr::from((namespace.verifier, verifier)).to_string();
+    let here = Ipv4Addr::LOCALHOST.into();
+    relay(namespace.tpm, here, port)?;
+    relay(namespace.tpm, here, port + 1)?;
+    let verifier = stand.deployment.address();
+    relay(namespace.verifier, verifier.ip(), verifier.port())?;
+    let server = SocketAddr::from((namespace.verifier, verifier.port())).to_string();
     let bundle = stand.deployment.scratch().join("bundle");
     let bundle = bundle.to_str().context("path")?;
     let token = ["token", "create", "--class", "default", "--uses", "1"];
