@@ -18,7 +18,8 @@ const PROTOS: [&str; 8] = [
 
 /// Messages with a secret in them: no Debug is derived for these, so that none
 /// can come into a log; `grpc` writes one that leaves the secret out.
-const SECRET: [&str; 4] = [
+const SECRET: [&str; 5] = [
+    "holdfast.v1.ActivatedEk",
     "holdfast.v1.RequestChallengeRequest",
     "holdfast.v1.EnrollRequest",
     "holdfast.v1.CreateTokenResponse",

@@ -48,6 +48,14 @@ pub enum AttesterError {
     /// The EK's area holds no sound public key.
     #[error("the EK has no usable public key: {0}")]
     EkPublic(ParseError),
+    /// The Verifier wants to see an EK that this TPM does not make.
+    #[error("the verifier wants this TPM's EK of template {template}: {source}")]
+    NoSuchEk {
+        /// Label of the template.
+        template: &'static str,
+        /// What the TPM said.
+        source: TpmError,
+    },
     /// The TPM's EK is no longer the one that enrolled.
     #[error("the TPM's EK makes gateway {found}, this state belongs to gateway {enrolled}")]
     OtherGateway {
@@ -90,6 +98,9 @@ impl AttesterError {
             }
             Self::EvidenceFile(_) => "give a writable directory by --evidence-dir",
             Self::Challenge { .. } => "check that verifier and attester are of the same release",
+            Self::NoSuchEk { .. } => {
+                "where this TPM makes no such key, the verifier's owner takes the template out of accepted_eks, or is content with one EK ([endorsement] eks = \"any\" in config.toml)"
+            }
             Self::OtherGateway { .. } => {
                 "the TPM was replaced or its endorsement seed changed: enrol anew with an empty --state-dir"
             }

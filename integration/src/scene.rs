@@ -614,7 +614,8 @@ pub const PURPOSES: [Purpose; 4] = [
     Purpose::Renew,
 ];
 
-/// Many exchanges of one gateway in a minute, and every kind of EK.
+/// Many exchanges of one gateway in a minute, and every kind of EK, one of which
+/// is enough.
 fn for_tests(configuration: String) -> String {
     [
         (
@@ -625,6 +626,7 @@ fn for_tests(configuration: String) -> String {
             "accepted_eks = [\"L-2\"]\n",
             "accepted_eks = [\"L-1\", \"L-2\", \"H-1\", \"H-2\", \"H-3\", \"H-6\"]\n",
         ),
+        ("\neks = \"all\"\n", "\neks = \"any\"\n"),
     ]
     .into_iter()
     .fold(configuration, |text, (default, wanted)| {

@@ -400,6 +400,10 @@ fn sound(deployment: &Deployment) -> Result<()> {
             "other gateways than the one",
             "SELECT abs((SELECT count(*) FROM gateways WHERE state = 'active') - 1)",
         ),
+        (
+            "EKs that it did not show, or less than the two that it did",
+            "SELECT abs((SELECT count(*) FROM gateway_eks) - 2)",
+        ),
     ] {
         let found: u32 = query(deployment, sql)?;
         ensure!(found == 0, "{must_be_none}: {found}");
@@ -446,7 +450,7 @@ fn wait_for_grants(deployment: &Deployment, count: usize) -> Result<()> {
 
 /// More than all that a client sends before `Enroll`, and less than `Enroll`
 /// with its boot log.
-const BEFORE_ENROLL: usize = 10 * 1024;
+const BEFORE_ENROLL: usize = 14 * 1024;
 
 /// Forwards connections; while `mute`, nothing that comes after the start of
 /// `Enroll` gets back to the client. TLS goes through untouched.

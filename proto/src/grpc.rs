@@ -20,8 +20,17 @@ mod redacted {
     use std::fmt;
 
     use super::v1::{
-        CreateTokenResponse, EnrollRequest, PutSecretRequest, RequestChallengeRequest,
+        ActivatedEk, CreateTokenResponse, EnrollRequest, PutSecretRequest, RequestChallengeRequest,
     };
+
+    impl fmt::Debug for ActivatedEk {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("ActivatedEk")
+                .field("ek_public", &self.ek_public)
+                .field("ek_certificate_chain", &self.ek_certificate_chain)
+                .finish_non_exhaustive()
+        }
+    }
 
     impl fmt::Debug for RequestChallengeRequest {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,6 +39,7 @@ mod redacted {
                 .field("ek_certificate_chain", &self.ek_certificate_chain)
                 .field("ak_public", &self.ak_public)
                 .field("ldevid_public", &self.ldevid_public)
+                .field("further_eks", &self.further_eks)
                 .finish_non_exhaustive()
         }
     }
@@ -43,6 +53,7 @@ mod redacted {
                 .field("ldevid_public", &self.ldevid_public)
                 .field("ldevid_certification", &self.ldevid_certification)
                 .field("evidence", &self.evidence)
+                .field("further_eks", &self.further_eks)
                 .finish_non_exhaustive()
         }
     }
@@ -78,7 +89,11 @@ mod redacted {
             };
             let enrol = EnrollRequest {
                 activated_secret: secret.clone(),
-                token: secret,
+                token: secret.clone(),
+                further_eks: vec![ActivatedEk {
+                    activated_secret: secret,
+                    ..Default::default()
+                }],
                 ..Default::default()
             };
             let put = PutSecretRequest {

@@ -9,7 +9,8 @@ use holdfast_verifier::{
     config::Config,
     identity::RevocationReason,
     store::{
-        GatewayRecord, Lifecycle, Store as _, StoreError, SuspensionKind, sqlite::SqliteStore,
+        Eks as _, GatewayRecord, Lifecycle, Store as _, StoreError, SuspensionKind,
+        sqlite::SqliteStore,
     },
 };
 use sqlx::{Connection as _, Executor as _, Row as _, SqliteConnection};
@@ -82,6 +83,12 @@ async fn each_older_schema_opens_and_nothing_is_lost() {
         let versions = store.reference_versions(None, 10).await.unwrap();
         assert!(!versions.is_empty(), "{shown}");
         assert!(store.audit(100).await.unwrap().len() > 3, "{shown}");
+        // The one EK that it had is on its record, and nobody else's.
+        let eks: Vec<_> = gateway.eks.iter().map(|r| r.ek.spki_sha256).collect();
+        assert_eq!(eks, [gateway.tpm.ek_spki_sha256], "{shown}");
+        assert_eq!(gateway.eks[0].ek.tpm, gateway.tpm.facts, "{shown}");
+        let owner = store.owner_of_ek(&eks[0]).await.unwrap();
+        assert_eq!(owner, Some(gateway.id), "{shown}");
         // What older programs did not record is not there, and no error.
         store.last_quote(&gateway.id).await.unwrap();
         store.policy(None).await.unwrap();

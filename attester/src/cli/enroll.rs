@@ -197,6 +197,13 @@ fn tell(report: &Report, step: &Step<'_>) {
             "Connected to {}: TLS 1.3, certified as {:?} by the CA that the bundle pins.",
             server.address, server.name
         )),
+        Step::ShowingEks(templates) => report.say(format_args!(
+            "The verifier wants to see this TPM's EKs of template {} too, so that the TPM is one gateway: making them (an RSA key may take a while).",
+            templates.iter().map(|t| t.label()).collect::<Vec<_>>().join(", ")
+        )),
+        Step::EksLeftOut(error) => report.say(format_args!(
+            "Going on without further EKs, which this verifier allows: {error}."
+        )),
         Step::Challenged(challenge) => report.say(format_args!(
             "The verifier accepts endorsement and keys, and challenges: a fresh nonce, PCRs {} to quote, a secret that only this EK opens for this AK.",
             pcrs(challenge.pcr_selection.as_ref())

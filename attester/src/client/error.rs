@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use holdfast_proto::grpc::v1;
+use holdfast_proto::tpm::templates::EkTemplate;
 use rustls::CertificateError;
 use thiserror::Error;
 use tonic::{Code, Status};
@@ -195,6 +196,20 @@ impl ClientError {
         }
     }
 
+    /// The EK templates that the Verifier wants to see as well, where that is why
+    /// it refused; empty where it is not.
+    pub(crate) fn missing_eks(&self) -> Vec<EkTemplate> {
+        let Self::Refused { status, .. } = self else {
+            return Vec::new();
+        };
+        if kind_of(status) != Some("eks-missing") {
+            return Vec::new();
+        }
+        let labels = status.metadata().get(MISSING_EKS);
+        let labels = labels.and_then(|labels| labels.to_str().ok());
+        crate::enrolment::exchange::templates(labels.unwrap_or_default().split(',').map(str::trim))
+    }
+
     /// Whether the server's certificate does not fit the date: then our own
     /// clock may be wrong, and be put right.
     #[must_use]
@@ -244,6 +259,9 @@ impl ClientError {
 /// Metadata key of a refusal's stable kind.
 const KIND: &str = "holdfast-kind";
 
+/// Metadata key of the EK templates to be shown, by label, between commas.
+const MISSING_EKS: &str = "holdfast-missing-eks";
+
 /// Metadata key of a wish for a pause, in milliseconds.
 const RETRY_PUSHBACK: &str = "grpc-retry-pushback-ms";
 
@@ -275,6 +293,12 @@ fn next_step_of(status: &Status) -> &'static str {
         }
         (Some("not-endorsed"), _) => {
             "the verifier's owner imports the TPM vendor's certificates (endorsement import), or accepts this kind of EK (accepted_eks in config.toml); doctor shows what this TPM has"
+        }
+        (Some("eks-missing"), _) => {
+            "the verifier's owner wants to see EKs that this TPM or this attester does not have: its accepted_eks names them; with [endorsement] eks = \"any\" one is enough"
+        }
+        (Some("key-of-another"), _) => {
+            "this TPM is on record by another of its EKs, or by its IAK: enrol by that one (--ek, --identity); else ask the verifier's owner: gateway list"
         }
         (Some("blocked"), _) => {
             "ask the verifier's owner: gateway show ID; after a resume, holdfast-attester recover"
@@ -381,6 +405,27 @@ mod tests {
             assert_eq!(shown, "a\u{FFFD}b", "{:x}", u32::from(obeyed));
         }
         assert_eq!(inert("Zürich 漢字 \"x\""), "Zürich 漢字 \"x\"");
+    }
+
+    #[test]
+    fn missing_eks_are_read_of_their_own_refusal_alone() {
+        let missing = |kind: &'static str, labels: &'static str| {
+            let mut status = Status::new(Code::FailedPrecondition, "more");
+            let value = tonic::metadata::MetadataValue::from_static;
+            status.metadata_mut().insert(KIND, value(kind));
+            status.metadata_mut().insert(MISSING_EKS, value(labels));
+            let call = "RequestChallenge";
+            let status = Box::new(status);
+            ClientError::Refused { call, status }.missing_eks()
+        };
+        assert_eq!(
+            missing("eks-missing", "L-1, H-3"),
+            [EkTemplate::L1, EkTemplate::H3]
+        );
+        // Of a later verifier.
+        assert_eq!(missing("eks-missing", "L-1,X-9"), [EkTemplate::L1]);
+        assert_eq!(missing("eks-missing", ""), []);
+        assert_eq!(missing("stale", "L-1"), []);
     }
 
     #[test]

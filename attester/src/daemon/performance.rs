@@ -232,6 +232,9 @@ impl Equipment {
             enrolment::Step::Retrying(error) | enrolment::Step::PendingRefused(error) => {
                 tracing::debug!(%error, "enrolment");
             }
+            enrolment::Step::EksLeftOut(error) => {
+                tracing::warn!(%error, "going on without further EKs");
+            }
             enrolment::Step::SecretsTaken(taken) => secrets_taken(taken),
             enrolment::Step::SecretsRefused(error) => secrets_refused(error),
             enrolment::Step::HeartbeatsRequired(within) => *begin_beats = Some(within),

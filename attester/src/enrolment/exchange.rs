@@ -3,6 +3,8 @@
 //! an unanswered `Enroll` is sent again as the same bytes, which the Verifier
 //! recognises.
 
+mod step_one;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,10 +13,13 @@ use holdfast_proto::claims::Purpose;
 use holdfast_proto::grpc::v1;
 use holdfast_proto::sealing::{Purpose as KeyPurpose, object_policy};
 use holdfast_proto::tpm::Name;
+use holdfast_proto::tpm::templates::EkTemplate;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
 use zeroize::Zeroizing;
 
+use self::step_one::challenged;
+pub(crate) use self::step_one::templates;
 use super::{Enrolment, KeyChoice, Road, parse_selection};
 use crate::AttesterError;
 use crate::client::{Backoff, ClientError, Connection, Verdict, connect_to};
@@ -129,6 +134,11 @@ pub enum Step<'a> {
     Connected(&'a Server),
     /// Approvals of boot states came with the grant, and were kept.
     ApprovalsTaken,
+    /// The Verifier wants to see the TPM's EKs of these templates too; those that
+    /// there are will be shown.
+    ShowingEks(&'a [EkTemplate]),
+    /// It goes on without them.
+    EksLeftOut(&'a AttesterError),
     /// The Verifier has checked endorsement and keys, and challenges.
     Challenged(&'a v1::RequestChallengeResponse),
     /// The challenge is met; this will be sent.
@@ -175,13 +185,13 @@ pub async fn enrol(
     // The TPM is slow and so is a handshake: both at once.
     let (enrolment, connection) =
         tokio::join!(prepare(tpm, state, plan), connect_to(&plan.server, None));
-    let enrolment = enrolment?;
+    let mut enrolment = enrolment?;
     watch(Step::KeysReady(&enrolment));
     let mut connection = Some(connection);
     let mut left = CHALLENGES;
     loop {
         left -= 1;
-        let pending = challenge(&enrolment, connection.take(), state, plan, watch).await?;
+        let pending = challenge(&mut enrolment, connection.take(), state, plan, watch).await?;
         let (connection, pending) = pending;
         match send(&pending, Some(connection), watch).await {
             Ok(answer) => return finish(tpm, state, &pending, answer, watch).await,
@@ -264,14 +274,13 @@ async fn prepare(tpm: &Tpm, state: &StateDir, plan: &Plan) -> Result<Enrolment, 
 
 /// Step 1, and the answer to it, on disk.
 async fn challenge(
-    enrolment: &Enrolment,
+    enrolment: &mut Enrolment,
     connection: Option<Result<Connection, ClientError>>,
     state: &StateDir,
     plan: &Plan,
     watch: &mut dyn FnMut(Step<'_>),
 ) -> Result<(Connection, Pending), AttesterError> {
-    let request = enrolment.challenge_request(&plan.join_token);
-    let (connection, challenge) = request_challenge(plan, connection, &request, watch).await?;
+    let (connection, challenge) = challenged(enrolment, plan, connection, watch).await?;
     watch(Step::Challenged(&challenge));
     let bank = parse_selection(challenge.pcr_selection.as_ref())?.hash;
     let platform = Platform::observe(&plan.boot_log)?.with_ima_log(&plan.ima_log);
@@ -303,46 +312,6 @@ async fn challenge(
     };
     state.set_pending(&pending)?;
     Ok((connection, pending))
-}
-
-/// Nothing is stored for a challenge: it may be asked for again. The first
-/// attempt is over `connection`, where there is one.
-async fn request_challenge(
-    plan: &Plan,
-    mut connection: Option<Result<Connection, ClientError>>,
-    request: &v1::RequestChallengeRequest,
-    watch: &mut dyn FnMut(Step<'_>),
-) -> Result<(Connection, v1::RequestChallengeResponse), ClientError> {
-    let mut backoff = Backoff::new(RETRIES);
-    loop {
-        let attempt = async {
-            let connection = match connection.take() {
-                Some(connected) => connected?,
-                None => connect_to(&plan.server, None).await?,
-            };
-            watch(Step::Connected(&plan.server));
-            let mut client = connection.enrollment();
-            let answer = match plan.purpose {
-                Purpose::Recover => client
-                    .request_recovery_challenge(request.clone())
-                    .await
-                    .map_err(|status| connection.failed("RequestRecoveryChallenge", status)),
-                _ => client
-                    .request_challenge(request.clone())
-                    .await
-                    .map_err(|status| connection.failed("RequestChallenge", status)),
-            };
-            answer.map(|answer| (connection, answer.into_inner()))
-        };
-        let error = match attempt.await {
-            Ok(done) => return Ok(done),
-            Err(error) => error,
-        };
-        if !error.is_passing() || !backoff.wait().await {
-            return Err(error);
-        }
-        watch(Step::Retrying(&error));
-    }
 }
 
 /// How a sent `Enroll` can fail.

@@ -3,6 +3,7 @@
 
 pub mod bundle_file;
 pub mod exchange;
+mod further;
 
 use std::str::FromStr;
 
@@ -73,6 +74,7 @@ pub struct Enrolment {
     tpm: Tpm,
     purpose: Purpose,
     ek: EndorsementKey,
+    further: Vec<EndorsementKey>,
     device: Option<DeviceIdentity>,
     ak_public: Public,
     keys: Keys,
@@ -207,6 +209,7 @@ impl Enrolment {
             tpm: tpm.clone(),
             purpose,
             ek,
+            further: Vec::new(),
             device: None,
             ak_public,
             keys,
@@ -249,6 +252,7 @@ impl Enrolment {
             tpm: tpm.clone(),
             purpose,
             ek,
+            further: Vec::new(),
             device: Some(device),
             ak_public,
             keys,
@@ -304,6 +308,7 @@ impl Enrolment {
             iak_certificate_chain: self.iak_chain(),
             idevid_certificate_chain: self.idevid_chain(),
             idevid_public: self.idevid_public(),
+            further_eks: self.further_eks(),
         }
     }
 
@@ -365,6 +370,7 @@ impl Enrolment {
             &challenge.credential_blob,
             &challenge.encrypted_secret,
         )?;
+        let further_eks = self.activate_further(&challenge.further_credentials)?;
         let extra_data =
             certify_extra_data(&asked.nonce, &self.keys.ak_name, &self.keys.ldevid.name());
         let certification = self
@@ -394,6 +400,7 @@ impl Enrolment {
             idevid_certificate_chain: self.idevid_chain(),
             idevid_public: self.idevid_public(),
             idevid_certification: self.idevid_certification(&asked.nonce)?,
+            further_eks,
         })
     }
 }

@@ -1,6 +1,8 @@
 //! Endorsement keys and the certificates that the vendor left in NV memory
 //! (TCG EK Credential Profile 2.x §2.2.1, §B).
 
+mod further;
+
 use std::str::FromStr;
 
 use holdfast_proto::tpm::templates::EkTemplate;
@@ -200,26 +202,10 @@ impl Engine {
 
     pub(super) fn endorsement_key(&mut self, choice: EkChoice) -> Result<EndorsementKey, TpmError> {
         let indices = self.endorsement_indices()?;
-        let mut found = EkCertificates::default();
         for template in choice.templates() {
-            if !indices.contains(&template.cert_nv_index()) {
-                continue;
+            if let Some(key) = self.certified_key_of(*template, &indices)? {
+                return Ok(key);
             }
-            self.read_leaf(*template, &mut found)?;
-            let Some((template, certificate)) = found.leaves.pop() else {
-                continue;
-            };
-            let Some((area, public)) = self.certified_key(template, &certificate, &indices)? else {
-                continue;
-            };
-            self.read_chain(&indices, &mut found)?;
-            let mut certificate_chain = vec![certificate];
-            certificate_chain.append(&mut found.chain);
-            return Ok(EndorsementKey {
-                template: area,
-                public,
-                certificate_chain,
-            });
         }
         match (choice, choice.templates()) {
             (EkChoice::Auto, _) | (_, []) => Err(TpmError::NoEkCertificate {

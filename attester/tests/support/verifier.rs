@@ -308,6 +308,7 @@ impl Service {
             pcr_selection: Some(selection()),
             token: b"sealed".to_vec(),
             expires: i64::MAX,
+            ..Default::default()
         }
     }
 

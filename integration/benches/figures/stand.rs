@@ -85,6 +85,7 @@ impl Stand {
         let boot_log = known.boot_log.sha256().copied();
         let ak = AkPublic::new(Public::parse(&known.ak_public)?)?;
         let gateway = EnrolledGateway::from_record(GatewayRecord {
+            further_eks: Vec::new(),
             id: known.id,
             class: known.class,
             ak_public: known.ak_public,

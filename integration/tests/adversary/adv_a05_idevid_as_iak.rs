@@ -199,6 +199,7 @@ async fn attack(
         iak_certificate_chain: shown.iak_chain.clone(),
         idevid_certificate_chain: shown.idevid_chain.clone(),
         idevid_public: shown.idevid.encode(),
+        further_eks: Vec::new(),
     };
     let challenge = match request_challenge(&connection, ask.clone()).await {
         Ok(challenge) => challenge,
@@ -284,6 +285,7 @@ async fn attack(
             idevid_certificate_chain: ask.idevid_certificate_chain.clone(),
             idevid_public: ask.idevid_public.clone(),
             idevid_certification: Some(idevid_certification),
+            further_eks: Vec::new(),
         });
         anyhow::Ok(())
     })?;

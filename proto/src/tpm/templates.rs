@@ -178,6 +178,14 @@ impl EkTemplate {
         }
     }
 
+    /// The template with this short name.
+    #[must_use]
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|template| template.label() == label)
+    }
+
     /// The template that `ek` equals in everything but `unique`.
     #[must_use]
     pub fn matching(ek: &Public) -> Option<Self> {

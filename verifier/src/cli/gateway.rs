@@ -5,9 +5,9 @@ mod approve;
 use anyhow::anyhow;
 use clap::{Args, Subcommand, ValueEnum};
 use holdfast_proto::grpc::v1::{
-    Awaited, EvidenceSeen, Gateway, GetGatewayRequest, ListGatewaysRequest, ReplaceGatewayRequest,
-    Replacement, ResetGatewayClockRequest, ResumeGatewayRequest, RevocationReason,
-    RevokeGatewayRequest, SuspendGatewayRequest,
+    Awaited, EvidenceSeen, Gateway, GetGatewayRequest, ListGatewaysRequest, RecordedEk,
+    ReplaceGatewayRequest, Replacement, ResetGatewayClockRequest, ResumeGatewayRequest,
+    RevocationReason, RevokeGatewayRequest, SuspendGatewayRequest,
 };
 use serde_json::{Value, json};
 
@@ -281,6 +281,9 @@ async fn list(args: ListArgs) -> Outcome {
                 g.class,
                 output::when(g.last_affirmed),
                 output::when(g.ldevid_not_after),
+                (g.eks.iter().map(|ek| ek.template.as_str()))
+                    .collect::<Vec<_>>()
+                    .join(" "),
                 g.state_reason,
             ]
         })
@@ -291,6 +294,7 @@ async fn list(args: ListArgs) -> Outcome {
         "CLASS",
         "LAST AFFIRMED",
         "LDEVID UNTIL",
+        "EKS",
         "REASON",
     ];
     output::print(&output::table(&header, &rows))
@@ -331,6 +335,7 @@ fn show(gateway: Option<Gateway>, json: JsonArg) -> Result<(), Failure> {
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| format!("{name:14} {}", output::inert(value)))
         .collect();
+    lines.extend(gateway.eks.iter().map(ek_line));
     if let Some(seen) = &gateway.evidence {
         lines.extend(evidence_lines(seen));
     }
@@ -392,6 +397,19 @@ fn seconds(seconds: i64) -> String {
     }
 }
 
+/// One EK: the record says of each how it was endorsed.
+fn ek_line(ek: &RecordedEk) -> String {
+    let mut text = format!("{} {}, {}", ek.template, ek.spki_sha256, ek.known_by);
+    if !ek.leniencies.is_empty() {
+        text.push_str(&format!(" with {}", ek.leniencies.join(", ")));
+    }
+    format!(
+        "EK             {}; last shown {}",
+        output::inert(&text),
+        output::when(ek.last_shown)
+    )
+}
+
 fn evidence_lines(seen: &EvidenceSeen) -> [String; 3] {
     let boot_log = match seen.boot_log_sha256.as_str() {
         "" => "none: what the PCRs mean is not known",
@@ -437,6 +455,7 @@ fn as_json(gateway: &Gateway) -> Value {
         "tpm_model": gateway.tpm_model,
         "endorsement_known_by": gateway.endorsement_known_by,
         "endorsement_leniencies": gateway.endorsement_leniencies,
+        "eks": gateway.eks.iter().map(ek_json).collect::<Vec<_>>(),
         "device": gateway.device.as_ref().map(|device| json!({
             "oem": device.oem,
             "serial": device.serial,
@@ -467,6 +486,19 @@ fn as_json(gateway: &Gateway) -> Value {
         })),
         "drift": gateway.drift,
         "replacements": gateway.replacements.iter().map(replacement_json).collect::<Vec<_>>(),
+    })
+}
+
+fn ek_json(ek: &RecordedEk) -> Value {
+    json!({
+        "template": ek.template,
+        "spki_sha256": ek.spki_sha256,
+        "known_by": ek.known_by,
+        "leniencies": ek.leniencies,
+        "certificate_sha256": ek.certificate_sha256,
+        "issuer": ek.issuer,
+        "first_shown": ek.first_shown,
+        "last_shown": ek.last_shown,
     })
 }
 

@@ -304,7 +304,8 @@ async fn shared(
     let accepted_eks = config.accepted_eks()?;
     if !accepted_eks.is_one_per_tpm() {
         warn!(
-            "several EK templates are accepted: a TPM that is admitted twice can be two gateways"
+            "one of several EK templates is enough ([endorsement] eks = \"any\"): a TPM can come back by \
+             an EK that it never showed"
         );
     }
     let verifier = Verifier::new(Settings {

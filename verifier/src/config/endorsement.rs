@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::endorsement::{Leniencies, Rules, StaleCrl};
+use crate::endorsement::{Leniencies, RequiredEks, Rules, StaleCrl};
 
 /// What EK certificates may do. An endorsement bundle of the owner's that says
 /// so itself comes before this.
@@ -14,6 +14,8 @@ pub struct EndorsementConfig {
     pub leniencies: Leniencies,
     /// What happens where a CA's newest CRL is over.
     pub stale_crl: StaleCrl,
+    /// Which of the EKs of `accepted_eks` a gateway has to show.
+    pub eks: RequiredEks,
 }
 
 impl EndorsementConfig {
@@ -40,8 +42,15 @@ leniencies = {on:?}
 # Where the newest CRL of an EK CA is over: "refuse" new enrolments of its TPMs
 # until a fresh one is imported, or "warn". Gateways on record go on either way.
 stale_crl = "{}"
+
+# Where accepted_eks has several templates: "all", an EK of each has to be shown,
+# endorsed and proven to be of the same TPM, so that one TPM is one gateway; or
+# "any", one is enough (for fleets that have no kind in common), and a TPM can come
+# back by one that it never showed (docs/endorsement.md).
+eks = "{}"
 "#,
-            self.stale_crl.name()
+            self.stale_crl.name(),
+            self.eks.name()
         )
     }
 }

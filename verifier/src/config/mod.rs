@@ -96,7 +96,8 @@ pub struct Config {
     pub server_names: Vec<String>,
     /// Indices of the SHA-256 PCRs that every quote must cover, exactly.
     pub pcr_selection: Vec<u32>,
-    /// Labels of the EK templates that may enrol (EK Credential Profile).
+    /// Labels of the EK templates that may enrol (EK Credential Profile); which of
+    /// them a gateway has to show, `endorsement.eks` says.
     pub accepted_eks: Vec<String>,
     /// How long a challenge may be answered, in seconds.
     pub challenge_seconds: u32,
@@ -330,7 +331,7 @@ impl Config {
         })
     }
 
-    /// The EK templates that may enrol.
+    /// The EK templates that may enrol, and which of them have to be shown.
     ///
     /// # Errors
     /// [`ConfigError::OutOfRange`] for none, or a label that is no template's.
@@ -345,14 +346,9 @@ impl Config {
         }
         self.accepted_eks
             .iter()
-            .map(|label| {
-                EkTemplate::ALL
-                    .into_iter()
-                    .find(|template| template.label() == label)
-                    .ok_or_else(out_of_range)
-            })
+            .map(|label| EkTemplate::from_label(label).ok_or_else(out_of_range))
             .collect::<Result<Vec<_>, _>>()
-            .map(AcceptedEks::new)
+            .map(|templates| AcceptedEks::new(templates).requiring(self.endorsement.eks))
     }
 
     fn in_range(self) -> Result<Self, ConfigError> {

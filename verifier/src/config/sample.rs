@@ -61,8 +61,8 @@ pcr_selection = {pcr_selection:?}
 
 # EK templates that may enrol (TCG EK Credential Profile): L-1 and H-1 RSA 2048,
 # L-2 and H-2 ECC P-256, H-3 ECC P-384, H-6 RSA 3072. A TPM may hold one EK of
-# each, and nothing shows that two are of one TPM: with more than one kind here,
-# a machine that is admitted twice can be two gateways.
+# each: with more than one kind here, eks under [endorsement] says whether a
+# gateway has to show all of them.
 accepted_eks = {accepted_eks:?}
 
 # How long a challenge may be answered, in seconds (10 to 3600).

@@ -55,8 +55,23 @@ fn no_or_an_unknown_ek_template_is_refused_and_one_is_the_default() {
         );
     }
     assert!(Config::default().accepted_eks().unwrap().is_one_per_tpm());
-    let several = Config::from_toml("accepted_eks = [\"L-1\", \"H-6\"]").unwrap();
-    assert!(!several.accepted_eks().unwrap().is_one_per_tpm());
+}
+
+#[test]
+fn of_several_ek_templates_all_have_to_be_shown_unless_one_is_said_to_be_enough() {
+    let with = |eks: &str| {
+        Config::from_toml(&format!(
+            "accepted_eks = [\"L-1\", \"H-6\"]\n[endorsement]\n{eks}"
+        ))
+    };
+    let is_one_per_tpm = |eks| with(eks).unwrap().accepted_eks().unwrap().is_one_per_tpm();
+    assert!(is_one_per_tpm(""));
+    assert!(is_one_per_tpm("eks = \"all\""));
+    assert!(!is_one_per_tpm("eks = \"any\""));
+    for bad in ["\"ALL\"", "\"some\"", "true", "1", "[]"] {
+        let error = with(&format!("eks = {bad}")).unwrap_err();
+        assert!(error.to_string().contains("endorsement.eks"), "{error}");
+    }
 }
 
 #[test]

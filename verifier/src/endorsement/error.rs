@@ -70,6 +70,30 @@ pub enum EndorsementError {
         /// Labels of those that are accepted.
         accepted: String,
     },
+    /// The owner wants to be shown an EK of each accepted template (A18).
+    #[error(
+        "no EK of template {} was shown; [endorsement] eks = \"all\" in config.toml wants one of each \
+         of accepted_eks",
+        missing.join(", ")
+    )]
+    EksMissing {
+        /// Labels of those that are missing.
+        missing: Vec<&'static str>,
+    },
+    /// More EKs than there are templates.
+    #[error("{0} EKs beside the first, at most {max} are taken", max = super::MAX_FURTHER_EKS)]
+    TooManyEks(usize),
+    /// Two EKs of one template.
+    #[error("two EKs of template {0}: of each, one is taken")]
+    EkTwice(&'static str),
+    /// An EK beside the first.
+    #[error("further EK {which}: {source}")]
+    FurtherEk {
+        /// Label of its template, or its number.
+        which: String,
+        /// What is wrong with it.
+        source: Box<EndorsementError>,
+    },
     /// A certified key that no TPM is known to make.
     #[error("the key is of a kind that no TPM makes: {0}")]
     NoTpmKey(String),
@@ -277,16 +301,19 @@ impl EndorsementError {
     /// tell.
     #[must_use]
     pub fn is_malformed(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::EkPublic(_)
-                | Self::NotATemplate
-                | Self::EkKey
-                | Self::TooMany(_)
-                | Self::TooLong { .. }
-                | Self::Malformed { .. }
-                | Self::TrailingBytes { .. }
-        )
+            | Self::NotATemplate
+            | Self::EkKey
+            | Self::TooManyEks(_)
+            | Self::EkTwice(_)
+            | Self::TooMany(_)
+            | Self::TooLong { .. }
+            | Self::Malformed { .. }
+            | Self::TrailingBytes { .. } => true,
+            Self::FurtherEk { source, .. } => source.is_malformed(),
+            _ => false,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod endorsed;
 mod error;
 mod facts;
 mod file;
+mod further;
 mod leniency;
 mod missing;
 mod oid;
@@ -29,7 +30,7 @@ mod standing;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use accepted::AcceptedEks;
+pub use accepted::{AcceptedEks, RequiredEks};
 pub use anchors::{Anchors, CertificateFacts, EndorsedEk};
 pub use chain::EkChain;
 pub use crl::{CrlError, CrlFacts, MAX_CRL_LEN, ParsedCrl, ReadCrl};
@@ -44,6 +45,7 @@ pub use endorsed::Endorsed;
 pub use error::{EndorsementError, Position, WeakAlg, WeakKey};
 pub use facts::{EkKnownBy, PathCertificate, TpmFacts};
 pub use file::{FileError, Item, MAX_ITEMS, items};
+pub use further::{EkFacts, FurtherEk, FurtherEks, MAX_FURTHER_EKS, ShownEk};
 pub use leniency::{Leniencies, Leniency};
 pub use missing::MissingIssuer;
 pub use on_file::{KeyMaterial, ShownCertificate, Trimmed, trim_nv_image};

@@ -79,6 +79,17 @@ impl EndorsementStanding {
         self
     }
 
+    /// With what was found of another EK of the same TPM; what concerns the TPM as
+    /// a whole is said once.
+    pub(crate) fn and_of_another_ek(mut self, other: Self) -> Self {
+        for finding in other.0 {
+            if !self.0.contains(&finding) {
+                self.0.push(finding);
+            }
+        }
+        self
+    }
+
     /// What was found; nothing where it stands.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {

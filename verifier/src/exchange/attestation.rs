@@ -11,7 +11,7 @@ use ring::rand::SecureRandom;
 use super::{ExchangeError, Verifier, challenge::wire_selection};
 use crate::{
     appraisal::{AttestationResult, ImaState, Policy},
-    endorsement::TpmFacts,
+    endorsement::{EkFacts, TpmFacts},
     freshness::{AttestationState, Challenge, Class, TokenId, random_32},
     reference_values::{ReferenceValues, allow_list::AllowList},
     time::UnixTime,
@@ -37,6 +37,8 @@ pub struct GatewayRecord {
     pub ldevid_public: Vec<u8>,
     /// What the EK certificate said of the TPM.
     pub tpm: TpmFacts,
+    /// The other EKs that it showed when it enrolled or recovered last.
+    pub further_eks: Vec<EkFacts>,
     /// TPM clock at the last quote that was verified.
     pub clock: Option<ClockInfo>,
     /// SHA-256 of the boot log that the store holds.
@@ -46,13 +48,15 @@ pub struct GatewayRecord {
 /// A gateway on record whose keys passed their checklists again.
 pub struct EnrolledGateway {
     keys: RecordedKeys,
+    further_eks: Vec<EkFacts>,
     ima: Option<ImaState>,
 }
 
 impl EnrolledGateway {
     /// # Errors
     /// [`ExchangeError::Record`] where the record is damaged.
-    pub fn from_record(record: GatewayRecord) -> Result<Self, ExchangeError> {
+    pub fn from_record(mut record: GatewayRecord) -> Result<Self, ExchangeError> {
+        let further_eks = std::mem::take(&mut record.further_eks);
         let parse = || {
             Ok(RecordedKeys {
                 gateway: record.id,
@@ -74,6 +78,7 @@ impl EnrolledGateway {
         };
         Ok(Self {
             keys: parse().map_err(ExchangeError::Record)?,
+            further_eks,
             ima: None,
         })
     }
@@ -323,7 +328,8 @@ impl Appraisal<'_> {
             self.files,
             self.vouched,
         );
-        let standing = self.verifier.standing(&verified, self.now);
+        let further = &self.gateway.further_eks;
+        let standing = self.verifier.standing(&verified, further, self.now);
         Attestation {
             token_id: self.token_id,
             issued: self.issued,

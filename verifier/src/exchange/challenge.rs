@@ -4,22 +4,26 @@
 use holdfast_proto::{
     binding::Ueid,
     grpc::v1,
-    tpm::{Name, PcrSelection, Public},
+    tpm::{Name, PcrSelection, Public, templates::EkTemplate},
 };
 use ring::rand::SecureRandom;
 
 use super::{ExchangeError, Verifier};
 use crate::{
-    endorsement::{ClaimedDevid, DevidError, EkChain, EkPublic, Endorsed},
+    endorsement::{
+        ClaimedDevid, DevidError, EkChain, EkPublic, Endorsed, EndorsementError, FurtherEks,
+        ShownEk,
+    },
     freshness::{Admission, Challenge, EnrolmentPurpose, EnrolmentState, Presented, random_32},
     time::UnixTime,
-    verification::{AkPublic, LdevidPublic, PendingActivation, VerificationError},
+    verification::{AkPublic, Credential, LdevidPublic, PendingActivation, VerificationError},
 };
 
 /// The fields in which both calls of enrolment carry keys and certificates.
 pub(super) struct Fields<'a> {
     pub(super) ek: &'a [u8],
     pub(super) ek_chain: &'a [Vec<u8>],
+    pub(super) further: Vec<ShownEk<'a>>,
     pub(super) ak: &'a [u8],
     pub(super) ldevid: &'a [u8],
     pub(super) iak_chain: &'a [Vec<u8>],
@@ -30,6 +34,7 @@ pub(super) struct Fields<'a> {
 /// The key material that both calls of enrolment carry.
 pub(super) struct Keys {
     pub(super) ek: EkPublic,
+    pub(super) further: FurtherEks,
     pub(super) road: Road,
     pub(super) ldevid: LdevidPublic,
 }
@@ -49,6 +54,7 @@ impl Keys {
     /// No public-key operation happens here: sizes, templates and checklists.
     pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, ExchangeError> {
         let ek = EkPublic::parse(fields.ek)?;
+        let further = FurtherEks::parse(&ek, &fields.further)?;
         let road = if fields.iak_chain.is_empty() {
             // Unread, they would be a claim that nothing binds.
             if !fields.idevid_chain.is_empty() || !fields.idevid.is_empty() {
@@ -60,8 +66,10 @@ impl Keys {
                 ak: Box::new(ak),
             }
         } else {
-            if !fields.ek_chain.is_empty() {
-                return Err(DevidError::EkCertificates(fields.ek_chain.len()).into());
+            let further: usize = fields.further.iter().map(|ek| ek.chain.len()).sum();
+            let certificates = fields.ek_chain.len().saturating_add(further);
+            if certificates > 0 {
+                return Err(DevidError::EkCertificates(certificates).into());
             }
             Road::Iak(Box::new(ClaimedDevid::parse(
                 fields.ak,
@@ -73,7 +81,17 @@ impl Keys {
         let ldevid = LdevidPublic::new(
             Public::parse(fields.ldevid).map_err(VerificationError::LdevidPublic)?,
         )?;
-        Ok(Self { ek, road, ldevid })
+        Ok(Self {
+            ek,
+            further,
+            road,
+            ldevid,
+        })
+    }
+
+    /// Every EK: the first, then the further ones in order.
+    pub(super) fn eks(&self) -> impl Iterator<Item = &EkPublic> + Clone {
+        std::iter::once(&self.ek).chain(self.further.eks())
     }
 
     pub(super) fn gateway_id(&self) -> &Ueid {
@@ -130,6 +148,12 @@ impl ChallengeCandidate {
         let keys = Keys::parse(&Fields {
             ek: &request.ek_public,
             ek_chain: &request.ek_certificate_chain,
+            further: (request.further_eks.iter())
+                .map(|ek| ShownEk {
+                    public: &ek.ek_public,
+                    chain: &ek.ek_certificate_chain,
+                })
+                .collect(),
             ak: &request.ak_public,
             ldevid: &request.ldevid_public,
             iak_chain: &request.iak_certificate_chain,
@@ -188,6 +212,7 @@ pub struct EndorsedCandidate {
     pending: PendingActivation,
     presented: Presented,
     ldevid: LdevidPublic,
+    wanted: Vec<EkTemplate>,
 }
 
 impl EndorsedCandidate {
@@ -212,6 +237,10 @@ pub struct IssuedChallenge {
     pub token: Vec<u8>,
     /// When the token ends.
     pub expires: UnixTime,
+    /// For each further EK, in order: a credential of its own.
+    pub further: Vec<Credential>,
+    /// Accepted templates of which no EK was shown.
+    pub wanted: Vec<EkTemplate>,
 }
 
 impl From<IssuedChallenge> for v1::RequestChallengeResponse {
@@ -223,6 +252,15 @@ impl From<IssuedChallenge> for v1::RequestChallengeResponse {
             pcr_selection: Some(wire_selection(&issued.selection)),
             token: issued.token,
             expires: issued.expires.seconds(),
+            further_credentials: (issued.further.into_iter())
+                .map(|credential| v1::EkCredential {
+                    credential_blob: credential.id_object,
+                    encrypted_secret: credential.encrypted_secret,
+                })
+                .collect(),
+            wanted_eks: (issued.wanted.iter())
+                .map(|template| template.label().to_owned())
+                .collect(),
         }
     }
 }
@@ -236,21 +274,36 @@ pub(crate) fn wire_selection(selection: &PcrSelection) -> v1::PcrSelection {
 }
 
 impl Verifier {
-    /// Step 1, first half: endorses the EK, or the IAK.
+    /// Whether EKs of all the kinds are shown that have to be. Costs nothing and
+    /// hangs on the configuration alone: it may be told to anybody.
     ///
     /// # Errors
-    /// It is not endorsed.
+    /// [`EndorsementError::EksMissing`]. Other kinds than the accepted ones are
+    /// refused with the endorsement.
+    pub fn expect_all_eks(&self, candidate: &ChallengeCandidate) -> Result<(), ExchangeError> {
+        match self.accepted_eks.expect(candidate.keys.eks()) {
+            Err(missing @ EndorsementError::EksMissing { .. }) => Err(missing.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Step 1, first half: endorses the EKs, or the IAK.
+    ///
+    /// # Errors
+    /// One is not endorsed, or not shown.
     pub fn endorse_candidate(
         &self,
         candidate: ChallengeCandidate,
         now: UnixTime,
     ) -> Result<EndorsedCandidate, ExchangeError> {
         let presented = candidate.keys.presented();
-        let Keys { ek, road, ldevid } = candidate.keys;
+        let wanted = self.accepted_eks.not_shown(candidate.keys.eks());
+        let (pending, ldevid) = self.pending(candidate.keys, now)?;
         Ok(EndorsedCandidate {
-            pending: self.pending(road, ek, now)?,
+            pending,
             presented,
             ldevid,
+            wanted,
         })
     }
 
@@ -271,14 +324,17 @@ impl Verifier {
             pending,
             presented,
             ldevid,
+            wanted,
         } = candidate;
         let (credential, secret_sha256) = pending.make_credential(rng)?;
+        let (further, challenged) = pending.make_further_credentials(rng)?.into_iter().unzip();
         let nonce = random_32(rng)?;
         let state = EnrolmentState {
             purpose,
             ek: pending.ek().name().clone(),
             presented,
             secret_sha256,
+            further: challenged,
             admission,
             challenge: Challenge {
                 gateway: *pending.endorsed().gateway_id(),
@@ -298,6 +354,8 @@ impl Verifier {
             selection: self.selection,
             token: self.sealer.get().seal(&state, rng)?,
             expires: state.challenge.expires,
+            further,
+            wanted,
         })
     }
 
@@ -317,25 +375,33 @@ impl Verifier {
         self.issue_challenge(endorsed, purpose, admission, now, rng)
     }
 
-    /// In both steps of enrolment: of an accepted kind, and endorsed.
+    /// In both steps of enrolment: of accepted kinds, as many as have to be, and
+    /// each endorsed.
     pub(super) fn pending(
         &self,
-        road: Road,
-        ek: EkPublic,
+        keys: Keys,
         now: UnixTime,
-    ) -> Result<PendingActivation, ExchangeError> {
-        self.accepted_eks.expect(&ek)?;
-        match road {
+    ) -> Result<(PendingActivation, LdevidPublic), ExchangeError> {
+        self.accepted_eks.expect(keys.eks())?;
+        let Keys {
+            ek,
+            further,
+            road,
+            ldevid,
+        } = keys;
+        let anchors = self.anchors();
+        let pending = match road {
             Road::Ek { chain, ak } => {
-                let endorsed = self.anchors().endorse(&chain, ek, now)?;
-                Ok(PendingActivation::new(endorsed, *ak))
+                PendingActivation::new(anchors.endorse(&chain, ek, now)?, *ak)
             }
-            Road::Iak(claimed) => {
-                let endorsed = self
-                    .oems()
-                    .endorse(*claimed, ek, self.anchors().rules(), now)?;
-                Ok(PendingActivation::of_iak(endorsed)?)
-            }
-        }
+            Road::Iak(claimed) => PendingActivation::of_iak(self.oems().endorse(
+                *claimed,
+                ek,
+                anchors.rules(),
+                now,
+            )?)?,
+        };
+        let further = further.endorse_beside(pending.endorsed(), &anchors, now)?;
+        Ok((pending.with_further(further), ldevid))
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     appraisal::{AttestationResult, ImaState, Policy},
-    endorsement::{EndorsementStanding, TpmFacts},
+    endorsement::{EkFacts, EkPublic, EndorsementStanding, FurtherEk, ShownEk, TpmFacts},
     freshness::{Admission, AnsweredChallenge, Class, EnrolmentPurpose, TokenId},
     reference_values::{ReferenceValues, allow_list::AllowList},
     time::UnixTime,
@@ -48,11 +48,12 @@ impl Verifier {
         fresh.expect_keys(
             keys.ek.name(),
             &keys.presented(),
+            (keys.further.eks().map(EkPublic::name)).zip(keys.further.chains_sha256()),
             &keys.ak_name(),
             keys.ldevid.name(),
         )?;
         let admission = fresh.state().admission.clone();
-        let answered = fresh.answer(&candidate.activated_secret)?;
+        let answered = fresh.answer(&candidate.activated_secret, &candidate.further_secrets)?;
         Ok(OpenedEnrolment {
             keys: candidate.keys,
             certifications: candidate.certifications,
@@ -68,6 +69,7 @@ impl Verifier {
 pub struct EnrolCandidate {
     token: Vec<u8>,
     activated_secret: Vec<u8>,
+    further_secrets: Vec<Vec<u8>>,
     keys: Keys,
     certifications: Certifications,
     evidence: Evidence,
@@ -91,9 +93,18 @@ impl EnrolCandidate {
         Ok(Self {
             token: request.token.clone(),
             activated_secret: request.activated_secret.clone(),
+            further_secrets: (request.further_eks.iter())
+                .map(|ek| ek.activated_secret.clone())
+                .collect(),
             keys: Keys::parse(&Fields {
                 ek: &request.ek_public,
                 ek_chain: &request.ek_certificate_chain,
+                further: (request.further_eks.iter())
+                    .map(|ek| ShownEk {
+                        public: &ek.ek_public,
+                        chain: &ek.ek_certificate_chain,
+                    })
+                    .collect(),
                 ak: &request.ak_public,
                 ldevid: &request.ldevid_public,
                 iak_chain: &request.iak_certificate_chain,
@@ -119,7 +130,7 @@ impl EnrolCandidate {
     }
 }
 
-/// An answer whose secret is right: the TPM that holds this EK and this AK
+/// An answer whose secrets are right: the TPM that holds these EKs and this AK
 /// took part. Endorsement and Evidence are still to be checked.
 pub struct OpenedEnrolment {
     keys: Keys,
@@ -135,6 +146,12 @@ impl OpenedEnrolment {
     #[must_use]
     pub fn gateway_id(&self) -> &holdfast_proto::binding::Ueid {
         self.keys.gateway_id()
+    }
+
+    /// SHA-256 of the DER SubjectPublicKeyInfo of each EK: the first, then the
+    /// further ones.
+    pub fn eks_sha256(&self) -> impl Iterator<Item = [u8; 32]> {
+        self.keys.eks().map(EkPublic::spki_sha256)
     }
 
     /// By what the gateway was admitted in step 1; it must still hold in the
@@ -176,11 +193,12 @@ impl OpenedEnrolment {
             policy,
         } = self;
         let ek_chain_sha256 = keys.chain_sha256();
-        let Keys { ek, road, ldevid } = keys;
         let token_id = answered.token_id();
         let (issued, expires) = (answered.challenge().issued, answered.challenge().expires);
-        let activated = verifier.pending(road, ek, now)?.complete(answered)?;
+        let (pending, ldevid) = verifier.pending(keys, now)?;
+        let activated = pending.complete(answered)?;
         let ek_public = activated.ek().clone();
+        let further_eks: Vec<EkFacts> = activated.further().iter().map(FurtherEk::facts).collect();
         let evidence = verify_enrolment(
             evidence,
             &certifications,
@@ -197,6 +215,7 @@ impl OpenedEnrolment {
             ek_name: ek_public.name().clone(),
             ek_spki_sha256: ek_public.spki_sha256(),
             ek_chain_sha256,
+            further_eks,
             ak_public: evidence.ak().public().encode(),
             ak_name: evidence.ak().name().clone(),
             ak_qualified_name: evidence.ak_qualified_name().to_vec(),
@@ -210,7 +229,7 @@ impl OpenedEnrolment {
             boot_log: evidence.boot_log().clone(),
         };
         Ok(VerifiedEnrolment {
-            standing: verifier.standing(&evidence, now),
+            standing: verifier.standing(&evidence, &gateway.further_eks, now),
             gateway,
             evidence,
             token_id,
@@ -241,6 +260,8 @@ pub struct ActivatedGateway {
     pub ek_spki_sha256: [u8; 32],
     /// Digest of the EK's certificate chain, or on the IAK road of the IAK's.
     pub ek_chain_sha256: [u8; 32],
+    /// Its other EKs, activated for the same AK.
+    pub further_eks: Vec<EkFacts>,
     /// TPMT_PUBLIC of the AK.
     pub ak_public: Vec<u8>,
     /// Name of the AK.

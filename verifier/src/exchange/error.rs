@@ -47,6 +47,9 @@ pub enum Kind {
     /// The TPM is not endorsed by a vendor that the owner trusts:
     /// PERMISSION_DENIED.
     NotEndorsed,
+    /// The owner wants to be shown EKs of more templates: FAILED_PRECONDITION. The
+    /// same with these helps.
+    EksMissing,
     /// Expired, already used, of another purpose or another key, or evidence
     /// that was made for another challenge:
     /// FAILED_PRECONDITION. A new challenge helps.
@@ -72,6 +75,7 @@ impl ExchangeError {
         match self {
             Self::Missing(_) => Kind::InvalidRequest,
             Self::PolicyChanged => Kind::Stale,
+            Self::Endorsement(EndorsementError::EksMissing { .. }) => Kind::EksMissing,
             Self::Endorsement(e) if e.is_malformed() => Kind::InvalidRequest,
             Self::Endorsement(_) => Kind::NotEndorsed,
             Self::Devid(e) if e.is_malformed() => Kind::InvalidRequest,

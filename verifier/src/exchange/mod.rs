@@ -36,7 +36,7 @@ pub use error::{ExchangeError, Kind};
 
 use crate::{
     appraisal::Policy,
-    endorsement::{AcceptedEks, Anchors, EndorsementStanding, OemAnchors},
+    endorsement::{AcceptedEks, Anchors, EkFacts, EndorsementStanding, OemAnchors},
     freshness::ChallengeSealer,
     swap::Swap,
     verification::{BootLogs, KeyProof, VerifiedEvidence, Vouched},
@@ -171,19 +171,26 @@ impl Verifier {
         )
     }
 
-    /// Whether the endorsement of the TPM that this evidence is of stands now.
+    /// Whether the endorsement of the TPM that this evidence is of stands now, by
+    /// each of its EKs.
     fn standing<K: KeyProof>(
         &self,
         evidence: &VerifiedEvidence<K>,
+        further_eks: &[EkFacts],
         now: UnixTime,
     ) -> EndorsementStanding {
         // After its type octet a UEID is the SHA-256 of the EK's SPKI; on the IAK
         // road of the IAK's, for which no fingerprint is asked.
         let [_, spki_sha256 @ ..] = evidence.gateway_id().as_bytes();
-        let tpm = evidence.tpm();
-        self.anchors()
-            .standing(tpm, spki_sha256, evidence.firmware_version(), now)
-            .and(self.oems().findings(tpm))
+        let (tpm, firmware) = (evidence.tpm(), evidence.firmware_version());
+        let anchors = self.anchors();
+        let of_first = anchors
+            .standing(tpm, spki_sha256, firmware, now)
+            .and(self.oems().findings(tpm));
+        further_eks.iter().fold(of_first, |standing, ek| {
+            let of_ek = anchors.standing(&ek.tpm, &ek.spki_sha256, firmware, now);
+            standing.and_of_another_ek(of_ek)
+        })
     }
 
     fn anchors(&self) -> Arc<Anchors> {

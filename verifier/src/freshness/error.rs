@@ -39,6 +39,10 @@ pub enum FreshnessError {
     /// The EK's certificates are not those that the token was made for.
     #[error("the EK certificate chain is not the one that was challenged")]
     OtherEkChain,
+    /// The further EKs, or their certificates, are not those that the token was
+    /// made for.
+    #[error("the further EKs and their certificates are not those that were challenged")]
+    OtherFurtherEks,
     /// The challenge was made for the other road: EK or IAK.
     #[error("the challenge was made for the other road of EK and IAK")]
     OtherRoad,
@@ -57,7 +61,8 @@ pub enum FreshnessError {
     /// The LDevID key is not the one that the token was made for.
     #[error("LDevID key {0} is not the one that was challenged")]
     OtherLdevid(Name),
-    /// The secret is not what TPM2_ActivateCredential would have returned.
+    /// A secret is not what TPM2_ActivateCredential would have returned for its
+    /// EK and the AK.
     #[error("the activated secret is wrong")]
     WrongSecret,
     /// A class, which may hold 1 to 64 of `a-z 0-9 . _ -`, first a letter or

@@ -18,7 +18,7 @@ mod tests;
 pub use error::FreshnessError;
 pub use sealer::{ChallengeSealer, FreshChallenge, TokenId};
 pub use state::{
-    Admission, AdmissionBasis, AnsweredChallenge, AttestationState, Challenge, Class,
+    Admission, AdmissionBasis, AnsweredChallenge, AttestationState, Challenge, ChallengedEk, Class,
     EnrolmentPurpose, EnrolmentState, Presented,
 };
 

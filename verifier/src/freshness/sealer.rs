@@ -23,15 +23,15 @@ use super::{
 };
 use crate::{digest::sha256, time::UnixTime};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Octets of a token key's id.
 const KEY_ID_LEN: usize = 8;
 const SALT_LEN: usize = 32;
 const HEADER_LEN: usize = 2 + KEY_ID_LEN + SALT_LEN;
 const TAG_LEN: usize = 16;
-/// The longest content (SHA-512 Names, both DevID chains, full admission and
-/// class) stays under 900 bytes.
-const TOKEN_MAX: usize = 1024;
+/// The longest content (SHA-512 Names, both DevID chains, five further EKs, full
+/// admission and class) stays under 1,600 bytes.
+const TOKEN_MAX: usize = 2048;
 const INFO: &[u8] = b"holdfast-token-v1";
 const KEY_ID_INFO: &[u8] = b"holdfast-token-key-id-v1";
 
@@ -132,7 +132,7 @@ impl ChallengeSealer {
         self.key
             .aead(&salt, state.purpose())
             .seal_in_place_append_tag(only_nonce(), Aad::from(token.as_slice()), &mut content)
-            .expect("AES-GCM takes 64 GiB, a token has under 1 KiB");
+            .expect("AES-GCM takes 64 GiB, a token has under 2 KiB");
         token.append(&mut content);
         Ok(token)
     }

@@ -6,7 +6,7 @@ use holdfast_proto::{
     binding::Ueid,
     tpm::{Name, PcrSelection},
 };
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 use super::{
     codec::{Reader, Writer},
@@ -220,6 +220,17 @@ pub struct Challenge {
     pub expires: UnixTime,
 }
 
+/// An EK beside the first, as it was challenged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChallengedEk {
+    /// Its Name.
+    pub ek: Name,
+    /// [`crate::endorsement::EkChain::sha256`] of what came with it.
+    pub chain_sha256: [u8; 32],
+    /// SHA-256 of the secret in its credential.
+    pub secret_sha256: [u8; 32],
+}
+
 /// A challenge in enrolment or recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnrolmentState {
@@ -231,6 +242,8 @@ pub struct EnrolmentState {
     pub presented: Presented,
     /// SHA-256 of the secret in the credential.
     pub secret_sha256: [u8; 32],
+    /// Further EKs, each challenged with a secret of its own for the same AK.
+    pub further: Vec<ChallengedEk>,
     /// By what the gateway was admitted.
     pub admission: Admission,
     /// The rest.
@@ -279,6 +292,10 @@ impl Sealable for EnrolmentState {
         w.bytes(self.ek.as_bytes());
         self.presented.write(w);
         w.array(&self.secret_sha256);
+        w.u8(u8::try_from(self.further.len()).map_err(|_| FreshnessError::Content)?);
+        for further in &self.further {
+            further.write(w);
+        }
         self.admission.write(w)?;
         self.challenge.write(w);
         Ok(())
@@ -294,8 +311,27 @@ impl Sealable for EnrolmentState {
             ek: r.name()?,
             presented: Presented::read(r)?,
             secret_sha256: r.array()?,
+            further: (0..r.u8()?)
+                .map(|_| ChallengedEk::read(r))
+                .collect::<Result<_, _>>()?,
             admission: Admission::read(r)?,
             challenge: Challenge::read(r)?,
+        })
+    }
+}
+
+impl ChallengedEk {
+    fn write(&self, w: &mut Writer) {
+        w.bytes(self.ek.as_bytes());
+        w.array(&self.chain_sha256);
+        w.array(&self.secret_sha256);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, FreshnessError> {
+        Ok(Self {
+            ek: r.name()?,
+            chain_sha256: r.array()?,
+            secret_sha256: r.array()?,
         })
     }
 }
@@ -349,14 +385,16 @@ impl Challenge {
 
 impl FreshChallenge<EnrolmentState> {
     /// The keys that are repeated in step 2 must be those of step 1: the token
-    /// holds only their Names and hashes (ARCHITECTURE §4).
+    /// holds only their Names and hashes (ARCHITECTURE §4). `further` has the Name
+    /// of each further EK and the digest of what came with it, in order.
     ///
     /// # Errors
     /// Which of them is another.
-    pub fn expect_keys(
+    pub fn expect_keys<'k>(
         &self,
         ek: &Name,
         presented: &Presented,
+        further: impl Iterator<Item = (&'k Name, [u8; 32])>,
         ak: &Name,
         ldevid: &Name,
     ) -> Result<(), FreshnessError> {
@@ -365,6 +403,11 @@ impl FreshChallenge<EnrolmentState> {
             return Err(FreshnessError::OtherEk(ek.clone()));
         }
         state.presented.expect(presented)?;
+        let shown = further.map(|(ek, chain_sha256)| (ek.as_bytes(), chain_sha256));
+        let challenged = (state.further.iter()).map(|f| (f.ek.as_bytes(), f.chain_sha256));
+        if !challenged.eq(shown) {
+            return Err(FreshnessError::OtherFurtherEks);
+        }
         if *ak != state.challenge.ak {
             return Err(FreshnessError::OtherAk(ak.clone()));
         }
@@ -374,15 +417,26 @@ impl FreshChallenge<EnrolmentState> {
         Ok(())
     }
 
-    /// Takes the secret that TPM2_ActivateCredential returned. Digests are
-    /// compared, in constant time: neither the time nor the outcome tells a
-    /// guesser how near he is.
+    /// Takes the secrets that TPM2_ActivateCredential returned: for the EK, and
+    /// for each further one in order. Digests are compared, in constant time, and
+    /// all of them whatever the first is: neither the time nor the outcome tells
+    /// a guesser how near he is, or with which.
     ///
     /// # Errors
-    /// [`FreshnessError::WrongSecret`], whatever its length.
-    pub fn answer(self, secret: &[u8]) -> Result<AnsweredChallenge, FreshnessError> {
-        let digest = sha256(&[secret]);
-        if bool::from(digest.ct_eq(&self.state().secret_sha256)) {
+    /// [`FreshnessError::WrongSecret`], whichever is wrong, missing or too many,
+    /// and whatever its length.
+    pub fn answer(
+        self,
+        secret: &[u8],
+        further: &[Vec<u8>],
+    ) -> Result<AnsweredChallenge, FreshnessError> {
+        let state = self.state();
+        let mut right = sha256(&[secret]).ct_eq(&state.secret_sha256);
+        right &= Choice::from(u8::from(further.len() == state.further.len()));
+        for (challenged, secret) in state.further.iter().zip(further) {
+            right &= sha256(&[secret]).ct_eq(&challenged.secret_sha256);
+        }
+        if bool::from(right) {
             Ok(AnsweredChallenge { fresh: self })
         } else {
             Err(FreshnessError::WrongSecret)
@@ -390,8 +444,8 @@ impl FreshChallenge<EnrolmentState> {
     }
 }
 
-/// A fresh enrolment challenge whose secret was found: the TPM that holds the
-/// challenged EK and AK took part. Not Clone; spent by
+/// A fresh enrolment challenge whose secrets were all found: the TPM that holds
+/// the challenged EKs and AK took part. Not Clone; spent by
 /// [`crate::verification::PendingActivation::complete`].
 #[derive(Debug)]
 #[must_use]

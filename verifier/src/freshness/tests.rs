@@ -42,6 +42,7 @@ fn enrolment(sealer: &ChallengeSealer) -> EnrolmentState {
         ek: name("ek"),
         presented: Presented::EkChain([5; 32]),
         secret_sha256: sha256(&[SECRET]),
+        further: Vec::new(),
         admission: Admission {
             basis: AdmissionBasis::JoinToken("jt-1".into()),
             class: Class::parse("default").unwrap(),
@@ -208,8 +209,8 @@ fn adv_a02_length_and_version() {
         );
     }
     assert_eq!(
-        open(&sealer, &vec![1; 1025], NOW).unwrap_err(),
-        FreshnessError::Length(1025)
+        open(&sealer, &vec![1; 2049], NOW).unwrap_err(),
+        FreshnessError::Length(2049)
     );
     assert_eq!(
         open(&sealer, &token[..58], NOW).unwrap_err(),
@@ -230,21 +231,29 @@ fn adv_a03_keys_swapped_between_the_calls() {
     let chain = Presented::EkChain([5; 32]);
     let (ek, ak, ldevid) = (name("ek"), name("ak"), name("ldevid"));
     let other = name("other");
-    fresh.expect_keys(&ek, &chain, &ak, &ldevid).unwrap();
+    fresh
+        .expect_keys(&ek, &chain, std::iter::empty(), &ak, &ldevid)
+        .unwrap();
     assert_eq!(
-        fresh.expect_keys(&other, &chain, &ak, &ldevid),
+        fresh.expect_keys(&other, &chain, std::iter::empty(), &ak, &ldevid),
         Err(FreshnessError::OtherEk(other.clone()))
     );
     assert_eq!(
-        fresh.expect_keys(&ek, &Presented::EkChain([6; 32]), &ak, &ldevid),
+        fresh.expect_keys(
+            &ek,
+            &Presented::EkChain([6; 32]),
+            std::iter::empty(),
+            &ak,
+            &ldevid
+        ),
         Err(FreshnessError::OtherEkChain)
     );
     assert_eq!(
-        fresh.expect_keys(&ek, &chain, &other, &ldevid),
+        fresh.expect_keys(&ek, &chain, std::iter::empty(), &other, &ldevid),
         Err(FreshnessError::OtherAk(other.clone()))
     );
     assert_eq!(
-        fresh.expect_keys(&ek, &chain, &ak, &other),
+        fresh.expect_keys(&ek, &chain, std::iter::empty(), &ak, &other),
         Err(FreshnessError::OtherLdevid(other.clone()))
     );
 }
@@ -266,7 +275,8 @@ fn adv_a03_what_stands_behind_the_keys_swapped_between_the_calls() {
     let fresh = open(&sealer, &token, NOW).unwrap();
     assert_eq!(*fresh.state(), state);
     let (ek, ak, ldevid) = (name("ek"), name("ak"), name("ldevid"));
-    let expect = |presented: &Presented| fresh.expect_keys(&ek, presented, &ak, &ldevid);
+    let expect =
+        |presented: &Presented| fresh.expect_keys(&ek, presented, std::iter::empty(), &ak, &ldevid);
     let changed = |change: fn(&mut DevidDigests)| {
         let mut other = digests.clone();
         change(&mut other);
@@ -311,7 +321,7 @@ fn adv_a04_wrong_secrets() {
     let answer = |secret: &[u8]| {
         open(&sealer, &token, NOW)
             .unwrap()
-            .answer(secret)
+            .answer(secret, &[])
             .map(|_| ())
     };
     assert_eq!(answer(SECRET), Ok(()));
@@ -333,9 +343,101 @@ fn adv_a04_wrong_secrets() {
     let other = sealer.seal(&state, &SystemRandom::new()).unwrap();
     let reused = open(&sealer, &other, NOW)
         .unwrap()
-        .answer(SECRET)
+        .answer(SECRET, &[])
         .map(|_| ());
     assert_eq!(reused, Err(FreshnessError::WrongSecret));
+}
+
+fn further(n: u8) -> ChallengedEk {
+    ChallengedEk {
+        ek: name(&format!("ek {n}")),
+        chain_sha256: [n; 32],
+        secret_sha256: sha256(&[&[n; 32]]),
+    }
+}
+
+/// As many further EKs as there can be, with the longest of everything else.
+#[test]
+fn further_eks_come_back_as_they_were() {
+    let sealer = ChallengeSealer::new(KEY);
+    let mut state = enrolment(&sealer);
+    let long = |n: u8| Name::parse(&[&[0, 0x0D][..], &[n; 64]].concat()).unwrap();
+    state.further = (1..=5)
+        .map(|n| ChallengedEk {
+            ek: long(n),
+            ..further(n)
+        })
+        .collect();
+    state.presented = Presented::Devid(DevidDigests {
+        iak_chain_sha256: [1; 32],
+        idevid_chain_sha256: [2; 32],
+        idevid: long(6),
+    });
+    state.admission.basis = AdmissionBasis::OemSerial {
+        oem: OemName::parse(&"o".repeat(64)).unwrap(),
+        serial: "s".repeat(64),
+    };
+    state.admission.class = Class::parse(&"c".repeat(64)).unwrap();
+    let token = sealer.seal(&state, &SystemRandom::new()).unwrap();
+    assert_eq!(*open(&sealer, &token, NOW).unwrap().state(), state);
+}
+
+#[test]
+fn adv_a18_every_further_ek_is_the_one_that_was_challenged_and_answers() {
+    let sealer = ChallengeSealer::new(KEY);
+    let state = EnrolmentState {
+        further: vec![further(1), further(2)],
+        ..enrolment(&sealer)
+    };
+    let token = sealer.seal(&state, &SystemRandom::new()).unwrap();
+    let expect = |shown: &[ChallengedEk]| {
+        let fresh = open(&sealer, &token, NOW).unwrap();
+        let shown = shown.iter().map(|ek| (&ek.ek, ek.chain_sha256));
+        fresh.expect_keys(
+            &name("ek"),
+            &Presented::EkChain([5; 32]),
+            shown,
+            &name("ak"),
+            &name("ldevid"),
+        )
+    };
+    assert_eq!(expect(&[further(1), further(2)]), Ok(()));
+    let other_chain = ChallengedEk {
+        chain_sha256: [9; 32],
+        ..further(2)
+    };
+    for shown in [
+        vec![],
+        vec![further(1)],
+        vec![further(2), further(1)],
+        vec![further(1), further(3)],
+        vec![further(1), other_chain],
+        vec![further(1), further(2), further(3)],
+    ] {
+        assert_eq!(expect(&shown), Err(FreshnessError::OtherFurtherEks));
+    }
+
+    let answer = |secret: &[u8], further: &[Vec<u8>]| {
+        let fresh = open(&sealer, &token, NOW).unwrap();
+        fresh.answer(secret, further).map(|_| ())
+    };
+    let (one, two) = (vec![1; 32], vec![2; 32]);
+    assert_eq!(answer(SECRET, &[one.clone(), two.clone()]), Ok(()));
+    for further in [
+        vec![],
+        vec![one.clone()],
+        vec![two.clone(), one.clone()],
+        vec![one.clone(), one.clone()],
+        vec![one.clone(), SECRET.to_vec()],
+        vec![one.clone(), two.clone(), two.clone()],
+    ] {
+        assert_eq!(answer(SECRET, &further), Err(FreshnessError::WrongSecret));
+    }
+    // And the first, where the others are right.
+    assert_eq!(
+        answer(&one, &[one.clone(), two]),
+        Err(FreshnessError::WrongSecret)
+    );
 }
 
 #[test]

@@ -7,11 +7,12 @@ use super::error::Refusal;
 use crate::{
     appraisal::ImaState,
     drift::Drift,
+    endorsement::EkFacts,
     exchange::{self, ActivatedGateway, Class},
     identity::Ldevid,
     silence::Notice,
     store::{
-        Awaited, BootLogRef, CertificateRecord, GatewayKeys, GatewayRecord, LastQuote,
+        Awaited, BootLogRef, CertificateRecord, EkRecord, GatewayKeys, GatewayRecord, LastQuote,
         NewCertificate, QuotedPcrs, Sha256, TpmRecord,
     },
     verification::{BootLog, PcrValues},
@@ -123,7 +124,9 @@ pub(super) fn quote(pcrs: &PcrValues) -> QuotedPcrs {
 
 /// What the core needs of a record, to parse it again.
 pub(super) fn record(record: GatewayRecord) -> Result<exchange::GatewayRecord, Refusal> {
+    let further = record.further_eks_in_use();
     Ok(exchange::GatewayRecord {
+        further_eks: further.map(|record| record.ek.clone()).collect(),
         id: record.id,
         class: class(&record.class)?,
         ak_public: record.keys.ak_public,
@@ -253,6 +256,7 @@ pub(super) fn gateway(record: GatewayRecord) -> v1::Gateway {
             idevid_certificate_sha256: devid.idevid_certificate_sha256,
             iak_certificate_sha256: devid.iak_certificate_sha256,
         }),
+        eks: record.eks.into_iter().map(recorded_ek).collect(),
         tpm_manufacturer: record.tpm.facts.manufacturer,
         tpm_model: record.tpm.facts.model,
         last_reasons: record
@@ -268,5 +272,27 @@ pub(super) fn gateway(record: GatewayRecord) -> v1::Gateway {
         awaited: None,
         drift: Vec::new(),
         replacements: Vec::new(),
+    }
+}
+
+fn recorded_ek(record: EkRecord) -> v1::RecordedEk {
+    let EkFacts {
+        spki_sha256, tpm, ..
+    } = record.ek;
+    v1::RecordedEk {
+        template: tpm.ek_template,
+        spki_sha256: hex::encode(spki_sha256),
+        known_by: tpm.known_by.name().to_owned(),
+        leniencies: (tpm.leniencies.iter())
+            .map(|leniency| leniency.name().to_owned())
+            .collect(),
+        certificate_sha256: tpm.ek_certificate_sha256,
+        issuer: match tpm.devid {
+            None => tpm.issuer,
+            // Who issued the IAK's: nobody vouches for the EK.
+            Some(_) => String::new(),
+        },
+        first_shown: record.first_shown,
+        last_shown: record.last_shown,
     }
 }

@@ -25,19 +25,19 @@ use super::{
     acceptor::ConnectionInfo,
     convert, drift,
     error::Refusal,
+    ground::Ground,
     limits::{Payer, Step},
-    secrets, verdict,
+    one_tpm, secrets, verdict,
 };
 use crate::{
     appraisal::{ImaState, SecretRelease},
-    endorsement::Endorsed,
     exchange::{
         Admission, AdmissionBasis, ChallengeCandidate, ChannelBinding, Class, EnrolCandidate,
         EnrolmentPurpose, OpenedEnrolment, UnixTime,
     },
     store::{
-        Admittance, AllowedSerial, Answer, Basis, DeviceName, Enrolled, InForce, NewPending,
-        Recorded, Refused, Sha256, StoreError,
+        Admittance, Answer, Basis, DeviceName, Enrolled, InForce, NewPending, Recorded, Refused,
+        Sha256, StoreError,
     },
 };
 
@@ -101,6 +101,7 @@ impl EnrollmentService {
         let now = shared.clock.now();
         let connection = connection(&request)?;
         let candidate = ChallengeCandidate::parse(request.get_ref())?;
+        shared.verifier.expect_all_eks(&candidate)?;
         let id = *candidate.gateway_id();
         self.doors_are_open().await?;
         let (ground, step) = match purpose {
@@ -164,6 +165,7 @@ impl EnrollmentService {
         let opened = shared.verifier.open(candidate, purpose, now)?;
         let id = *opened.gateway_id();
         self.doors_are_open().await?;
+        one_tpm::expect(shared, &opened, now).await?;
         let admittance = self.admit_again(&id, opened.admission(), now).await?;
         shared.limits.gateway(&id, Step::Enrol)?;
         let Some(admittance) = admittance else {
@@ -370,7 +372,7 @@ impl EnrollmentService {
         if !secret.is_empty() {
             return Err(Refusal::Invalid("recovery takes no join token"));
         }
-        self.not_denied(id, now).await?;
+        one_tpm::not_denied(&self.shared, id, now).await?;
         let gateway = self
             .shared
             .store
@@ -463,79 +465,11 @@ impl EnrollmentService {
 
     /// Neither by its record nor by a denial, which wins over all that admits.
     async fn not_blocked(&self, id: &Ueid, now: UnixTime) -> Result<(), Refusal> {
-        self.not_denied(id, now).await?;
+        one_tpm::not_denied(&self.shared, id, now).await?;
         if let Some(gateway) = self.shared.store.gateway(id).await? {
             gateway.in_good_standing()?;
         }
         Ok(())
-    }
-
-    async fn not_denied(&self, id: &Ueid, now: UnixTime) -> Result<(), Refusal> {
-        let pending = self.shared.store.pending_gateway(id, now.seconds()).await?;
-        match pending.filter(|pending| pending.denied) {
-            None => Ok(()),
-            Some(_) => Err(StoreError::PendingDenied { id: *id }.into()),
-        }
-    }
-}
-
-/// By what a gateway is to be admitted.
-enum Ground {
-    /// Settled already.
-    Settled(Admission),
-    /// By one of these entries of allow lists, if the endorsement proves the
-    /// serial number to be of that OEM.
-    Serial {
-        listed: Vec<AllowedSerial>,
-        /// Whether the gateway is blocked.
-        standing: Result<(), Refusal>,
-        /// What holds without these entries.
-        otherwise: Result<Admission, Refusal>,
-    },
-}
-
-impl Ground {
-    /// The endorsement failed: who only names a serial number that is listed is
-    /// told what who names another one is.
-    fn unproven(self, cause: Refusal) -> Refusal {
-        match self {
-            Self::Serial {
-                otherwise: Err(told),
-                ..
-            } => Refusal::GroundUnproven {
-                told: Box::new(told),
-                cause: Box::new(cause),
-            },
-            Self::Serial { .. } | Self::Settled(_) => cause,
-        }
-    }
-
-    fn settle(self, endorsed: &Endorsed) -> Result<Admission, Refusal> {
-        let (listed, standing, otherwise) = match self {
-            Self::Settled(admission) => return Ok(admission),
-            Self::Serial {
-                listed,
-                standing,
-                otherwise,
-            } => (listed, standing, otherwise),
-        };
-        let iak = endorsed
-            .iak()
-            .ok_or_else(|| Refusal::Internal("a serial number without an IAK".to_owned()))?;
-        let own =
-            |entry: &AllowedSerial| entry.oem == iak.oem().as_str() && entry.serial == iak.serial();
-        let Some(entry) = listed.into_iter().find(own) else {
-            // Another OEM's product has that serial number.
-            return otherwise;
-        };
-        standing?;
-        Ok(Admission {
-            basis: AdmissionBasis::OemSerial {
-                oem: iak.oem().clone(),
-                serial: entry.serial,
-            },
-            class: convert::class(&entry.class)?,
-        })
     }
 }
 
@@ -601,6 +535,7 @@ fn conclude(
                 class: gateway.class.as_str().to_owned(),
                 keys: convert::keys(&gateway),
                 tpm: convert::tpm(&gateway),
+                further_eks: gateway.further_eks.clone(),
                 quote: convert::quote(&gateway.pcrs),
                 boot_log: convert::boot_log(&gateway.boot_log),
                 ima: ima.as_ref().map(ImaState::to_document),

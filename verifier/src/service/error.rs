@@ -14,13 +14,15 @@ use crate::{
     operators::Role,
     owner::OwnerError,
     secrets::SecretsError,
-    store::StoreError,
+    store::{OwnedKey, StoreError},
     time::UnixTime,
     wrapping::WrapError,
 };
 
 /// Metadata key of the stable kind, for programs.
 pub(super) const KIND_METADATA: &str = "holdfast-kind";
+/// Metadata key of the labels of EK templates that are to be shown as well.
+const MISSING_EKS_METADATA: &str = "holdfast-missing-eks";
 /// Metadata key of a wish for a pause (gRPC proposal A6).
 const PUSHBACK_METADATA: &str = "grpc-retry-pushback-ms";
 
@@ -264,7 +266,13 @@ impl Refusal {
     pub fn into_status(self) -> Status {
         let told = self.told();
         self.log(told.kind, told.code);
+        let missing_eks = self.missing_eks();
         let text = match (&self, self.missing_endorsement()) {
+            _ if missing_eks.is_some() => format!(
+                "{}: {}",
+                told.text,
+                missing_eks.as_deref().unwrap_or_default()
+            ),
             (_, Some(missing)) => format!("{}; here it is {missing}", told.text),
             (Self::Store(StoreError::TooManyLdevids { until, .. }), None) => {
                 let until = UnixTime::from_seconds(*until);
@@ -272,16 +280,39 @@ impl Refusal {
             }
             _ => told.text.to_owned(),
         };
-        status(told.code, told.kind, text)
+        let mut status = status(told.code, told.kind, text);
+        let labels = missing_eks.and_then(|labels| MetadataValue::try_from(labels).ok());
+        if let Some(labels) = labels {
+            status.metadata_mut().insert(MISSING_EKS_METADATA, labels);
+        }
+        status
     }
 
     /// What is missing for an endorsement. The peer is told, as it is in what
     /// the peer sent, and helps whoever stands at the gateway to ask for it.
     fn missing_endorsement(&self) -> Option<&EndorsementError> {
+        let Self::Exchange(ExchangeError::Endorsement(why)) = self else {
+            return None;
+        };
+        let of_one = match why {
+            EndorsementError::FurtherEk { source, .. } => source.as_ref(),
+            why => why,
+        };
+        match of_one {
+            EndorsementError::UnknownIssuer(_) | EndorsementError::NoCertificate { .. } => {
+                Some(why)
+            }
+            _ => None,
+        }
+    }
+
+    /// The labels of the EK templates that the owner wants to be shown as well,
+    /// separated by commas. The peer is told: by these it goes on.
+    fn missing_eks(&self) -> Option<String> {
         match self {
-            Self::Exchange(ExchangeError::Endorsement(
-                why @ (EndorsementError::UnknownIssuer(_) | EndorsementError::NoCertificate { .. }),
-            )) => Some(why),
+            Self::Exchange(ExchangeError::Endorsement(EndorsementError::EksMissing {
+                missing,
+            })) => Some(missing.join(", ")),
             _ => None,
         }
     }
@@ -400,6 +431,11 @@ fn told_of_exchange(kind: Kind) -> Told {
             text: "the TPM is not endorsed by a vendor or an OEM that the owner trusts; the owner \
                    imports its certificates (holdfast-verifier endorsement import)",
         },
+        Kind::EksMissing => Told {
+            code: Code::FailedPrecondition,
+            kind: "eks-missing",
+            text: "the owner wants to be shown one EK of each accepted template; show these as well",
+        },
         Kind::Stale => STALE,
         Kind::ImaResync => Told {
             code: Code::FailedPrecondition,
@@ -432,6 +468,14 @@ fn told_of_store(error: &StoreError) -> Told {
             code: Code::FailedPrecondition,
             kind: "nothing-to-recover",
             text: "the gateway holds a valid LDevID; attest with it, recovery is for those that lost theirs",
+        },
+        StoreError::KeyOfAnother {
+            key: OwnedKey::Ek, ..
+        } => Told {
+            code: Code::PermissionDenied,
+            kind: "key-of-another",
+            text: "an EK of this TPM is on the record of another gateway: one TPM is one gateway; enrol \
+                   by the EK or IAK that it enrolled by first, or ask the owner",
         },
         StoreError::KeyOfAnother { .. } => Told {
             code: Code::PermissionDenied,

@@ -25,6 +25,12 @@ impl DeviceName {
         Self(sha256)
     }
 
+    /// The EK's SHA-256.
+    #[must_use]
+    pub const fn sha256(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The gateway whose id is made from this EK.
     #[must_use]
     pub fn gateway(&self) -> Ueid {

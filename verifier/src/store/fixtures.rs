@@ -6,7 +6,10 @@ use holdfast_proto::{
 };
 
 use super::*;
-use crate::{endorsement::TpmFacts, identity::CrlPart};
+use crate::{
+    endorsement::{EkFacts, TpmFacts},
+    identity::CrlPart,
+};
 
 pub(crate) const NOW: Seconds = 1_800_000_000;
 pub(crate) const ISSUER: KeyId = [0xCA; 20];
@@ -94,6 +97,20 @@ pub(crate) fn clock(reset_count: u32, clock: u64) -> ClockInfo {
     }
 }
 
+/// Another EK of gateway `n`, with digest `n + 200`.
+pub(crate) fn further_ek(n: u8) -> EkFacts {
+    let first = enrolled(n).tpm;
+    EkFacts {
+        spki_sha256: [n + 200; 32],
+        public: vec![n, 5],
+        chain_sha256: [n + 200; 32],
+        tpm: TpmFacts {
+            ek_template: "L-1".to_owned(),
+            ..first.facts
+        },
+    }
+}
+
 /// Gateway `n`, whose AK is `n`, LDevID key `n + 100`.
 pub(crate) fn enrolled(n: u8) -> Enrolled {
     Enrolled {
@@ -129,6 +146,7 @@ pub(crate) fn enrolled(n: u8) -> Enrolled {
             clock: clock(1, 1000),
             firmware_version: u64::MAX,
         },
+        further_eks: Vec::new(),
         ima: None,
         quote: quote(n),
         boot_log: Some(BootLogRef::Content {

@@ -12,6 +12,7 @@ mod admissions;
 mod allow_lists;
 mod audit;
 mod basis;
+mod eks;
 mod endorsements;
 mod error;
 mod events;
@@ -42,6 +43,7 @@ pub use admissions::{
 pub use allow_lists::{AllowListRecord, AllowListVersion, NewAllowList};
 pub use audit::{AUDIT_START, Audit, AuditBroken, AuditChain, AuditRow, audit_hash};
 pub use basis::{Basis, InForce};
+pub use eks::{EkRecord, Eks};
 pub use endorsements::{BundleRecord, CrlRecord, Endorsements, NewBundle};
 pub use error::{Blocked, OwnedKey, StoreError};
 pub use events::{Event, EventKind, Events, KeptEvents};
@@ -75,6 +77,7 @@ pub use snapshots::{Confirmed, Restoration, Restorations, Restored, SnapshotFact
 pub trait Store:
     Admissions
     + Audit
+    + Eks
     + Endorsements
     + Events
     + Heartbeats

@@ -12,10 +12,15 @@ use serde::{Deserialize, Serialize};
 use super::{
     admissions::DeviceName,
     basis::Basis,
+    eks::EkRecord,
     error::{Blocked, StoreError},
     references::QuotedPcrs,
 };
-use crate::{endorsement::TpmFacts, identity::CrlPart, silence::Notice};
+use crate::{
+    endorsement::{EkFacts, TpmFacts},
+    identity::CrlPart,
+    silence::Notice,
+};
 
 /// Seconds since the Unix epoch.
 pub type Seconds = i64;
@@ -212,6 +217,8 @@ pub struct GatewayRecord {
     pub keys: GatewayKeys,
     /// Its TPM.
     pub tpm: TpmRecord,
+    /// Every EK that it has shown, in the order of their coming.
+    pub eks: Vec<EkRecord>,
     /// The last boot log that it sent.
     pub boot_log_sha256: Option<Sha256>,
     /// Reasons of the last verdict.
@@ -372,6 +379,8 @@ pub struct Enrolled {
     pub keys: GatewayKeys,
     /// Its TPM.
     pub tpm: TpmRecord,
+    /// Its other EKs, activated for the same AK.
+    pub further_eks: Vec<EkFacts>,
     /// What it quoted.
     pub quote: QuotedPcrs,
     /// Its boot log.

@@ -1,4 +1,5 @@
-//! Credential activation: this AK lives in the TPM that holds this EK.
+//! Credential activation: this AK lives in the TPM that holds this EK, and all
+//! the others that the gateway shows.
 //!
 //! On the IAK road the AK is the endorsed IAK itself, and the EK is what the
 //! gateway claims. Activation then shows that whoever holds that EK has the
@@ -14,16 +15,17 @@ use super::{
 };
 use crate::{
     digest::sha256,
-    endorsement::{EkPublic, Endorsed, EndorsedEk, EndorsedIak},
-    freshness::{AnsweredChallenge, random_32},
+    endorsement::{EkPublic, Endorsed, EndorsedEk, EndorsedIak, FurtherEk},
+    freshness::{AnsweredChallenge, ChallengedEk, random_32},
 };
 
 /// An endorsed EK and a checked AK, or an endorsed IAK and a claimed EK, not
-/// yet shown to share a TPM.
+/// yet shown to share a TPM; nor are the further EKs.
 #[derive(Debug)]
 #[must_use]
 pub struct PendingActivation {
     endorsed: Endorsed,
+    further: Vec<FurtherEk>,
     ak: AkPublic,
 }
 
@@ -32,6 +34,7 @@ impl PendingActivation {
     pub fn new(endorsed: EndorsedEk, ak: AkPublic) -> Self {
         Self {
             endorsed: Endorsed::Ek(Box::new(endorsed)),
+            further: Vec::new(),
             ak,
         }
     }
@@ -46,8 +49,15 @@ impl PendingActivation {
         let ak = AkPublic::new(endorsed.iak().public().clone())?;
         Ok(Self {
             endorsed: Endorsed::Iak(Box::new(endorsed)),
+            further: Vec::new(),
             ak,
         })
+    }
+
+    /// With further EKs, each of which is to be activated against the same AK.
+    pub fn with_further(mut self, further: Vec<FurtherEk>) -> Self {
+        self.further = further;
+        self
     }
 
     /// By whom the TPM is endorsed.
@@ -76,14 +86,43 @@ impl PendingActivation {
         &self,
         rng: &dyn SecureRandom,
     ) -> Result<(Credential, [u8; 32]), VerificationError> {
+        self.credential_for(self.ek(), rng)
+    }
+
+    /// A credential for each further EK, in their order, over a secret of its own
+    /// and for the same AK; and what the challenge keeps of it.
+    ///
+    /// # Errors
+    /// As [`PendingActivation::make_credential`].
+    pub fn make_further_credentials(
+        &self,
+        rng: &dyn SecureRandom,
+    ) -> Result<Vec<(Credential, ChallengedEk)>, VerificationError> {
+        let make = |further: &FurtherEk| {
+            let (credential, secret_sha256) = self.credential_for(further.ek(), rng)?;
+            let challenged = ChallengedEk {
+                ek: further.ek().name().clone(),
+                chain_sha256: further.chain_sha256(),
+                secret_sha256,
+            };
+            Ok((credential, challenged))
+        };
+        self.further.iter().map(make).collect()
+    }
+
+    fn credential_for(
+        &self,
+        ek: &EkPublic,
+        rng: &dyn SecureRandom,
+    ) -> Result<(Credential, [u8; 32]), VerificationError> {
         let secret =
             zeroize::Zeroizing::new(random_32(rng).map_err(|_| VerificationError::Entropy)?);
-        let credential = make_credential(self.ek(), self.ak.name(), &secret, rng)?;
+        let credential = make_credential(ek, self.ak.name(), &secret, rng)?;
         Ok((credential, sha256(&[secret.as_slice()])))
     }
 
-    /// The TPM found the secret: EK and AK are in one TPM, and the AK has the
-    /// attributes that its public area states (Part 1 §24.2).
+    /// The TPM found every secret: all EKs and the AK are in one TPM, and the AK
+    /// has the attributes that its public area states (Part 1 §24.2).
     ///
     /// # Errors
     /// Where the answered challenge was made for other keys.
@@ -93,6 +132,10 @@ impl PendingActivation {
         if state.ek != *self.ek().name() || state.challenge.gateway != *gateway {
             return Err(VerificationError::OtherEk);
         }
+        let challenged = state.further.iter().map(|further| &further.ek);
+        if !challenged.eq(self.further.iter().map(|further| further.ek().name())) {
+            return Err(VerificationError::OtherEk);
+        }
         if state.challenge.ak != *self.ak.name() {
             return Err(VerificationError::OtherAk {
                 got: self.ak.name().clone(),
@@ -100,18 +143,20 @@ impl PendingActivation {
         }
         Ok(ActivatedAk {
             endorsed: self.endorsed,
+            further: self.further,
             ak: self.ak,
             answered,
         })
     }
 }
 
-/// An AK shown to live in an endorsed TPM, and the challenge that showed it.
-/// Made only by [`PendingActivation::complete`].
+/// An AK shown to live in an endorsed TPM that holds all of the EKs, and the
+/// challenge that showed it. Made only by [`PendingActivation::complete`].
 #[derive(Debug)]
 #[must_use]
 pub struct ActivatedAk {
     endorsed: Endorsed,
+    further: Vec<FurtherEk>,
     ak: AkPublic,
     answered: AnsweredChallenge,
 }
@@ -121,6 +166,11 @@ impl ActivatedAk {
     #[must_use]
     pub fn ek(&self) -> &EkPublic {
         self.endorsed.ek()
+    }
+
+    /// The other EKs of the same TPM that were activated for this AK as well.
+    pub fn further(&self) -> &[FurtherEk] {
+        &self.further
     }
 
     /// The AK.

@@ -18,6 +18,7 @@ fn enrolled(world: &World) -> EnrolledGateway {
 
 fn record(gateway: ActivatedGateway) -> GatewayRecord {
     GatewayRecord {
+        further_eks: gateway.further_eks,
         id: gateway.id,
         class: gateway.class,
         ak_public: gateway.ak_public,
@@ -41,6 +42,15 @@ impl<'a> Attester<'a> {
             world,
             gateway: enrolled(world),
             renew,
+        }
+    }
+
+    /// Without renewal, by what an enrolment brought.
+    pub(super) fn of(world: &'a World, gateway: ActivatedGateway) -> Self {
+        Self {
+            world,
+            gateway: EnrolledGateway::from_record(record(gateway)).unwrap(),
+            renew: false,
         }
     }
 

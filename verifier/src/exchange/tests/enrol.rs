@@ -146,7 +146,7 @@ fn adv_a02_token_of_another_verifier_and_expired() {
     let other = Verifier::new(Settings {
         anchors: world.vendor.anchors(),
         oems: OemAnchors::default(),
-        accepted_eks: AcceptedEks::new(EkTemplate::ALL),
+        accepted_eks: AcceptedEks::new(EkTemplate::ALL).requiring(RequiredEks::Any),
         sealer: ChallengeSealer::new([8; 32]),
         policy: Policy::standard().unwrap(),
         selection: selection(),
@@ -773,7 +773,7 @@ fn a_new_policy_needs_a_new_challenge() {
     let replaced = Verifier::new(Settings {
         anchors: world.vendor.anchors(),
         oems: OemAnchors::default(),
-        accepted_eks: AcceptedEks::new(EkTemplate::ALL),
+        accepted_eks: AcceptedEks::new(EkTemplate::ALL).requiring(RequiredEks::Any),
         sealer: ChallengeSealer::new([7; 32]),
         policy: Policy::compile(&policy).unwrap(),
         selection: selection(),
@@ -796,7 +796,8 @@ fn adv_a18_ek_of_a_kind_that_is_not_accepted() {
     let narrowed = Verifier::new(Settings {
         anchors: world.vendor.anchors(),
         oems: OemAnchors::default(),
-        accepted_eks: AcceptedEks::new(EkTemplate::ALL.into_iter().filter(|t| *t != own)),
+        accepted_eks: AcceptedEks::new(EkTemplate::ALL.into_iter().filter(|t| *t != own))
+            .requiring(RequiredEks::Any),
         sealer: ChallengeSealer::new([7; 32]),
         policy: Policy::standard().unwrap(),
         selection: selection(),

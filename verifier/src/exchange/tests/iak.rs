@@ -13,7 +13,10 @@ use crate::{
         devid::tests::{Oem, public},
     },
     freshness::FreshnessError,
-    verification::{VerificationError, tests::soft_tpm::SigningKey},
+    verification::{
+        VerificationError,
+        tests::soft_tpm::{SigningKey, SoftEk},
+    },
 };
 
 /// A verifier that trusts one OEM, and a gateway of that OEM.
@@ -95,6 +98,7 @@ impl Device {
             idevid_certificate_chain: asked.idevid_certificate_chain.clone(),
             idevid_public: asked.idevid_public.clone(),
             idevid_certification: Some(tpm.certify_primary(&binding, idevid)),
+            further_eks: Vec::new(),
         }
     }
 
@@ -394,4 +398,66 @@ fn an_idevid_swapped_between_the_calls_is_refused() {
         device.enrol_with(|r| r.idevid_certificate_chain = again),
         ExchangeError::Freshness(FreshnessError::OtherIdevidChain)
     );
+}
+
+/// Further EKs are claimed as the first is, and each is linked to the IAK by an
+/// activation of its own.
+#[test]
+fn adv_a18_further_eks_on_the_iak_road() {
+    let device = Device::new();
+    let second = SoftEk::new(EkTemplate::H2);
+    let shown = v1::FurtherEk {
+        ek_public: second.public.encode(),
+        ek_certificate_chain: Vec::new(),
+    };
+    let asked = v1::RequestChallengeRequest {
+        further_eks: vec![shown.clone()],
+        ..device.request()
+    };
+    let challenge = device.challenge(&asked).unwrap();
+    let iak = device.world.tpm.ak_public.name();
+    let credential = &challenge.further_credentials[0];
+    let secret = |name: &holdfast_proto::tpm::Name| {
+        second.activate(
+            name,
+            &credential.credential_blob,
+            &credential.encrypted_secret,
+        )
+    };
+    assert!(secret(&device.world.tpm.ldevid_public.name()).is_none());
+    let mut request = device.answer(&asked, &challenge);
+    request.further_eks = vec![v1::ActivatedEk {
+        ek_public: shown.ek_public.clone(),
+        ek_certificate_chain: Vec::new(),
+        activated_secret: secret(&iak).unwrap(),
+    }];
+    let enrolment = device
+        .world
+        .finish(EnrolmentPurpose::Enrol, &request)
+        .unwrap();
+    let further = &enrolment.gateway.further_eks[0].tpm;
+    assert_eq!(further.known_by, EkKnownBy::IakCertificate);
+    assert_eq!(further.ek_template, "H-2");
+    request.further_eks[0].activated_secret[0] ^= 1;
+    assert!(matches!(
+        device
+            .world
+            .finish(EnrolmentPurpose::Enrol, &request)
+            .map(|_| ()),
+        Err(ExchangeError::Freshness(FreshnessError::WrongSecret))
+    ));
+
+    // A certificate would be a claim that nothing reads.
+    let certified = v1::FurtherEk {
+        ek_certificate_chain: device.world.vendor.certify(&second.public),
+        ..shown
+    };
+    let asked = v1::RequestChallengeRequest {
+        further_eks: vec![certified],
+        ..device.request()
+    };
+    assert!(matches!(
+        device.challenge(&asked).map(|_| ()),
+        Err(ExchangeError::Devid(DevidError::EkCertificates(n))) if n > 0
+    ));
 }

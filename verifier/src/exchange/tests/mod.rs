@@ -5,6 +5,7 @@
 mod attest;
 mod endorsement;
 mod enrol;
+mod further;
 mod iak;
 mod issue;
 
@@ -17,7 +18,10 @@ use ring::rand::SystemRandom;
 
 use super::*;
 use crate::{
-    endorsement::tests::pki::{NOW, Vendor},
+    endorsement::{
+        RequiredEks,
+        tests::pki::{NOW, Vendor},
+    },
     reference_values::ReferenceValues,
     verification::tests::soft_tpm::{EXPORTER, SoftTpm, Step, selection},
 };
@@ -137,7 +141,7 @@ fn verifier(vendor: &Vendor) -> Verifier {
     Verifier::new(Settings {
         anchors: vendor.anchors(),
         oems: OemAnchors::default(),
-        accepted_eks: AcceptedEks::new(EkTemplate::ALL),
+        accepted_eks: AcceptedEks::new(EkTemplate::ALL).requiring(RequiredEks::Any),
         sealer: ChallengeSealer::new([7; 32]),
         policy: Policy::standard().unwrap(),
         selection: selection(),

@@ -7,7 +7,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use super::{
     SqliteStore,
     admin::{self, AuditWrite, audit},
-    rows,
+    eks, rows,
 };
 use crate::{
     identity::RevocationReason,
@@ -355,6 +355,13 @@ async fn replace(
     let broken = rows::known_gateway(conn, old).await?;
     if rows::gateway(conn, new).await?.is_some() {
         return Err(not("it is on record as a gateway of its own"));
+    }
+    // The broken one's too: a second EK of its TPM is not another machine.
+    if eks::owner(conn, DeviceName::of_gateway(new).sha256())
+        .await?
+        .is_some()
+    {
+        return Err(not("it is an EK of a gateway on record"));
     }
     match expect_not_denied(conn, new).await {
         Err(StoreError::PendingDenied { .. }) => {

@@ -11,6 +11,7 @@ mod audit;
 mod basis;
 mod certificates;
 mod deliveries;
+mod eks;
 mod endorsements;
 mod events;
 mod heartbeats;

@@ -15,7 +15,7 @@ use super::{
     admin::{AuditWrite, audit, set_suspended},
     admissions,
     basis::still_stands,
-    certificates, deliveries,
+    certificates, deliveries, eks,
     events::tell,
     heartbeats,
     oems::{bind_idevid, still_allowed},
@@ -138,6 +138,7 @@ pub(super) async fn enrolment(
     // A new enrolment ends the identities of the one before.
     revoke_certificates(conn, &enrolled.id, SUPERSEDED, now).await?;
     write_gateway(conn, &enrolled, boot_log, now).await?;
+    eks::write(conn, &enrolled, now).await?;
     heartbeats::end(conn, &enrolled.id).await?;
     heartbeats::require(conn, &enrolled.id, enrolled.begin_beats).await?;
     deliveries::begin_anew(conn, &enrolled.id).await?;
@@ -480,7 +481,6 @@ async fn spend_join_token(
 async fn keys_are_free(conn: &mut SqliteConnection, enrolled: &Enrolled) -> Result<(), StoreError> {
     const AK: &str = "SELECT id FROM gateways WHERE ak_name = ? AND id <> ?";
     const LDEVID: &str = "SELECT id FROM gateways WHERE ldevid_name = ? AND id <> ?";
-    const EK: &str = "SELECT id FROM gateways WHERE ek_spki_sha256 = ? AND id <> ?";
     let keys = [
         (OwnedKey::Ak, AK, enrolled.keys.ak_name.as_bytes()),
         (
@@ -488,7 +488,6 @@ async fn keys_are_free(conn: &mut SqliteConnection, enrolled: &Enrolled) -> Resu
             LDEVID,
             enrolled.keys.ldevid_name.as_bytes(),
         ),
-        (OwnedKey::Ek, EK, enrolled.tpm.ek_spki_sha256.as_slice()),
     ];
     for (key, sql, value) in keys {
         let row = sqlx::query(sql)
@@ -501,5 +500,5 @@ async fn keys_are_free(conn: &mut SqliteConnection, enrolled: &Enrolled) -> Resu
             return Err(StoreError::KeyOfAnother { key, owner });
         }
     }
-    Ok(())
+    eks::expect_own(conn, enrolled).await
 }

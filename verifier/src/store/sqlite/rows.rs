@@ -7,6 +7,7 @@ use holdfast_proto::{
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
+use super::eks;
 use crate::store::{
     CertificateRecord, GatewayKeys, GatewayPage, GatewayRecord, JoinToken, Lifecycle, Sha256,
     StoreError, SuspensionKind, TpmRecord,
@@ -167,6 +168,7 @@ async fn gateway_of(
         enrolled_at: row.try_get("enrolled_at")?,
         last_affirmed: row.try_get("last_affirmed")?,
         certificate: latest_certificate(conn, &id).await?,
+        eks: eks::of_gateway(conn, &id).await?,
     })
 }
 

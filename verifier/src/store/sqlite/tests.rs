@@ -2,6 +2,7 @@
 //! that check.
 
 mod admissions;
+mod eks;
 mod heartbeats;
 mod ima;
 mod references;

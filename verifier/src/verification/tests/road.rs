@@ -38,6 +38,7 @@ fn answered(tpm: &SoftTpm, change: impl FnOnce(&mut EnrolmentState)) -> Answered
         ek: tpm.ek_public.name(),
         presented: crate::freshness::Presented::EkChain([0; 32]),
         secret_sha256: sha256(&[b"secret"]),
+        further: Vec::new(),
         admission: Admission {
             basis: AdmissionBasis::OnRecord,
             class: Class::parse("default").unwrap(),
@@ -58,7 +59,7 @@ fn answered(tpm: &SoftTpm, change: impl FnOnce(&mut EnrolmentState)) -> Answered
     let fresh = sealer
         .open_enrolment(&token, EnrolmentPurpose::Enrol, NOW)
         .unwrap();
-    fresh.answer(b"secret").unwrap()
+    fresh.answer(b"secret", &[]).unwrap()
 }
 
 #[test]

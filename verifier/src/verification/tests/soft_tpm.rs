@@ -148,17 +148,8 @@ pub(crate) struct SoftTpm {
 
 impl SoftTpm {
     pub(crate) fn new(alg: AkAlg) -> Self {
-        let ek = loop {
-            let bytes = crate::freshness::random_32(&SystemRandom::new()).unwrap();
-            if let Ok(key) = p256::SecretKey::from_slice(&bytes) {
-                break key;
-            }
-        };
-        let point = ek.public_key().to_encoded_point(false);
-        let unique = Unique::Ecc {
-            x: point.x().unwrap().to_vec(),
-            y: point.y().unwrap().to_vec(),
-        };
+        let ek = p256_key();
+        let unique = point_of(&ek);
         let (ak, ldevid) = (SigningKey::new(alg), SigningKey::new(AkAlg::EcdsaP256));
         let pcrs = (0_u32..24)
             .map(|i| (i, HashAlg::Sha256.digest(&[&i.to_be_bytes()])))
@@ -222,30 +213,13 @@ impl SoftTpm {
         protected: &[u8],
         encrypted_seed: &[u8],
     ) -> Option<Vec<u8>> {
-        let hash = HashAlg::Sha256;
-        let (x, rest) = tpm2b(encrypted_seed)?;
-        let (y, rest) = tpm2b(rest)?;
-        if !rest.is_empty() {
-            return None;
-        }
-        let point = EncodedPoint::from_affine_coordinates(x.into(), y.into(), false);
-        let peer = Option::<p256::PublicKey>::from(p256::PublicKey::from_encoded_point(&point))?;
-        let z = p256::ecdh::diffie_hellman(self.ek.to_nonzero_scalar(), peer.as_affine());
-        let Unique::Ecc { x: ek_x, .. } = &self.ek_public.unique else {
-            return None;
-        };
-        let seed = kdf_e(hash, z.raw_secret_bytes(), usage, x, ek_x, 256);
-
-        let (integrity, sealed) = tpm2b(protected)?;
-        let key = kdf_a(hash, &seed, b"INTEGRITY", &[], &[], 256);
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
-        hmac::verify(&key, &[sealed, name.as_bytes()].concat(), integrity).ok()?;
-        let key = kdf_a(hash, &seed, b"STORAGE", name.as_bytes(), &[], 128);
-        let mut plain = sealed.to_vec();
-        cfb_mode::Decryptor::<aes::Aes128>::new_from_slices(&key, &[0; 16])
-            .ok()?
-            .decrypt(&mut plain);
-        tpm2b(&plain).map(|(data, _)| data.to_vec())
+        unwrap_for(
+            &self.ek,
+            &self.ek_public,
+            (usage, name),
+            protected,
+            encrypted_seed,
+        )
     }
 
     fn attest(&self, extra_data: &[u8], attested: Attested) -> Attest {
@@ -389,6 +363,85 @@ impl SoftTpm {
         spoil(Step::Evidence(&mut evidence));
         (certification, evidence)
     }
+}
+
+/// One more EK of a TPM: P-256, of `template`.
+pub(crate) struct SoftEk {
+    key: p256::SecretKey,
+    pub(crate) public: Public,
+}
+
+impl SoftEk {
+    pub(crate) fn new(template: EkTemplate) -> Self {
+        let key = p256_key();
+        let public = Public {
+            unique: point_of(&key),
+            ..template.public()
+        };
+        Self { key, public }
+    }
+
+    /// TPM2_ActivateCredential for the object called `ak`. A TPM asks besides that
+    /// it holds that object.
+    pub(crate) fn activate(
+        &self,
+        ak: &Name,
+        id_object: &[u8],
+        encrypted_secret: &[u8],
+    ) -> Option<Vec<u8>> {
+        let use_of = (b"IDENTITY".as_slice(), ak);
+        unwrap_for(&self.key, &self.public, use_of, id_object, encrypted_secret)
+    }
+}
+
+fn p256_key() -> p256::SecretKey {
+    loop {
+        let bytes = crate::freshness::random_32(&SystemRandom::new()).unwrap();
+        if let Ok(key) = p256::SecretKey::from_slice(&bytes) {
+            break key;
+        }
+    }
+}
+
+fn point_of(key: &p256::SecretKey) -> Unique {
+    let point = key.public_key().to_encoded_point(false);
+    Unique::Ecc {
+        x: point.x().unwrap().to_vec(),
+        y: point.y().unwrap().to_vec(),
+    }
+}
+
+fn unwrap_for(
+    ek: &p256::SecretKey,
+    ek_public: &Public,
+    (usage, name): (&[u8], &Name),
+    protected: &[u8],
+    encrypted_seed: &[u8],
+) -> Option<Vec<u8>> {
+    let hash = HashAlg::Sha256;
+    let (x, rest) = tpm2b(encrypted_seed)?;
+    let (y, rest) = tpm2b(rest)?;
+    if !rest.is_empty() {
+        return None;
+    }
+    let point = EncodedPoint::from_affine_coordinates(x.into(), y.into(), false);
+    let peer = Option::<p256::PublicKey>::from(p256::PublicKey::from_encoded_point(&point))?;
+    let z = p256::ecdh::diffie_hellman(ek.to_nonzero_scalar(), peer.as_affine());
+    let Unique::Ecc { x: ek_x, .. } = &ek_public.unique else {
+        return None;
+    };
+    let seed = kdf_e(hash, z.raw_secret_bytes(), usage, x, ek_x, 256);
+
+    let (integrity, sealed) = tpm2b(protected)?;
+    let key = kdf_a(hash, &seed, b"INTEGRITY", &[], &[], 256);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+    hmac::verify(&key, &[sealed, name.as_bytes()].concat(), integrity).ok()?;
+    let key = kdf_a(hash, &seed, b"STORAGE", name.as_bytes(), &[], 128);
+    let mut plain = sealed.to_vec();
+    cfb_mode::Decryptor::<aes::Aes128>::new_from_slices(&key, &[0; 16])
+        .ok()?
+        .decrypt(&mut plain);
+    tpm2b(&plain).map(|(data, _)| data.to_vec())
 }
 
 /// First TPM2B and the rest.

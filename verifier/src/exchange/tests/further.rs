@@ -1,0 +1,352 @@
+//! Several EKs of one TPM in one enrolment (A18): all of them are endorsed and
+//! all of them answer, or nothing is granted.
+
+use proptest::{collection::vec, prelude::*};
+
+use super::{attest, *};
+use crate::{
+    endorsement::{
+        Denied, DeniedIssuer, EndorsementError, FurtherEks, MAX_FURTHER_EKS, Rules, ShownEk,
+    },
+    freshness::FreshnessError,
+    verification::tests::soft_tpm::SoftEk,
+};
+
+use ExchangeError::{Endorsement, Freshness};
+
+const PURPOSE: EnrolmentPurpose = EnrolmentPurpose::Enrol;
+
+/// A gateway with EKs of L-2 and H-2, and a verifier that takes both.
+struct Two {
+    world: World,
+    second: SoftEk,
+}
+
+impl Two {
+    fn requiring(required: RequiredEks) -> Self {
+        let mut world = World::new(AkAlg::EcdsaP256);
+        world.verifier = Verifier::new(Settings {
+            anchors: world.vendor.anchors(),
+            oems: OemAnchors::default(),
+            accepted_eks: AcceptedEks::new([EkTemplate::L2, EkTemplate::H2]).requiring(required),
+            sealer: ChallengeSealer::new([7; 32]),
+            policy: Policy::standard().unwrap(),
+            selection: selection(),
+        });
+        Self {
+            world,
+            second: SoftEk::new(EkTemplate::H2),
+        }
+    }
+
+    /// With the second EK beside the first.
+    fn asked(&self) -> v1::RequestChallengeRequest {
+        v1::RequestChallengeRequest {
+            further_eks: vec![v1::FurtherEk {
+                ek_public: self.second.public.encode(),
+                ek_certificate_chain: self.world.vendor.certify(&self.second.public),
+            }],
+            ..self.world.request(&self.world.chain())
+        }
+    }
+
+    fn challenge(
+        &self,
+        asked: &v1::RequestChallengeRequest,
+    ) -> Result<v1::RequestChallengeResponse, ExchangeError> {
+        let candidate = ChallengeCandidate::parse(asked)?;
+        self.world.verifier.expect_all_eks(&candidate)?;
+        let rng = SystemRandom::new();
+        let issued = self
+            .world
+            .verifier
+            .challenge(candidate, PURPOSE, admission(), NOW, &rng)?;
+        Ok(issued.into())
+    }
+
+    /// The answer of the TPM that holds both.
+    fn answer(
+        &self,
+        asked: &v1::RequestChallengeRequest,
+        challenge: &v1::RequestChallengeResponse,
+    ) -> v1::EnrollRequest {
+        let ak = self.world.tpm.ak_public.name();
+        let activate = |(ek, credential): (&v1::FurtherEk, &v1::EkCredential)| v1::ActivatedEk {
+            ek_public: ek.ek_public.clone(),
+            ek_certificate_chain: ek.ek_certificate_chain.clone(),
+            activated_secret: self
+                .second
+                .activate(
+                    &ak,
+                    &credential.credential_blob,
+                    &credential.encrypted_secret,
+                )
+                .unwrap_or_default(),
+        };
+        let further = asked.further_eks.iter().zip(&challenge.further_credentials);
+        v1::EnrollRequest {
+            further_eks: further.map(activate).collect(),
+            ..self
+                .world
+                .answer(PURPOSE, &asked.ek_certificate_chain, challenge, &mut honest)
+        }
+    }
+
+    fn enrol_with(
+        &self,
+        change: impl FnOnce(&mut v1::EnrollRequest),
+    ) -> Result<Enrolment, ExchangeError> {
+        let asked = self.asked();
+        let mut request = self.answer(&asked, &self.challenge(&asked)?);
+        change(&mut request);
+        self.world.finish(PURPOSE, &request)
+    }
+
+    fn enrol(&self) -> Enrolment {
+        self.enrol_with(|_| ()).unwrap()
+    }
+}
+
+#[test]
+fn both_eks_are_on_the_record_of_one_gateway() {
+    for required in [RequiredEks::All, RequiredEks::Any] {
+        let two = Two::requiring(required);
+        let asked = two.asked();
+        let challenge = two.challenge(&asked).unwrap();
+        assert!(challenge.wanted_eks.is_empty());
+        let [credential] = &challenge.further_credentials[..] else {
+            panic!("one further EK")
+        };
+        assert_ne!(credential.credential_blob, challenge.credential_blob);
+
+        let enrolment = two.enrol();
+        let gateway = &enrolment.gateway;
+        let first = holdfast_proto::binding::gateway_id(&two.world.tpm.ek_public).unwrap();
+        assert_eq!(gateway.id, first);
+        let [second] = &gateway.further_eks[..] else {
+            panic!("one further EK")
+        };
+        let spki = two.second.public.to_spki_der().unwrap();
+        assert_eq!(second.spki_sha256, crate::digest::sha256(&[&spki]));
+        assert_eq!(second.public, two.second.public.encode());
+        assert_eq!(second.tpm.ek_template, "H-2");
+        assert_eq!(second.tpm.manufacturer, "id:49465800");
+        assert!(!second.tpm.path.is_empty());
+        assert!(enrolment.result.is_affirming());
+    }
+}
+
+#[test]
+fn adv_a18_every_secret_must_be_right() {
+    let two = Two::requiring(RequiredEks::All);
+    let changes: [fn(&mut v1::EnrollRequest); 5] = [
+        |r| r.further_eks[0].activated_secret[31] ^= 1,
+        |r| r.further_eks[0].activated_secret.clear(),
+        |r| r.further_eks[0].activated_secret = r.activated_secret.clone(),
+        |r| r.activated_secret = r.further_eks[0].activated_secret.clone(),
+        |r| {
+            let first = std::mem::take(&mut r.activated_secret);
+            r.activated_secret = std::mem::replace(&mut r.further_eks[0].activated_secret, first);
+        },
+    ];
+    for change in changes {
+        refused!(
+            two,
+            two.enrol_with(change),
+            Freshness(FreshnessError::WrongSecret)
+        );
+    }
+}
+
+#[test]
+fn adv_a03_further_eks_swapped_between_the_calls() {
+    let two = Two::requiring(RequiredEks::Any);
+    let other = SoftEk::new(EkTemplate::H2);
+    let changes: [&dyn Fn(&mut v1::EnrollRequest); 4] = [
+        &|r| r.further_eks.clear(),
+        &|r| r.further_eks[0].ek_public = other.public.encode(),
+        &|r| r.further_eks[0].ek_certificate_chain.clear(),
+        &|r| r.further_eks[0].ek_certificate_chain = two.world.vendor.certify(&other.public),
+    ];
+    for change in changes {
+        refused!(
+            two,
+            two.enrol_with(change),
+            Freshness(FreshnessError::OtherFurtherEks)
+        );
+    }
+    // And one that is shown in the second call alone.
+    let asked = two.world.request(&two.world.chain());
+    let mut request = two.answer(&asked, &two.challenge(&asked).unwrap());
+    request.further_eks.push(v1::ActivatedEk {
+        ek_public: two.second.public.encode(),
+        ek_certificate_chain: two.world.vendor.certify(&two.second.public),
+        activated_secret: request.activated_secret.clone(),
+    });
+    refused!(
+        two,
+        two.world.finish(PURPOSE, &request),
+        Freshness(FreshnessError::OtherFurtherEks)
+    );
+}
+
+#[test]
+fn adv_a18_all_names_what_is_missing_and_any_what_it_would_like_to_see() {
+    let two = Two::requiring(RequiredEks::All);
+    let alone = two.world.request(&two.world.chain());
+    let refusal = two.challenge(&alone).unwrap_err();
+    assert_eq!(refusal.kind(), Kind::EksMissing);
+    assert!(
+        matches!(&refusal, Endorsement(EndorsementError::EksMissing { missing }) if missing == &["H-2"]),
+        "{refusal:?}"
+    );
+    // Whoever leaves out the early look is refused where endorsement begins.
+    let candidate = ChallengeCandidate::parse(&alone).unwrap();
+    assert!(matches!(
+        two.world.verifier.endorse_candidate(candidate, NOW),
+        Err(Endorsement(EndorsementError::EksMissing { .. }))
+    ));
+
+    let two = Two::requiring(RequiredEks::Any);
+    let challenge = two
+        .challenge(&two.world.request(&two.world.chain()))
+        .unwrap();
+    assert_eq!(challenge.wanted_eks, ["H-2"]);
+    assert!(two.world.enrol().gateway.further_eks.is_empty());
+}
+
+/// Whichever rule holds: what is shown has to be good.
+#[test]
+fn adv_a18_a_further_ek_is_endorsed_by_the_rules_of_the_first() {
+    for required in [RequiredEks::All, RequiredEks::Any] {
+        let two = Two::requiring(required);
+        let refused = |change: &dyn Fn(&mut v1::RequestChallengeRequest)| {
+            let mut asked = two.asked();
+            change(&mut asked);
+            two.challenge(&asked).map(|_| ())
+        };
+        let other = SoftEk::new(EkTemplate::H2);
+        refused!(
+            two,
+            refused(&|r| r.further_eks[0].ek_certificate_chain.clear()),
+            Endorsement(EndorsementError::FurtherEk { which, source })
+                if which == "H-2" && matches!(*source, EndorsementError::NoCertificate { .. })
+        );
+        refused!(
+            two,
+            refused(&|r| {
+                r.further_eks[0].ek_certificate_chain = two.world.vendor.certify(&other.public);
+            }),
+            Endorsement(EndorsementError::FurtherEk { source, .. })
+                if matches!(*source, EndorsementError::OtherKey)
+        );
+        refused!(
+            two,
+            refused(&|r| {
+                let stranger = Vendor::new();
+                r.further_eks[0].ek_certificate_chain = stranger.certify(&two.second.public);
+            }),
+            Endorsement(EndorsementError::FurtherEk { .. })
+        );
+        refused!(
+            two,
+            refused(&|r| {
+                let l1 = crate::endorsement::tests::pki::rsa_ek();
+                r.further_eks.push(v1::FurtherEk {
+                    ek_certificate_chain: two.world.vendor.certify(&l1),
+                    ek_public: l1.encode(),
+                });
+            }),
+            Endorsement(EndorsementError::KindNotAccepted { got: "L-1", .. })
+        );
+    }
+}
+
+#[test]
+fn adv_a18_too_many_eks_and_two_of_a_kind_are_malformed() {
+    let two = Two::requiring(RequiredEks::Any);
+    let further = |eks: Vec<v1::FurtherEk>| {
+        let asked = v1::RequestChallengeRequest {
+            further_eks: eks,
+            ..two.asked()
+        };
+        let refusal = ChallengeCandidate::parse(&asked).map(|_| ()).unwrap_err();
+        assert_eq!(refusal.kind(), Kind::InvalidRequest);
+        refusal
+    };
+    let good = two.asked().further_eks;
+    // Before anything of them is read.
+    let empty = vec![v1::FurtherEk::default(); MAX_FURTHER_EKS + 1];
+    assert!(matches!(
+        further(empty),
+        Endorsement(EndorsementError::TooManyEks(6))
+    ));
+    assert!(matches!(
+        further([good.clone(), good.clone()].concat()),
+        Endorsement(EndorsementError::EkTwice("H-2"))
+    ));
+    // Nor another key of the first's template.
+    let another = v1::FurtherEk {
+        ek_public: SoftEk::new(EkTemplate::L2).public.encode(),
+        ek_certificate_chain: Vec::new(),
+    };
+    assert!(matches!(
+        further(vec![another]),
+        Endorsement(EndorsementError::EkTwice("L-2"))
+    ));
+    let mut broken = good;
+    broken[0].ek_public.truncate(7);
+    assert!(matches!(
+        further(broken),
+        Endorsement(EndorsementError::FurtherEk { which, .. }) if which == "number 0"
+    ));
+    two.enrol();
+}
+
+proptest! {
+    #[test]
+    fn adv_a18_no_eks_over_the_cap_are_read(
+        eks in vec(vec(any::<u8>(), 0..40), MAX_FURTHER_EKS + 1..64),
+    ) {
+        let first = crate::endorsement::tests::pki::ek(&SoftEk::new(EkTemplate::L2).public);
+        let shown: Vec<ShownEk<'_>> = eks
+            .iter()
+            .map(|public| ShownEk { public, chain: &[] })
+            .collect();
+        let count = shown.len();
+        let refused = FurtherEks::parse(&first, &shown);
+        prop_assert!(matches!(refused, Err(EndorsementError::TooManyEks(n)) if n == count));
+        // Nor does anything that is no EK pass beneath it.
+        prop_assert!(FurtherEks::parse(&first, &shown[..1]).is_err());
+    }
+}
+
+/// What an EK stands on is asked of each again at every attestation.
+#[test]
+fn cve_c28_a_gateway_loses_its_standing_with_that_of_its_second_ek() {
+    let two = Two::requiring(RequiredEks::All);
+    let gateway = two.enrol().gateway;
+    let second = gateway.further_eks[0].tpm.path[0].sha256.clone();
+    let attester = attest::Attester::of(&two.world, gateway);
+    let affirmed = || match attester.attest_with(honest, |_| ()).unwrap().outcome {
+        Outcome::Unchanged(result) => result.is_affirming(),
+        Outcome::Renewing(_) => panic!("renewing"),
+    };
+    assert!(affirmed());
+    let mut sha256 = [0; 32];
+    hex::decode_to_slice(second, &mut sha256).unwrap();
+    let rules = Rules {
+        denied: vec![DeniedIssuer {
+            which: Denied::Certificate(sha256),
+            reason: "stolen".to_owned(),
+        }],
+        ..Rules::default()
+    };
+    let anchors = two.world.vendor.anchors().with_rules(rules);
+    two.world.verifier.replace_anchors(anchors);
+    assert!(!affirmed());
+    two.world
+        .verifier
+        .replace_anchors(two.world.vendor.anchors());
+    assert!(affirmed());
+}
