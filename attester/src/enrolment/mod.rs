@@ -344,6 +344,15 @@ impl Enrolment {
         }))
     }
 
+    /// What the TPM can do while the Verifier makes its challenge. Blocks on the
+    /// TPM.
+    ///
+    /// # Errors
+    /// [`TpmError`]; [`complete`](Self::complete) would meet it too.
+    pub fn prepare(&self) -> Result<(), TpmError> {
+        self.tpm.prepare_activation(&self.ek.template)
+    }
+
     /// Step 2: meets the challenge. `exporter` is of the connection that will
     /// carry the result. Blocks on the TPM.
     ///

@@ -28,9 +28,27 @@ impl Tpm {
         let (blob, secret) = (credential_blob.to_vec(), encrypted_secret.to_vec());
         self.call(move |engine| engine.activate_credential(&ek, &ak, blob, secret))
     }
+
+    /// Does beforehand what of [`activate_credential`](Self::activate_credential)
+    /// needs no credential yet: it makes the session that is salted to the EK of
+    /// this template. For the time in which the Verifier makes the credential.
+    ///
+    /// # Errors
+    /// [`TpmError`]; the activation would meet it too.
+    pub fn prepare_activation(&self, ek_template: &Public) -> Result<(), TpmError> {
+        let ek = ek_template.clone();
+        self.call(move |engine| engine.prepare_activation(&ek))
+    }
 }
 
 impl Engine {
+    fn prepare_activation(&mut self, ek: &Public) -> Result<(), TpmError> {
+        self.root()?;
+        self.with_primary(Hierarchy::Endorsement, ek, |engine, handle, _| {
+            engine.salt_session_to(handle, ek)
+        })
+    }
+
     fn activate_credential(
         &mut self,
         ek: &Public,
@@ -48,7 +66,7 @@ impl Engine {
             ek,
             |engine, ek_handle, ek_public| {
                 engine.with_ak(ak, |engine, ak_handle, _| {
-                    engine.salt_session_to(ek_handle)?;
+                    engine.salt_session_to(ek_handle, ek)?;
                     engine.with_activation_auth(ak, |engine, policy| {
                         engine.with_ek_auth(ek_public, |engine, ek_auth| {
                             let session = engine.session(Encrypt::Both)?;

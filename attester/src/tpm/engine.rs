@@ -73,12 +73,19 @@ struct Saved {
     public: Public,
 }
 
+/// The session for commands.
+struct Salted {
+    session: AuthSession,
+    /// Template of the endorsement key that it is salted to, if to one.
+    ek: Option<Vec<u8>>,
+}
+
 pub(super) struct Engine {
     context: Context,
     meter: Arc<Meter>,
     pub(super) settings: Settings,
     pub(super) root: Option<Root>,
-    session: Option<AuthSession>,
+    session: Option<Salted>,
     saved: HashMap<Vec<u8>, Saved>,
     /// Hierarchies whose auth value the TPM refused: never tried twice.
     refused: Vec<Hierarchy>,
@@ -181,13 +188,13 @@ impl Engine {
     /// root once that is known (before, there is nothing secret to send). For
     /// what must stay secret, [`Engine::salt_session_to`] the EK.
     pub(super) fn session(&mut self, encrypt: Encrypt) -> Result<AuthSession, TpmError> {
-        let session = match self.session {
-            Some(session) => session,
+        let session = match &self.session {
+            Some(salted) => salted.session,
             None => {
                 let salt_key = self.root.as_ref().map(|root| root.handle);
                 let session =
                     self.start_session(salt_key, SessionType::Hmac, HashingAlgorithm::Sha256)?;
-                self.session = Some(session);
+                self.session = Some(Salted { session, ek: None });
                 session
             }
         };
@@ -202,14 +209,23 @@ impl Engine {
         Ok(session)
     }
 
-    /// Makes the session one that is salted to `key`, which is loaded. Of a
+    /// Makes the session one that is salted to `key`, which is loaded and is the
+    /// EK of `template`; one that is already is kept. Of a
     /// primary key libtss2 has the public area from the very answer that gave
     /// it to us; of a persistent one it has a read of its own, which whoever
     /// sits on the bus can answer otherwise than ours (CVE class C27).
-    pub(super) fn salt_session_to(&mut self, key: KeyHandle) -> Result<(), TpmError> {
+    pub(super) fn salt_session_to(
+        &mut self,
+        key: KeyHandle,
+        template: &Public,
+    ) -> Result<(), TpmError> {
+        let ek = Some(template.encode());
+        if self.session.as_ref().is_some_and(|salted| salted.ek == ek) {
+            return Ok(());
+        }
         self.end_session();
-        self.session =
-            Some(self.start_session(Some(key), SessionType::Hmac, HashingAlgorithm::Sha256)?);
+        let session = self.start_session(Some(key), SessionType::Hmac, HashingAlgorithm::Sha256)?;
+        self.session = Some(Salted { session, ek });
         Ok(())
     }
 
@@ -257,7 +273,7 @@ impl Engine {
 
     /// Ends the salted session. Called after any failure and when idle.
     pub(super) fn end_session(&mut self) {
-        if let Some(session) = self.session.take() {
+        if let Some(Salted { session, .. }) = self.session.take() {
             self.flush(SessionHandle::from(session).into());
         }
     }

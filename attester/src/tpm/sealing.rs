@@ -183,7 +183,7 @@ impl Engine {
                         enrolled: ek.gateway_id.to_string(),
                     });
                 }
-                engine.salt_session_to(handle)
+                engine.salt_session_to(handle, &ek.template)
             },
         )
     }

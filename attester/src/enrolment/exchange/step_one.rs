@@ -19,7 +19,12 @@ pub(super) async fn challenged(
     watch: &mut dyn FnMut(Step<'_>),
 ) -> Result<(Connection, v1::RequestChallengeResponse), AttesterError> {
     let request = enrolment.challenge_request(&plan.join_token);
-    let (connection, challenge) = match request_challenge(plan, connection, &request, watch).await {
+    // The TPM is slow and so is the Verifier: both at once.
+    let (answer, ()) = tokio::join!(
+        request_challenge(plan, connection, &request, watch),
+        prepare(enrolment.clone())
+    );
+    let (connection, challenge) = match answer {
         Ok(challenged) => challenged,
         Err(error) => {
             let missing = error.missing_eks();
@@ -39,6 +44,15 @@ pub(super) async fn challenged(
         return Ok((connection, challenge));
     }
     Ok(offer(enrolment, plan, &wanted, (connection, challenge), watch).await)
+}
+
+/// What the TPM can do before it is challenged. Where it fails, the activation
+/// will say so.
+async fn prepare(enrolment: Enrolment) {
+    let tpm = enrolment.tpm.clone();
+    if let Err(error) = tpm.offload(move |_| enrolment.prepare()).await {
+        tracing::debug!(%error, "the activation is not prepared");
+    }
 }
 
 /// Shows the certified ones of the EKs that the Verifier would like to see. Where
