@@ -64,6 +64,16 @@ pub enum AttesterError {
         /// By the state.
         enrolled: Ueid,
     },
+    /// An enrolment that was begun, and not answered, is with other keys.
+    #[error(
+        "an enrolment with {begun} was sent and not answered, and this one is to be with {asked}"
+    )]
+    OtherChoices {
+        /// What was begun.
+        begun: String,
+        /// What is asked for.
+        asked: String,
+    },
     /// Sealing.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -103,6 +113,9 @@ impl AttesterError {
             }
             Self::OtherGateway { .. } => {
                 "the TPM was replaced or its endorsement seed changed: enrol anew with an empty --state-dir"
+            }
+            Self::OtherChoices { .. } => {
+                "enroll with what it was begun with, to have its answer; or enroll --replace to give it up"
             }
             Self::EkPublic(_) | Self::QuoteMismatch => {
                 "run holdfast-attester doctor, and report this with its output"

@@ -9,18 +9,19 @@ use std::path::PathBuf;
 use holdfast_attester::AttesterError;
 use holdfast_attester::attestation::exchange as attestation;
 use holdfast_attester::client::{ClientError, Trust, connect};
-use holdfast_attester::enrolment::KeyChoice;
 use holdfast_attester::enrolment::exchange::{Outcome, Plan, enrol};
+use holdfast_attester::enrolment::{KeyChoice, Road};
 use holdfast_attester::state::{StateDir, StateError};
 use holdfast_attester::tpm::{EkChoice, TpmError};
 use holdfast_proto::grpc::v1::boot_log::Log;
+use holdfast_proto::tpm::templates::{AkAlg, EkTemplate};
 use support::Swtpm;
 use support::verifier::{Verifier, ca, sha256};
 use tempfile::TempDir;
 
 const CHOICE: KeyChoice = KeyChoice {
     ek: EkChoice::EccP256,
-    ak: holdfast_proto::tpm::templates::AkAlg::EcdsaP256,
+    ak: AkAlg::EcdsaP256,
 };
 
 struct Gateway {
@@ -220,6 +221,71 @@ async fn a_run_killed_before_the_answer_is_resumed() {
     assert_eq!(again, enrolled);
     let script = verifier.script.lock().unwrap();
     assert_eq!((script.enrolls.len(), script.granted.len()), (2, 1));
+}
+
+/// The answer to what was begun with other keys is not taken for this one, nor
+/// given up in silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unanswered_enrolment_with_other_keys_is_not_resumed() {
+    let (gateway, verifier) = (Gateway::new(), Verifier::start().await);
+    let begun = verifier.plan(CHOICE);
+    let Outcome::Granted(enrolled, _) = gateway.enrol(&begun).await.unwrap() else {
+        panic!()
+    };
+    let request = verifier.script.lock().unwrap().enrolls[0].clone();
+    std::fs::remove_file(gateway.state_path().join("state.json")).unwrap();
+    let pending = holdfast_attester::state::Pending {
+        server: begun.server.clone(),
+        purpose: begun.purpose,
+        class: begun.class.clone(),
+        policy_root_name: begun.policy_root_name.clone(),
+        keys: enrolled.keys.clone(),
+        request,
+    };
+    let put = || {
+        let state = StateDir::open(&gateway.state_path()).unwrap();
+        state.set_pending(&pending).unwrap();
+    };
+    put();
+    let mut others = [begun.clone(), begun.clone(), begun.clone()];
+    others[0].choice.ek = EkChoice::Rsa2048;
+    others[1].choice.ak = AkAlg::RsaPss2048;
+    others[2].road = Road::Iak;
+    for (other, asked) in others
+        .iter()
+        .zip(["--ek", "--ak rsapss-2048", "--identity iak"])
+    {
+        let error = gateway.enrol(other).await.unwrap_err();
+        let AttesterError::OtherChoices { begun, asked: said } = &error else {
+            panic!("{asked}: {error}")
+        };
+        assert!(begun.contains("--identity ek --ek "), "{begun}");
+        assert!(said.contains(asked), "{said}");
+        assert!(error.next_step().contains("--replace"));
+        let state = StateDir::open(&gateway.state_path()).unwrap();
+        assert_eq!(state.pending().unwrap().as_ref(), Some(&pending), "{asked}");
+    }
+    // Where that is said, it is given up.
+    let mut other = pending.clone();
+    other.keys.ek_template = EkTemplate::L1.public();
+    let state = StateDir::open(&gateway.state_path()).unwrap();
+    state.set_pending(&other).unwrap();
+    drop(state);
+    let mut replacing = begun.clone();
+    replacing.replace = true;
+    let Outcome::Granted(anew, _) = gateway.enrol(&replacing).await.unwrap() else {
+        panic!()
+    };
+    assert_ne!(anew.keys.ldevid, enrolled.keys.ldevid);
+    // What it was begun with, or what leaves it open, has its answer.
+    std::fs::remove_file(gateway.state_path().join("state.json")).unwrap();
+    put();
+    let mut open = begun.clone();
+    open.choice.ek = EkChoice::Auto;
+    let Outcome::Granted(again, _) = gateway.enrol(&open).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(again, enrolled);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -272,6 +272,31 @@ fn adv_a23_an_unbound_enrolment_is_not_taken_for_a_bound_one() -> Result<()> {
     );
     let enrolled = scene.gateway.state_dir()?.require_enrolled()?;
     ensure!(enrolled.keys.ldevid.is_bound());
+
+    // Nor is the binding lost for want of a word.
+    let third = bundle(&mut scene)?;
+    let anew = [
+        "enroll",
+        "--replace",
+        "--bundle",
+        &third,
+        "--boot-log",
+        &log,
+    ];
+    let refused = scene.gateway.try_run(&anew)?;
+    ensure!(refused.status.code() == Some(1), "{}", printed(&refused));
+    ensure!(
+        printed(&refused).contains("--no-bind-to-boot"),
+        "{}",
+        printed(&refused)
+    );
+    let enrolled = scene.gateway.state_dir()?.require_enrolled()?;
+    ensure!(enrolled.keys.ldevid.is_bound());
+    scene
+        .gateway
+        .run(&[&anew[..], &["--no-bind-to-boot"]].concat())?;
+    let enrolled = scene.gateway.state_dir()?.require_enrolled()?;
+    ensure!(!enrolled.keys.ldevid.is_bound());
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use super::seal::read_approvals;
 use super::secret::{secrets_refused, secrets_taken};
 use super::{Enroll, Sending};
 use crate::client::Verdict;
-use crate::enrolment::exchange::{Outcome, Plan, Step, enrol};
+use crate::enrolment::exchange::{Binding, Outcome, Plan, Step, enrol};
 use crate::enrolment::{Enrolment, bundle_file};
 use crate::evidence::{Platform, now};
 use crate::names;
@@ -28,19 +28,22 @@ pub(super) async fn enroll(config: &Config, args: Enroll, report: &Report) -> Re
     plan.road = config.road(&args.keys);
     plan.ima_log = args.sending.logs.ima_sought(config, report);
     plan.evidence_dir = args.sending.evidence_dir;
-    plan.bind_to_boot = match &args.bind_to_boot {
-        Some(file) => Some(OwnApprovals::check_for(
+    plan.replace = args.replace;
+    plan.binding = match &args.bind_to_boot {
+        Some(file) => Binding::To(OwnApprovals::check_for(
             read_approvals(file)?,
             &plan.policy_root_name,
             &plan.class,
         )?),
-        None => None,
+        None if args.no_bind_to_boot => Binding::Without,
+        None => Binding::Unsaid,
     };
     let state = StateDir::open(&config.state_dir)?;
-    if let Some(enrolled) = state.enrolled()?
-        && !args.replace
-    {
-        return already_enrolled(&enrolled, &plan, report);
+    if let Some(enrolled) = state.enrolled()? {
+        if !args.replace {
+            return already_enrolled(&enrolled, &plan, report);
+        }
+        stays_bound(&enrolled, &plan)?;
     }
     let poll = args.wait.then(|| Duration::from_secs(args.poll));
     loop {
@@ -69,6 +72,17 @@ pub(super) async fn recover(
     plan.ima_log = args.logs.ima_sought(config, report);
     plan.evidence_dir = args.evidence_dir;
     run(config, &state, &plan, report).await
+}
+
+/// A binding is not lost for want of a word.
+fn stays_bound(enrolled: &Enrolled, plan: &Plan) -> Result<(), Failure> {
+    match plan.binding {
+        Binding::Unsaid if enrolled.keys.ldevid.is_bound() => Err(Failure::refused(
+            "this gateway is enrolled with an LDevID key that is bound to boot states, and the new one would not be",
+            "enroll --replace --bind-to-boot FILE; or --no-bind-to-boot, to give the binding up",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Running `enroll` twice does no harm.

@@ -383,6 +383,9 @@ struct Enroll {
     /// In any other state the TPM does not sign with it. See docs/sealing.md.
     #[arg(long, value_name = "FILE")]
     bind_to_boot: Option<PathBuf>,
+    /// Give up the binding to boot states that the key of before has; with --replace
+    #[arg(long, requires = "replace", conflicts_with = "bind_to_boot")]
+    no_bind_to_boot: bool,
     /// Where the owner must approve this gateway first: ask again until then
     #[arg(long)]
     wait: bool,

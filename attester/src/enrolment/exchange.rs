@@ -24,10 +24,11 @@ use super::{Enrolment, KeyChoice, Road, parse_selection};
 use crate::AttesterError;
 use crate::client::{Backoff, ClientError, Connection, Verdict, connect_to};
 use crate::evidence::{IMA_LOG_PATH, Platform, write_files};
+use crate::names;
 use crate::sealing::OwnApprovals;
 use crate::secrets::{DeliveryError, Taken, receive};
-use crate::state::{Enrolled, Pending, Server, StateDir};
-use crate::tpm::{Ak, KeyBlob, Tpm};
+use crate::state::{Enrolled, Keys, Pending, Server, StateDir};
+use crate::tpm::{Ak, EkChoice, KeyBlob, Tpm};
 
 /// Further attempts to reach a Verifier that does not answer.
 const RETRIES: u32 = 4;
@@ -52,15 +53,30 @@ pub struct Plan {
     pub choice: KeyChoice,
     /// By whom the TPM is endorsed, in a first enrolment.
     pub road: Road,
-    /// In a first enrolment: approved boot states that the LDevID key is to be
-    /// bound to.
-    pub bind_to_boot: Option<OwnApprovals>,
+    /// In a first enrolment: whether the LDevID key is to be bound to boot
+    /// states.
+    pub binding: Binding,
+    /// What was begun with other keys and not answered is given up; else it is
+    /// a reason to refuse.
+    pub replace: bool,
     /// Where the boot log is.
     pub boot_log: PathBuf,
     /// Where the IMA log is.
     pub ima_log: PathBuf,
     /// Where to write what is sent, if anywhere.
     pub evidence_dir: Option<PathBuf>,
+}
+
+/// Whether an LDevID key is bound to boot states.
+#[derive(Clone, Debug, Default)]
+pub enum Binding {
+    /// Nothing was said: a new key is not, one that is there may be.
+    #[default]
+    Unsaid,
+    /// It is not.
+    Without,
+    /// To these approved states.
+    To(OwnApprovals),
 }
 
 impl Plan {
@@ -79,7 +95,8 @@ impl Plan {
             policy_root_name: bundle.policy_root_name.clone(),
             choice,
             road: Road::default(),
-            bind_to_boot: None,
+            binding: Binding::default(),
+            replace: false,
             boot_log,
             ima_log: PathBuf::from(IMA_LOG_PATH),
             evidence_dir: None,
@@ -97,7 +114,8 @@ impl Plan {
             policy_root_name: enrolled.policy_root_name.clone(),
             choice: KeyChoice::default(),
             road: Road::default(),
-            bind_to_boot: None,
+            binding: Binding::default(),
+            replace: false,
             boot_log,
             ima_log: PathBuf::from(IMA_LOG_PATH),
             evidence_dir: None,
@@ -110,8 +128,39 @@ impl Plan {
     /// bound where nothing was said is held to more than was asked.
     #[must_use]
     pub fn is_met_by(&self, ldevid: &KeyBlob) -> bool {
-        self.bind_to_boot.is_none()
-            || (ldevid.is_bound() && ldevid.public().auth_policy == self.boot_policy())
+        match self.binding {
+            Binding::Unsaid => true,
+            Binding::Without => !ldevid.is_bound(),
+            Binding::To(_) => {
+                ldevid.is_bound() && ldevid.public().auth_policy == self.boot_policy()
+            }
+        }
+    }
+
+    /// Where keys of a first enrolment that was begun are not those asked for:
+    /// what was begun, and what is asked for.
+    fn other_choices(&self, keys: &Keys) -> Option<(String, String)> {
+        let (begun_by, ak_is_other) = match &keys.ak {
+            Ak::Own(key) => (Road::Ek, key.alg != self.choice.ak),
+            // The OEM's: no algorithm is asked for.
+            Ak::Iak { .. } => (Road::Iak, false),
+        };
+        let begun_ek = EkChoice::of(&keys.ek_template);
+        let road_is_other = self.road != Road::Auto && self.road != begun_by;
+        let ek_is_other = self.choice.ek != EkChoice::Auto && self.choice.ek != begun_ek;
+        if !(road_is_other || ek_is_other || ak_is_other) {
+            return None;
+        }
+        let words = |road: Road, ek: EkChoice, ak| {
+            format!("--identity {} --ek {} --ak {ak}", road.name(), ek.name())
+        };
+        Some((
+            match begun_by {
+                Road::Iak => format!("--identity iak --ek {}", begun_ek.name()),
+                road => words(road, begun_ek, names::ak(&keys.ak)),
+            },
+            words(self.road, self.choice.ek, names::ak_alg(self.choice.ak)),
+        ))
     }
 
     /// The policy of an LDevID key that is bound to boot states.
@@ -231,6 +280,21 @@ async fn resume(
         state.clear_pending()?;
         return Ok(None);
     }
+    let other = match plan.purpose {
+        Purpose::Recover => None,
+        _ => plan.other_choices(&pending.keys),
+    };
+    match other {
+        // Its answer may be waiting: not given up in silence.
+        Some((begun, asked)) if !plan.replace => {
+            return Err(AttesterError::OtherChoices { begun, asked });
+        }
+        Some(_) => {
+            state.clear_pending()?;
+            return Ok(None);
+        }
+        None => {}
+    }
     watch(Step::Resuming);
     match send(&pending, None, watch).await {
         Ok(answer) => finish(tpm, state, &pending, answer, watch).await.map(Some),
@@ -252,14 +316,15 @@ async fn prepare(tpm: &Tpm, state: &StateDir, plan: &Plan) -> Result<Enrolment, 
         }
         _ => {
             let (road, choice, pinned) = (plan.road, plan.choice, state.pinned_root()?);
-            let bound = plan.bind_to_boot.as_ref().map(|approvals| {
-                let approved = approvals.states(KeyPurpose::LdevidKey);
-                (plan.boot_policy(), approved)
-            });
-            if let Some(approvals) = &plan.bind_to_boot {
-                // Before there is a key that needs them.
-                approvals.keep(state)?;
-            }
+            let bound = match &plan.binding {
+                Binding::Unsaid | Binding::Without => None,
+                Binding::To(approvals) => {
+                    // Before there is a key that needs them.
+                    approvals.keep(state)?;
+                    let approved = approvals.states(KeyPurpose::LdevidKey);
+                    Some((plan.boot_policy(), approved))
+                }
+            };
             tpm.offload(move |tpm| {
                 let enrolment = Enrolment::by(tpm, road, choice, pinned.as_ref())?;
                 match bound {
@@ -449,7 +514,7 @@ fn conclude(
 /// would fail at the first handshake, long after the old one is gone.
 pub(crate) fn check_grant(
     call: &'static str,
-    keys: &crate::state::Keys,
+    keys: &Keys,
     grant: &v1::Grant,
 ) -> Result<(), ClientError> {
     let bad = |problem| ClientError::BadAnswer { call, problem };

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use holdfast_proto::binding::{certify_extra_data, certify_idevid_extra_data, gateway_id};
 use holdfast_proto::claims::{Purpose, Ueid};
 use holdfast_proto::grpc::v1;
-use holdfast_proto::tpm::templates::{AkAlg, EkTemplate};
+use holdfast_proto::tpm::templates::AkAlg;
 use holdfast_proto::tpm::{HashAlg, Name, PcrSelection, PcrSet, Public};
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -135,13 +135,7 @@ impl Enrolment {
     /// # Errors
     /// [`AttesterError::OtherGateway`] where the TPM's EK is another by now.
     pub fn recovery(tpm: &Tpm, enrolled: &Enrolled) -> Result<Self, AttesterError> {
-        let ek = match EkTemplate::matching(&enrolled.keys.ek_template) {
-            Some(EkTemplate::L1 | EkTemplate::H1) => EkChoice::Rsa2048,
-            Some(EkTemplate::L2 | EkTemplate::H2) => EkChoice::EccP256,
-            Some(EkTemplate::H3) => EkChoice::EccP384,
-            Some(EkTemplate::H6) => EkChoice::Rsa3072,
-            None => EkChoice::Auto,
-        };
+        let ek = EkChoice::of(&enrolled.keys.ek_template);
         let pinned = Some(&enrolled.keys.srk_name);
         let recovery = match &enrolled.keys.ak {
             Ak::Own(key) => {

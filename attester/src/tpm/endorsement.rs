@@ -55,6 +55,19 @@ impl EkChoice {
         }
     }
 
+    /// What makes a key by this template; [`Auto`](Self::Auto) for a vendor's
+    /// own.
+    #[must_use]
+    pub fn of(template: &Public) -> Self {
+        match EkTemplate::matching(template) {
+            Some(EkTemplate::L1 | EkTemplate::H1) => Self::Rsa2048,
+            Some(EkTemplate::L2 | EkTemplate::H2) => Self::EccP256,
+            Some(EkTemplate::H3) => Self::EccP384,
+            Some(EkTemplate::H6) => Self::Rsa3072,
+            None => Self::Auto,
+        }
+    }
+
     /// As on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {

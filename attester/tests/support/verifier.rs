@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use holdfast_attester::enrolment::exchange::Plan;
+use holdfast_attester::enrolment::exchange::{Binding, Plan};
 use holdfast_attester::state::Server;
 use holdfast_proto::binding::{EXPORTER_LABEL, certify_extra_data, gateway_id, quote_extra_data};
 use holdfast_proto::claims::{Claims, Purpose, SignedClaims};
@@ -153,7 +153,8 @@ impl Verifier {
 
     pub fn plan(&self, choice: holdfast_attester::enrolment::KeyChoice) -> Plan {
         Plan {
-            bind_to_boot: None,
+            binding: Binding::default(),
+            replace: false,
             server: self.server.clone(),
             purpose: Purpose::Enrol,
             join_token: JOIN_TOKEN.to_vec().into(),
