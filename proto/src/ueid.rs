@@ -43,6 +43,13 @@ impl Ueid {
         Self(bytes)
     }
 
+    /// The digest in it.
+    #[must_use]
+    pub fn digest(&self) -> &[u8; 32] {
+        let [_, id @ ..] = &self.0;
+        id
+    }
+
     /// # Errors
     /// Where the length or the type is another.
     pub fn parse(bytes: &[u8]) -> Result<Self, UeidError> {

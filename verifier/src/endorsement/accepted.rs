@@ -35,6 +35,8 @@ impl RequiredEks {
 /// where it activates credentials for both against one AK. So a TPM is one
 /// gateway for certain only where it has to show every EK by which it could
 /// enrol: then whoever was revoked by one of them has none left (ADVERSARY A18).
+/// A certificate names a key and no template: where a vendor certifies two of one
+/// kind (L-2 and H-2), both are to be accepted, for that they have to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptedEks {
     templates: Vec<EkTemplate>,

@@ -86,6 +86,9 @@ pub enum EndorsementError {
     /// Two EKs of one template.
     #[error("two EKs of template {0}: of each, one is taken")]
     EkTwice(&'static str),
+    /// One key as two EKs.
+    #[error("the EK of template {0} is the key of another one that was shown")]
+    SameEk(&'static str),
     /// An EK beside the first.
     #[error("further EK {which}: {source}")]
     FurtherEk {
@@ -307,6 +310,7 @@ impl EndorsementError {
             | Self::EkKey
             | Self::TooManyEks(_)
             | Self::EkTwice(_)
+            | Self::SameEk(_)
             | Self::TooMany(_)
             | Self::TooLong { .. }
             | Self::Malformed { .. }

@@ -28,8 +28,8 @@ impl FurtherEks {
     ///
     /// # Errors
     /// [`EndorsementError::TooManyEks`] before anything is read;
-    /// [`EndorsementError::EkTwice`]; [`EndorsementError::FurtherEk`] says which
-    /// is malformed.
+    /// [`EndorsementError::EkTwice`], [`EndorsementError::SameEk`];
+    /// [`EndorsementError::FurtherEk`] says which is malformed.
     pub fn parse(first: &EkPublic, shown: &[ShownEk<'_>]) -> Result<Self, EndorsementError> {
         if shown.len() > MAX_FURTHER_EKS {
             return Err(EndorsementError::TooManyEks(shown.len()));
@@ -45,8 +45,16 @@ impl FurtherEks {
             let ek = EkPublic::parse(one.public).map_err(of(format!("number {at}")))?;
             let label = ek.template().label();
             let mut before = std::iter::once(first).chain(parsed.iter().map(|other| &other.ek));
-            if before.any(|other| other.template() == ek.template()) {
+            if before
+                .clone()
+                .any(|other| other.template() == ek.template())
+            {
                 return Err(EndorsementError::EkTwice(label));
+            }
+            // A certificate names a key and no template: one key must not stand
+            // for two, and the other be left for coming back by.
+            if before.any(|other| other.spki_sha256() == ek.spki_sha256()) {
+                return Err(EndorsementError::SameEk(label));
             }
             let chain = EkChain::parse(one.chain).map_err(of(label.to_owned()))?;
             parsed.push(ClaimedEk { ek, chain });

@@ -482,6 +482,12 @@ fn told_of_store(error: &StoreError) -> Told {
             kind: "key-of-another",
             text: "a key in the request belongs to another gateway; make new keys on this TPM",
         },
+        StoreError::TooManyEks { .. } => Told {
+            code: Code::ResourceExhausted,
+            kind: "too-many-eks",
+            text: "the gateway's record has as many EKs as one may have; show one of those that it \
+                   enrolled with before, or ask the owner",
+        },
         StoreError::OemWithdrawn { .. } => Told {
             code: Code::PermissionDenied,
             kind: "not-endorsed",

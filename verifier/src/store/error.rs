@@ -60,6 +60,12 @@ pub enum StoreError {
         /// Whose it is.
         owner: Ueid,
     },
+    /// Its record has as many EKs as one may have.
+    #[error("gateway {id} has shown as many EKs as a record may have")]
+    TooManyEks {
+        /// Which gateway.
+        id: Ueid,
+    },
     /// The product's serial number is not on its OEM's allow list (any more),
     /// or for another class.
     #[error("the product is not on the allow list of OEM {oem}")]

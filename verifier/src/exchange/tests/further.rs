@@ -3,6 +3,8 @@
 
 use proptest::{collection::vec, prelude::*};
 
+use holdfast_proto::tpm::Public;
+
 use super::{attest, *};
 use crate::{
     endorsement::{
@@ -293,6 +295,21 @@ fn adv_a18_too_many_eks_and_two_of_a_kind_are_malformed() {
     assert!(matches!(
         further(vec![another]),
         Endorsement(EndorsementError::EkTwice("L-2"))
+    ));
+    // Nor the first's key as another template's.
+    let first = Public::parse(&two.asked().ek_public).unwrap();
+    let disguised = Public {
+        attributes: two.second.public.attributes,
+        auth_policy: two.second.public.auth_policy.clone(),
+        ..first
+    };
+    let disguised = v1::FurtherEk {
+        ek_public: disguised.encode(),
+        ek_certificate_chain: two.asked().ek_certificate_chain,
+    };
+    assert!(matches!(
+        further(vec![disguised]),
+        Endorsement(EndorsementError::SameEk("H-2"))
     ));
     let mut broken = good;
     broken[0].ek_public.truncate(7);

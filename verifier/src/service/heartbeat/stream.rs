@@ -173,6 +173,13 @@ impl BeatStream {
             self.attest_now("not-attested", 0).await?;
             return Ok(None);
         };
+        // Before anything is awaited of it: who cannot be given a key cannot beat.
+        let recipient = WrapRecipient::on_record(
+            &self.gateway.tpm.ek_public,
+            &self.gateway.tpm.facts,
+            &self.gateway.id,
+        )
+        .map_err(Refusal::NoHeartbeats)?;
         let parts: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
         let (key, epoch, clock) = self.key().await?;
         let affirmed = Affirmed {
@@ -187,7 +194,7 @@ impl BeatStream {
         let pulse = Pulse::begin(&key, nonce, &affirmed);
         let wrapped = match hello.key_name == key.public().name().as_bytes() {
             true => None,
-            false => Some(self.wrap(key).await?),
+            false => Some(self.wrap(recipient, key).await?),
         };
         let within = self.shared.silence.beat_within();
         self.answer(Answer::Begin(v1::BeatBegin {
@@ -246,13 +253,11 @@ impl BeatStream {
     }
 
     /// Wraps the key for the gateway's TPM: public-key work, in the pool.
-    async fn wrap(&self, key: HeartbeatKey) -> Result<v1::WrappedObject, End> {
-        let recipient = WrapRecipient::on_record(
-            &self.gateway.tpm.ek_public,
-            &self.gateway.tpm.facts,
-            &self.gateway.id,
-        )
-        .map_err(Refusal::NoHeartbeats)?;
+    async fn wrap(
+        &self,
+        recipient: WrapRecipient,
+        key: HeartbeatKey,
+    ) -> Result<v1::WrappedObject, End> {
         let shared = Arc::clone(&self.shared);
         let wrapped = self.shared.limits.crypto(move || {
             wrap_heartbeat_key(&recipient, &key, &shared.rng).map_err(Refusal::NoHeartbeats)

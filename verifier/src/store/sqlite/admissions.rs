@@ -7,13 +7,13 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use super::{
     SqliteStore,
     admin::{self, AuditWrite, audit},
-    eks, rows,
+    eks, rows, sweep,
 };
 use crate::{
     identity::RevocationReason,
     store::{
-        Admissions, AdmittedDevice, Denied, DeviceName, Lifecycle, NewPending, PendingBounds,
-        PendingGateway, Replacement, Seconds, StoreError, SuspensionKind,
+        Admissions, AdmittedDevice, Denied, DeviceName, GatewayRecord, Lifecycle, NewPending,
+        PendingBounds, PendingGateway, Replacement, Seconds, StoreError, SuspensionKind,
     },
 };
 
@@ -234,8 +234,9 @@ async fn note(
     bounds: PendingBounds,
     now: Seconds,
 ) -> Result<(), StoreError> {
+    // By the time that is certain: a clock that is wrong empties no queue.
     sqlx::query("DELETE FROM pending_gateways WHERE state = 'waiting' AND expires <= ?")
-        .bind(now)
+        .bind(sweep::ended_by(conn, now).await?)
         .execute(&mut *conn)
         .await?;
     let before = one_pending(conn, &new.id, now).await?;
@@ -292,6 +293,21 @@ async fn note(
     Ok(())
 }
 
+/// The gateway of this id; or the one whose record has the EK that this would be
+/// the id of: it waited by that one, and came in by another.
+async fn by_any_ek(
+    conn: &mut SqliteConnection,
+    id: &Ueid,
+) -> Result<Option<GatewayRecord>, StoreError> {
+    if let Some(gateway) = rows::gateway(conn, id).await? {
+        return Ok(Some(gateway));
+    }
+    match eks::owner(conn, id.digest()).await? {
+        None => Ok(None),
+        Some(owner) => rows::gateway(conn, &owner).await,
+    }
+}
+
 async fn deny(
     conn: &mut SqliteConnection,
     id: &Ueid,
@@ -299,7 +315,7 @@ async fn deny(
     by: &str,
     now: Seconds,
 ) -> Result<Denied, StoreError> {
-    let on_record = rows::gateway(conn, id).await?;
+    let on_record = by_any_ek(conn, id).await?;
     match (&on_record, one_pending(conn, id, now).await?) {
         (_, Some(_)) => {}
         (None, None) => return Err(StoreError::UnknownPending { id: *id }),
@@ -326,13 +342,14 @@ async fn deny(
         .await?;
     write(conn, by, "admission-denied", &id.to_string(), reason, now).await?;
     // One that is in is put out. Revocation is graver already.
-    let suspended = on_record.is_some_and(|gateway| gateway.lifecycle != Lifecycle::Revoked);
-    if suspended {
+    let out = on_record.filter(|gateway| gateway.lifecycle != Lifecycle::Revoked);
+    let suspended = out.is_some();
+    if let Some(GatewayRecord { id: out, .. }) = out {
         let why = match reason {
             "" => "denied".to_owned(),
             reason => format!("denied: {reason}"),
         };
-        admin::suspend(conn, id, SuspensionKind::Operator, &why, by, now).await?;
+        admin::suspend(conn, &out, SuspensionKind::Operator, &why, by, now).await?;
     }
     Ok(Denied {
         pending: known_pending(conn, id, now).await?,

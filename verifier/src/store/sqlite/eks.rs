@@ -7,7 +7,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use super::{
     SqliteStore,
     admin::{AuditWrite, audit},
-    admissions::expect_not_denied,
+    admissions::{expect_not_denied, remove_pending},
     rows,
     writes::json,
 };
@@ -17,6 +17,9 @@ use crate::{
 };
 
 const T: &str = "gateway_eks";
+/// Most EKs on one record, of which none is ever removed. On the IAK road nobody
+/// vouches for them, and a device could show new ones for ever.
+const MAX_ON_RECORD: i64 = 16;
 
 #[async_trait]
 impl Eks for SqliteStore {
@@ -68,17 +71,21 @@ async fn expect_not_of_another(
 }
 
 /// Puts every EK that was shown on the gateway's record, and tells of those that
-/// are new on it.
+/// are new on it. None of them waits any more as a gateway of its own.
 ///
 /// # Errors
-/// [`StoreError::KeyOfAnother`].
+/// [`StoreError::KeyOfAnother`], [`StoreError::TooManyEks`].
 pub(super) async fn write(
     conn: &mut SqliteConnection,
     enrolled: &Enrolled,
     now: Seconds,
 ) -> Result<(), StoreError> {
     for ek in shown(enrolled) {
+        remove_pending(conn, &Ueid::from_digest(&ek.spki_sha256)).await?;
         let is_new = owner(conn, &ek.spki_sha256).await?.is_none();
+        if is_new {
+            expect_room(conn, &enrolled.id).await?;
+        }
         let done = sqlx::query(
             "INSERT INTO gateway_eks \
                (spki_sha256, gateway, public, chain_sha256, facts, first_shown, last_shown) \
@@ -117,6 +124,17 @@ pub(super) async fn write(
         }
     }
     Ok(())
+}
+
+async fn expect_room(conn: &mut SqliteConnection, id: &Ueid) -> Result<(), StoreError> {
+    let on_record: i64 = sqlx::query_scalar("SELECT count(*) FROM gateway_eks WHERE gateway = ?")
+        .bind(id.as_bytes().as_slice())
+        .fetch_one(conn)
+        .await?;
+    if on_record < MAX_ON_RECORD {
+        return Ok(());
+    }
+    Err(StoreError::TooManyEks { id: *id })
 }
 
 /// Every EK on a gateway's record: the first that it showed comes first.

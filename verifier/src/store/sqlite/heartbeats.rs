@@ -139,6 +139,12 @@ pub(super) async fn doubt(
 /// A full attestation was affirmed: the key's epoch ends, and with it what beats
 /// have shown.
 pub(super) async fn attested(conn: &mut SqliteConnection, id: &Ueid) -> Result<(), StoreError> {
+    // One that was to begin and never did: whether it still is to, the class
+    // says now.
+    sqlx::query("DELETE FROM heartbeats WHERE gateway = ? AND beat_within IS NULL")
+        .bind(id.as_bytes().as_slice())
+        .execute(&mut *conn)
+        .await?;
     sqlx::query(
         "UPDATE heartbeats SET epoch = NULL, master = NULL, clock = NULL, doubt = NULL, \
            deadline = NULL, beat_up = up.seconds, beat_due = up.seconds + beat_within \

@@ -207,6 +207,58 @@ async fn adv_a18_a_denied_gateway_does_not_come_in_by_another_of_its_eks() {
     assert_eq!(f.uses_left().await, 10);
 }
 
+/// It waited by one EK and came in by another: it waits no more, and a denial of
+/// either puts it out.
+#[tokio::test]
+async fn adv_a18_a_denial_by_any_ek_puts_the_gateway_out() {
+    let f = Fixture::new(10).await;
+    let second = Ueid::from_digest(&further_ek(1).spki_sha256);
+    let pending = crate::store::NewPending {
+        id: second,
+        class: "default".to_owned(),
+        tpm: String::new(),
+        address: "192.0.2.1".to_owned(),
+        expires: NOW + 60,
+    };
+    let bounds = crate::store::PendingBounds {
+        all: 10,
+        per_address: 10,
+    };
+    f.store.note_pending(pending, bounds, NOW).await.unwrap();
+    let _ = f.store.record_enrolment(with_second(1), NOW).await.unwrap();
+    assert_eq!(f.store.pending_gateways(0, 10, NOW).await.unwrap(), []);
+    let denied = f.store.deny_pending(&second, "not ours", "uid:0", NOW);
+    assert!(denied.await.unwrap().suspended);
+    assert_eq!(
+        f.gateway(1).await.lifecycle,
+        Lifecycle::Suspended(SuspensionKind::Operator)
+    );
+}
+
+/// Where nobody vouches for EKs, a device shows new ones as often as it likes.
+#[tokio::test]
+async fn adv_a21_a_record_has_so_many_eks_and_no_more() {
+    let f = Fixture::new(100).await;
+    let _ = f.store.record_enrolment(enrolled(1), NOW).await.unwrap();
+    let with = |n: u8| {
+        let mut shown = again(enrolled(1), n);
+        shown.further_eks = vec![further_ek(n)];
+        shown
+    };
+    for n in 2..=16 {
+        let _ = f.store.record_enrolment(with(n), NOW).await.unwrap();
+    }
+    let full = f.store.record_enrolment(with(17), NOW).await;
+    assert!(matches!(full, Err(StoreError::TooManyEks { id: full }) if full == id(1)));
+    assert_eq!(f.gateway(1).await.eks.len(), 16);
+    // With those that it has it comes and goes.
+    let _ = f
+        .store
+        .record_enrolment(again(with(2), 18), NOW)
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn adv_a18_a_second_ek_of_a_gateway_on_record_replaces_nobody() {
     let f = Fixture::new(10).await;

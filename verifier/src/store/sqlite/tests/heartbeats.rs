@@ -277,6 +277,27 @@ async fn adv_a20_who_must_beat_and_does_not_begin_is_suspended() {
     assert_eq!(pass(&f, GRACE).await, [id(1)]);
 }
 
+/// Required once, and no more: who never began is held to nothing, over a
+/// restart too.
+#[tokio::test]
+async fn a_gateway_that_never_beat_is_not_awaited_when_its_class_wants_no_beats() {
+    let f = Fixture::new(200).await;
+    f.store.begin_run(&rules(), NOW).await.unwrap();
+    pass(&f, GRACE).await;
+    let mut must = enrolled(1);
+    must.begin_beats = Some(rules().notice(0));
+    let _ = f.store.record_enrolment(must, NOW).await.unwrap();
+    let _ = f
+        .store
+        .record_affirmation(affirmed(1, 90), NOW)
+        .await
+        .unwrap();
+    f.store.begin_run(&rules(), NOW).await.unwrap();
+    assert_eq!(pass(&f, GRACE).await, []);
+    assert_eq!(pass(&f, BEAT + GRACE).await, []);
+    assert_eq!(f.gateway(1).await.lifecycle, Lifecycle::Active);
+}
+
 /// What an operator is shown.
 #[tokio::test]
 async fn what_is_awaited_and_by_when() {
