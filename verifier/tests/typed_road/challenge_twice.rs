@@ -2,7 +2,7 @@
 use holdfast_verifier::freshness::{AnsweredChallenge, EnrolmentState, FreshChallenge};
 
 fn twice(fresh: FreshChallenge<EnrolmentState>) -> [AnsweredChallenge; 2] {
-    [fresh.clone().answer(b"a").unwrap(), fresh.answer(b"b").unwrap()]
+    [fresh.clone().answer(b"a", &[]).unwrap(), fresh.answer(b"b", &[]).unwrap()]
 }
 
 fn main() {}
