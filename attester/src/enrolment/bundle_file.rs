@@ -1,6 +1,6 @@
 //! The bundle as a file that the verifier's owner handed over.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -96,9 +96,15 @@ pub fn read_from(path: &Path, reader: impl Read) -> Result<Bundle, BundleFileErr
     reader
         .take(MAX_BUNDLE)
         .read_to_string(&mut text)
-        .map_err(|source| BundleFileError::Read {
-            path: path.to_owned(),
-            source,
+        .map_err(|source| match source.kind() {
+            ErrorKind::InvalidData => BundleFileError::Malformed {
+                path: path.to_owned(),
+                problem: "is not text".to_owned(),
+            },
+            _ => BundleFileError::Read {
+                path: path.to_owned(),
+                source,
+            },
         })?;
     let bundle = Bundle::parse(text.trim()).map_err(|e| BundleFileError::Malformed {
         path: path.to_owned(),
