@@ -71,7 +71,8 @@ impl AcceptedEks {
         self
     }
 
-    /// Whether one TPM can be at most one gateway.
+    /// Whether one TPM can be at most one gateway, where its vendor certifies one
+    /// EK of each kind of key.
     #[must_use]
     pub fn is_one_per_tpm(&self) -> bool {
         self.templates.len() <= 1 || self.required == RequiredEks::All

@@ -110,6 +110,22 @@ async fn the_queue_is_bounded_and_nobody_is_pushed_out() {
     assert_eq!(waiting.len(), 1);
 }
 
+/// A clock that is years ahead for one call: who waits goes on waiting.
+#[tokio::test]
+async fn adv_a22_a_wrong_clock_empties_no_queue() {
+    let f = Fixture::new(1).await;
+    f.store.sweep(NOW).await.unwrap();
+    let first = asks(1, "192.0.2.1");
+    f.store.note_pending(first, BOUNDS, NOW).await.unwrap();
+    let second = asks(2, "192.0.2.2");
+    f.store
+        .note_pending(second, BOUNDS, NOW + 315_360_000)
+        .await
+        .unwrap();
+    let waiting = f.store.pending_gateways(0, 10, NOW).await.unwrap();
+    assert!(waiting.iter().any(|pending| pending.id == id(1)));
+}
+
 /// Rows that call from elsewhere do not make room for more than an address may
 /// have there.
 #[tokio::test]
