@@ -635,6 +635,18 @@ fn for_tests(configuration: String) -> String {
     })
 }
 
+/// A configuration that accepts these templates of EKs, as TOML has them, and
+/// wants `all` of them or `any`.
+#[must_use]
+pub fn accepting(configuration: &str, templates: &str, eks: &str) -> String {
+    let line = |line: &str| match line.split(" = ").next() {
+        Some("accepted_eks") => format!("accepted_eks = {templates}\n"),
+        Some("eks") => format!("eks = \"{eks}\"\n"),
+        _ => format!("{line}\n"),
+    };
+    configuration.lines().map(line).collect()
+}
+
 fn boot(
     deployment: &Deployment,
     name: &str,

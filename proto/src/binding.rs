@@ -11,6 +11,7 @@ const QUOTE_TAG: &[u8] = b"holdfast-quote-v1";
 const CERTIFY_TAG: &[u8] = b"holdfast-certify-v1";
 const BEAT_TAG: &[u8] = b"holdfast-beat-v1";
 const CERTIFY_IDEVID_TAG: &[u8] = b"holdfast-certify-idevid-v1";
+const CERTIFY_EK_TAG: &[u8] = b"holdfast-certify-ek-v1";
 
 /// Label of the TLS exporter (RFC 8446 §7.5) whose 32 bytes, taken without a
 /// context, are in the claims: evidence is of the connection that carries it.
@@ -46,6 +47,13 @@ pub fn certify_extra_data(nonce: &[u8; 32], ak: &Name, ldevid: &Name) -> [u8; 32
 #[must_use]
 pub fn certify_idevid_extra_data(nonce: &[u8; 32], iak: &Name, idevid: &Name) -> [u8; 32] {
     sha256(&[CERTIFY_IDEVID_TAG, nonce, iak.as_bytes(), idevid.as_bytes()])
+}
+
+/// `qualifyingData` of the certification of an object under an EK, which shows the
+/// EK's Name: SHA-256("holdfast-certify-ek-v1" ‖ nonce ‖ AK Name ‖ EK Name).
+#[must_use]
+pub fn certify_ek_extra_data(nonce: &[u8; 32], ak: &Name, ek: &Name) -> [u8; 32] {
+    sha256(&[CERTIFY_EK_TAG, nonce, ak.as_bytes(), ek.as_bytes()])
 }
 
 /// The id of the gateway with this EK, or on the IAK road with this IAK: 0x01 ‖ SHA-256 of the DER
@@ -109,6 +117,17 @@ mod tests {
         let expected = HashAlg::Sha256.digest(&[&whole.concat()]);
         assert_eq!(
             certify_idevid_extra_data(&[7; 32], &ak, &ldevid).as_slice(),
+            expected.as_bytes()
+        );
+        let whole = [
+            b"holdfast-certify-ek-v1",
+            [7; 32].as_slice(),
+            ak.as_bytes(),
+            ldevid.as_bytes(),
+        ];
+        let expected = HashAlg::Sha256.digest(&[&whole.concat()]);
+        assert_eq!(
+            certify_ek_extra_data(&[7; 32], &ak, &ldevid).as_slice(),
             expected.as_bytes()
         );
     }

@@ -97,10 +97,7 @@ impl Reattestation {
         Ok(v1::AttestRequest {
             token: challenge.token.clone(),
             evidence: Some(evidence),
-            ldevid_certification: certification.map(|c| v1::KeyCertification {
-                attest: c.attest,
-                signature: c.signature,
-            }),
+            ldevid_certification: certification.map(Into::into),
             ear_jwt: false,
             known_seal_approvals_sha256: Vec::new(),
             held_secrets: None,

@@ -1,6 +1,7 @@
 //! Further EKs of the same TPM: a Verifier may want all of them on one record,
 //! so that the TPM cannot come back as another gateway by a second one.
 
+use holdfast_proto::binding::certify_ek_extra_data;
 use holdfast_proto::grpc::v1;
 use holdfast_proto::tpm::templates::EkTemplate;
 
@@ -51,6 +52,17 @@ impl Enrolment {
         &self.further
     }
 
+    /// The AK's word that this EK has the public area that is shown of it.
+    pub(super) fn ek_certification(
+        &self,
+        key: &EndorsementKey,
+        nonce: &[u8; 32],
+    ) -> Result<v1::KeyCertification, AttesterError> {
+        let extra_data = certify_ek_extra_data(nonce, &self.keys.ak_name, &key.public.name());
+        let ak = &self.keys.ak;
+        Ok(self.tpm.certify_ek(&key.template, ak, extra_data)?.into())
+    }
+
     fn show(&mut self, mut key: EndorsementKey) {
         if self.device.is_some() {
             // As of the first: the OEM's word, for the IAK, is what counts.
@@ -77,11 +89,12 @@ impl Enrolment {
         self.further.iter().map(shown).collect()
     }
 
-    /// Each further EK with the secret of its credential: TPM2_ActivateCredential
-    /// for each, against the same AK.
+    /// Each further EK with the secret of its credential and the certification of
+    /// its Name, against the same AK.
     pub(super) fn activate_further(
         &self,
         credentials: &[v1::EkCredential],
+        nonce: &[u8; 32],
     ) -> Result<Vec<v1::ActivatedEk>, AttesterError> {
         if credentials.len() != self.further.len() {
             return Err(AttesterError::Challenge {
@@ -104,6 +117,7 @@ impl Enrolment {
                 ek_public: key.public.encode(),
                 ek_certificate_chain: key.certificate_chain.clone(),
                 activated_secret: secret.to_vec(),
+                ek_certification: Some(self.ek_certification(key, nonce)?),
             })
         };
         self.further.iter().zip(credentials).map(activate).collect()

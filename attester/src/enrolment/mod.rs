@@ -332,10 +332,7 @@ impl Enrolment {
         let idevid = device.idevid.public.name();
         let extra_data = certify_idevid_extra_data(nonce, &self.keys.ak_name, &idevid);
         let certified = self.tpm.certify_idevid(device, extra_data)?;
-        Ok(Some(v1::KeyCertification {
-            attest: certified.attest,
-            signature: certified.signature,
-        }))
+        Ok(Some(certified.into()))
     }
 
     /// What the TPM can do while the Verifier makes its challenge. Blocks on the
@@ -373,7 +370,8 @@ impl Enrolment {
             &challenge.credential_blob,
             &challenge.encrypted_secret,
         )?;
-        let further_eks = self.activate_further(&challenge.further_credentials)?;
+        let further_eks = self.activate_further(&challenge.further_credentials, &asked.nonce)?;
+        let ek_certification = self.ek_certification(&self.ek, &asked.nonce)?;
         let extra_data =
             certify_extra_data(&asked.nonce, &self.keys.ak_name, &self.keys.ldevid.name());
         let certification = self
@@ -394,16 +392,14 @@ impl Enrolment {
             ek_certificate_chain: self.ek.certificate_chain.clone(),
             ak_public: self.ak_public.encode(),
             ldevid_public: self.keys.ldevid.public().encode(),
-            ldevid_certification: Some(v1::KeyCertification {
-                attest: certification.attest,
-                signature: certification.signature,
-            }),
+            ldevid_certification: Some(certification.into()),
             evidence: Some(evidence),
             iak_certificate_chain: self.iak_chain(),
             idevid_certificate_chain: self.idevid_chain(),
             idevid_public: self.idevid_public(),
             idevid_certification: self.idevid_certification(&asked.nonce)?,
             further_eks,
+            ek_certification: Some(ek_certification),
         })
     }
 }

@@ -30,8 +30,9 @@ impl Tpm {
     }
 
     /// Does beforehand what of [`activate_credential`](Self::activate_credential)
-    /// needs no credential yet: it makes the session that is salted to the EK of
-    /// this template. For the time in which the Verifier makes the credential.
+    /// and [`certify_ek`](Self::certify_ek) needs no challenge yet: it makes the
+    /// session that is salted to the EK of this template, and the object under it.
+    /// For the time in which the Verifier makes the credential.
     ///
     /// # Errors
     /// [`TpmError`]; the activation would meet it too.
@@ -46,7 +47,8 @@ impl Engine {
         self.root()?;
         self.with_primary(Hierarchy::Endorsement, ek, |engine, handle, _| {
             engine.salt_session_to(handle, ek)
-        })
+        })?;
+        self.with_ek_child(ek, |_, _| Ok(()))
     }
 
     fn activate_credential(

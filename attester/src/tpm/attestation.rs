@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_proto::grpc::v1;
 use holdfast_proto::tpm::templates::{AkAlg, ak_template};
 use holdfast_proto::tpm::{HashAlg, Name, PcrSelection, PcrSet, Public};
 use tss_esapi::interface_types::session_handles::AuthSession;
@@ -49,6 +50,12 @@ pub struct Attestation {
     pub attest: Vec<u8>,
     /// `TPMT_SIGNATURE`.
     pub signature: Vec<u8>,
+}
+
+impl From<Attestation> for v1::KeyCertification {
+    fn from(Attestation { attest, signature }: Attestation) -> Self {
+        Self { attest, signature }
+    }
 }
 
 /// PCR values of one bank, by index.

@@ -1,6 +1,7 @@
 //! Endorsement keys and the certificates that the vendor left in NV memory
 //! (TCG EK Credential Profile 2.x §2.2.1, §B).
 
+mod certified;
 mod further;
 
 use std::str::FromStr;

@@ -141,7 +141,13 @@ impl Engine {
             self.context.set_sessions(sessions);
             let started = Instant::now();
             let answer = run(&mut self.context);
-            self.meter.add(started.elapsed());
+            let taken = started.elapsed();
+            self.meter.add(taken);
+            tracing::trace!(
+                command = name,
+                microseconds = taken.as_micros(),
+                "TPM command"
+            );
             self.context.clear_sessions();
             let error = match answer {
                 Ok(value) => return Ok(value),

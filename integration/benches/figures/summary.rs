@@ -11,7 +11,7 @@ use crate::wire::Wire;
 const QUOTE_OVER_VERIFY: f64 = 1.10;
 const REATTEST_OVER_FLOOR: f64 = 1.5;
 const LOG_REPLAY: f64 = 1.6;
-const ENROLL_TPM_RATIO: f64 = 1.25;
+const ENROLL_TPM_RATIO: f64 = 1.15;
 /// Bytes of the messages of one re-attestation (ARCHITECTURE §5).
 const REATTEST_MESSAGES: usize = 2560;
 

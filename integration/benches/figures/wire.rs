@@ -8,11 +8,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use holdfast_integration::Scene;
-use holdfast_integration::scene::enrol;
+use holdfast_integration::scene::{accepting, enrol};
 use prost::Message;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
+/// EKs that are shown: as `init` writes it.
+const SHIPPED_EKS: (&str, &str) = ("[\"L-2\"]", "all");
 /// Enrolments measured; the median counts.
 const RUNS: usize = 15;
 
@@ -37,7 +39,7 @@ pub(crate) async fn measure() -> Result<Wire> {
         // The bench enrols one gateway over and over, which is what the
         // limits are there to stop.
         |configuration| {
-            configuration
+            accepting(&configuration, SHIPPED_EKS.0, SHIPPED_EKS.1)
                 .replace(
                     "requests_per_minute_per_address = ",
                     "requests_per_minute_per_address = 10000 # ",

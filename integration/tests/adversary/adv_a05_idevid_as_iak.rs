@@ -13,7 +13,8 @@ use holdfast_integration::refusal::Record;
 use holdfast_integration::scene::{dial, granted, request_challenge, selection, send_enroll};
 use holdfast_integration::{Refusal, Scene, oracle, skip};
 use holdfast_proto::binding::{
-    certify_extra_data, certify_idevid_extra_data, gateway_id, quote_extra_data,
+    certify_ek_extra_data, certify_extra_data, certify_idevid_extra_data, gateway_id,
+    quote_extra_data,
 };
 use holdfast_proto::claims::{self, Claims, CoseAlg, Purpose};
 use holdfast_proto::grpc::v1;
@@ -223,6 +224,10 @@ async fn attack(
         qualified_name: place(&name),
         name,
     };
+    let certifies_under = |parent: &Name, name: Name| Attested::Certify {
+        qualified_name: Name::qualified(parent.as_bytes(), &name),
+        name,
+    };
     let scratch = scene.deployment.scratch().join("root-on-the-gateway");
     let mut request = None;
     let asked = selection(&challenge.pcr_selection)?;
@@ -232,12 +237,16 @@ async fn attack(
             tcti: sim.tcti(),
         };
         fs::create_dir_all(&root.folder)?;
+        let ek_name = ek.area.name();
         let secret = ek.activate(&iak, &challenge, &root.folder)?;
         let of_ldevid = certify_extra_data(&nonce, &iak, &ldevid.name());
         let ldevid_certification = root.attest(&states(of_ldevid, certifies(ldevid.name())))?;
         let of_idevid = certify_idevid_extra_data(&nonce, &iak, &shown.idevid.name());
         let idevid_certification =
             root.attest(&states(of_idevid, certifies(shown.idevid.name())))?;
+        let of_ek = certify_ek_extra_data(&nonce, &iak, &ek_name);
+        let under_ek = certifies_under(&place(&ek_name), ldevid.name());
+        let ek_certification = root.attest(&states(of_ek, under_ek))?;
         let sha256 = |bytes: &[u8]| -> Result<[u8; 32]> {
             Ok(HashAlg::Sha256.digest(&[bytes]).as_bytes().try_into()?)
         };
@@ -286,6 +295,7 @@ async fn attack(
             idevid_public: ask.idevid_public.clone(),
             idevid_certification: Some(idevid_certification),
             further_eks: Vec::new(),
+            ek_certification: Some(ek_certification),
         });
         anyhow::Ok(())
     })?;

@@ -9,7 +9,7 @@ use holdfast_integration::scene::{
     dial, enrol, granted, ready_to_enrol, request_challenge, selection,
 };
 use holdfast_integration::{Refusal, Scene};
-use holdfast_proto::binding::certify_extra_data;
+use holdfast_proto::binding::{certify_ek_extra_data, certify_extra_data};
 use holdfast_proto::claims::Purpose;
 use holdfast_proto::grpc::v1;
 use holdfast_proto::tpm::{ObjectAttributes, Parameters, Public, Symmetric};
@@ -110,8 +110,10 @@ async fn adv_a18_both_eks_with_the_keys_of_one_record() -> Result<()> {
         }
         attack.challenge = request_challenge(&attack.connection, ask.clone()).await?;
         let (tpm, nonce) = (scene.gateway.tpm(), attack.nonce()?);
+        let ek = attack.enrolment.endorsement_key().clone();
+        let of_ek = certify_ek_extra_data(&nonce, &keys.ak_name, &ek.public.name());
         let secret = tpm.activate_credential(
-            &attack.enrolment.endorsement_key().template,
+            &ek.template,
             &keys.ak,
             &attack.challenge.credential_blob,
             &attack.challenge.encrypted_secret,
@@ -134,10 +136,8 @@ async fn adv_a18_both_eks_with_the_keys_of_one_record() -> Result<()> {
             activated_secret: secret.to_vec(),
             ak_public: ask.ak_public,
             ldevid_public: ask.ldevid_public,
-            ldevid_certification: Some(v1::KeyCertification {
-                attest: certification.attest,
-                signature: certification.signature,
-            }),
+            ldevid_certification: Some(certification.into()),
+            ek_certification: Some(tpm.certify_ek(&ek.template, &keys.ak, of_ek)?.into()),
             evidence: Some(collected),
             ..attack.request
         };
@@ -159,7 +159,7 @@ async fn adv_a18_hostile_bytes_in_every_field_of_step_2() -> Result<()> {
     fn certification(r: &mut v1::EnrollRequest) -> Option<&mut v1::KeyCertification> {
         r.ldevid_certification.as_mut()
     }
-    let fields: [(&str, Field, Refusal); 12] = [
+    let fields: [(&str, Field, Refusal); 13] = [
         ("token", |r| Some(&mut r.token), Refusal::STALE),
         ("ek", |r| Some(&mut r.ek_public), Refusal::INVALID_REQUEST),
         (
@@ -176,6 +176,11 @@ async fn adv_a18_hostile_bytes_in_every_field_of_step_2() -> Result<()> {
         (
             "certify",
             |r| Some(&mut certification(r)?.attest),
+            Refusal::INVALID_REQUEST,
+        ),
+        (
+            "certify of the EK",
+            |r| Some(&mut r.ek_certification.as_mut()?.attest),
             Refusal::INVALID_REQUEST,
         ),
         (

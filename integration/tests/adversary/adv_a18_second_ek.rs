@@ -4,13 +4,18 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use holdfast_attester::enrolment::{Enrolment, KeyChoice};
+use holdfast_attester::evidence;
 use holdfast_attester::tpm::{EkChoice, EndorsementKey};
 use holdfast_integration::refusal::Record;
-use holdfast_integration::scene::{dial, granted, ready_by, ready_to_enrol, request_challenge};
+use holdfast_integration::scene::{
+    accepting, dial, granted, ready_by, ready_to_enrol, request_challenge, selection,
+};
 use holdfast_integration::{Gateway, ReadyEnrolment, Refusal, Scene, TokenOptions};
+use holdfast_proto::binding::{certify_ek_extra_data, certify_extra_data, gateway_id};
+use holdfast_proto::claims::Purpose;
 use holdfast_proto::grpc::v1;
-use holdfast_proto::tpm::HashAlg;
 use holdfast_proto::tpm::templates::EkTemplate;
+use holdfast_proto::tpm::{HashAlg, Public};
 use serde_json::Value;
 use tonic::Code;
 
@@ -18,24 +23,15 @@ const MISSING: Refusal = Refusal::new(Code::FailedPrecondition, "eks-missing");
 
 /// As shipped: one template.
 fn one(text: String) -> String {
-    configured(&text, "[\"L-2\"]", "all")
+    accepting(&text, "[\"L-2\"]", "all")
 }
 
 fn all(text: String) -> String {
-    configured(&text, "[\"L-1\", \"L-2\"]", "all")
+    accepting(&text, "[\"L-1\", \"L-2\"]", "all")
 }
 
 fn any(text: String) -> String {
-    configured(&text, "[\"L-1\", \"L-2\"]", "any")
-}
-
-fn configured(text: &str, accepted: &str, eks: &str) -> String {
-    let line = |line: &str| match line.split(" = ").next() {
-        Some("accepted_eks") => format!("accepted_eks = {accepted}"),
-        Some("eks") => format!("eks = \"{eks}\""),
-        _ => line.to_owned(),
-    };
-    text.lines().map(line).collect::<Vec<_>>().join("\n") + "\n"
+    accepting(&text, "[\"L-1\", \"L-2\"]", "any")
 }
 
 /// The same TPM by its RSA EK, with an AK and an LDevID key of their own.
@@ -201,6 +197,74 @@ async fn adv_a18_any_catches_the_eks_that_were_shown() -> Result<()> {
     Ok(())
 }
 
+/// A vendor certifies two ECC EKs of one TPM, and one template is accepted. The
+/// TPM opens a credential by its H-2 key, whatever template that is shown as; but
+/// it has nothing under such a key.
+#[tokio::test]
+async fn adv_a18_an_ek_shown_as_of_the_accepted_template() -> Result<()> {
+    let both = vec![EkTemplate::L2, EkTemplate::H2];
+    let scene = Scene::with(|options| options.ek_certificates = both, one)?;
+    let enrolled = scene.enrol().await?;
+    let id = enrolled.gateway_id.to_string();
+    scene.deployment.run(&["gateway", "revoke", &id])?;
+    let before = Record::of(&scene.deployment)?;
+
+    let tpm = scene.gateway.tpm();
+    let h2 = tpm.endorsement_key_of(EkTemplate::H2)?;
+    ensure!(!h2.certificate_chain.is_empty(), "H-2 is not certified");
+    let shown = Public {
+        unique: h2.public.unique.clone(),
+        ..EkTemplate::L2.public()
+    };
+    let l2 = EkTemplate::L2.public();
+    for (under, named) in [
+        (&h2.template, &shown),
+        (&h2.template, &h2.public),
+        (&l2, &shown),
+    ] {
+        let mut attack = scene.ready_to_enrol().await?;
+        let mut ask = attack.challenge_request.clone();
+        ask.ek_public = shown.encode();
+        ask.ek_certificate_chain = h2.certificate_chain.clone();
+        attack.challenge = request_challenge(&attack.connection, ask.clone()).await?;
+        let (keys, nonce) = (attack.enrolment.keys().clone(), attack.nonce()?);
+        let secret = tpm.activate_credential(
+            &h2.template,
+            &keys.ak,
+            &attack.challenge.credential_blob,
+            &attack.challenge.encrypted_secret,
+        )?;
+        let binding = certify_extra_data(&nonce, &keys.ak_name, &keys.ldevid.name());
+        let certification = tpm.certify(&keys.ldevid, &keys.ak, binding)?;
+        let of_ek = certify_ek_extra_data(&nonce, &keys.ak_name, &named.name());
+        let ek_certification = tpm.certify_ek(under, &keys.ak, of_ek)?;
+        let asked = evidence::Challenge {
+            nonce,
+            selection: selection(&attack.challenge.pcr_selection)?,
+            exporter: attack.connection.exporter,
+            purpose: Purpose::Enrol,
+            known_boot_log: None,
+            known_ima: None,
+        };
+        let (ueid, platform) = (gateway_id(&shown)?, &attack.platform);
+        let collected =
+            evidence::collect(tpm, &keys, &ueid, &asked, Some(&certification), platform)?;
+        attack.request = v1::EnrollRequest {
+            token: attack.challenge.token.clone(),
+            activated_secret: secret.to_vec(),
+            ek_public: ask.ek_public,
+            ek_certificate_chain: ask.ek_certificate_chain,
+            ldevid_certification: Some(certification.into()),
+            evidence: Some(collected),
+            ek_certification: Some(ek_certification.into()),
+            ..attack.request
+        };
+        let answer = refused(attack, Refusal::NOT_AUTHENTIC);
+        scene.because("EK L-2: ", answer).await?;
+    }
+    before.unchanged(&scene.deployment)
+}
+
 /// Gateway Y shows an EK of gateway X as its own: X's TPM does not hold Y's AK.
 #[tokio::test]
 async fn adv_a18_an_ek_of_another_tpm_mixed_in() -> Result<()> {
@@ -266,6 +330,7 @@ async fn with_foreign_ek(
         ek_public: foreign.public.encode(),
         ek_certificate_chain: foreign.certificate_chain.clone(),
         activated_secret: Vec::new(),
+        ek_certification: ready.request.ek_certification.clone(),
     });
     Ok((ready, credential))
 }

@@ -301,6 +301,23 @@ pub fn bound_ldevid_template(policy: &[u8; 32]) -> Public {
     }
 }
 
+/// An object that an EK is asked to make under itself, so that the AK can certify
+/// it: its Qualified Name is of the EK's Name (Part 1 §16), which the EK's own
+/// policy lets nobody certify. An HMAC key, which costs a TPM next to nothing;
+/// what it is does not matter, and nothing is done with it.
+#[must_use]
+pub fn ek_child_template() -> Public {
+    Public {
+        name_alg: HashAlg::Sha256,
+        attributes: OWN_KEY | ObjectAttributes::SIGN,
+        auth_policy: Vec::new(),
+        parameters: Parameters::KeyedHash {
+            scheme: KeyedHashScheme::Hmac(HashAlg::Sha256),
+        },
+        unique: Unique::KeyedHash(Vec::new()),
+    }
+}
+
 /// Objects that the Verifier makes, and a TPM imports under its EK. They were
 /// not born there, so fixedTPM, fixedParent and sensitiveDataOrigin are clear
 /// (Part 3 §13.3). They cannot leave again all the same: TPM2_Duplicate needs

@@ -2,9 +2,12 @@
 //! record of the EK and of what was quoted, for certificates are revoked and
 //! firmware is found wanting after a gateway has enrolled.
 
+use std::collections::BTreeSet;
+
 use super::{
     anchors::Anchors,
     facts::{EkKnownBy, PathCertificate, TpmFacts},
+    leniency::Leniency,
     rules::{Denied, DeniedIssuer},
 };
 use crate::time::UnixTime;
@@ -70,30 +73,40 @@ impl FindingCode {
 /// How an endorsement stands now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
-pub struct EndorsementStanding(Vec<Finding>);
+pub struct EndorsementStanding {
+    findings: Vec<Finding>,
+    leniencies: BTreeSet<Leniency>,
+}
 
 impl EndorsementStanding {
     /// With what was found elsewhere.
     pub(crate) fn and(mut self, findings: Vec<Finding>) -> Self {
-        self.0.extend(findings);
+        self.findings.extend(findings);
         self
     }
 
     /// With what was found of another EK of the same TPM; what concerns the TPM as
     /// a whole is said once.
     pub(crate) fn and_of_another_ek(mut self, other: Self) -> Self {
-        for finding in other.0 {
-            if !self.0.contains(&finding) {
-                self.0.push(finding);
+        for finding in other.findings {
+            if !self.findings.contains(&finding) {
+                self.findings.push(finding);
             }
         }
+        self.leniencies.extend(other.leniencies);
         self
     }
 
     /// What was found; nothing where it stands.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
-        &self.0
+        &self.findings
+    }
+
+    /// Under which leniencies the certificates of the TPM's EKs were read, of any
+    /// of them; each once.
+    pub fn leniencies(&self) -> impl Iterator<Item = Leniency> {
+        self.leniencies.iter().copied()
     }
 }
 
@@ -128,7 +141,10 @@ impl Anchors {
                             there is no update, replace the TPM.",
             });
         }
-        EndorsementStanding(findings)
+        EndorsementStanding {
+            findings,
+            leniencies: tpm.leniencies.iter().copied().collect(),
+        }
     }
 
     fn of_fingerprint(&self, spki_sha256: &[u8; 32]) -> Vec<Finding> {

@@ -90,29 +90,31 @@ impl EnrolCandidate {
         if request.idevid_certification.is_some() && request.iak_certificate_chain.is_empty() {
             return Err(ExchangeError::Missing("iak_certificate_chain"));
         }
+        let keys = Keys::parse(&Fields {
+            ek: &request.ek_public,
+            ek_chain: &request.ek_certificate_chain,
+            further: (request.further_eks.iter())
+                .map(|ek| ShownEk {
+                    public: &ek.ek_public,
+                    chain: &ek.ek_certificate_chain,
+                })
+                .collect(),
+            ak: &request.ak_public,
+            ldevid: &request.ldevid_public,
+            iak_chain: &request.iak_certificate_chain,
+            idevid_chain: &request.idevid_certificate_chain,
+            idevid: &request.idevid_public,
+        })?;
         Ok(Self {
             token: request.token.clone(),
             activated_secret: request.activated_secret.clone(),
             further_secrets: (request.further_eks.iter())
                 .map(|ek| ek.activated_secret.clone())
                 .collect(),
-            keys: Keys::parse(&Fields {
-                ek: &request.ek_public,
-                ek_chain: &request.ek_certificate_chain,
-                further: (request.further_eks.iter())
-                    .map(|ek| ShownEk {
-                        public: &ek.ek_public,
-                        chain: &ek.ek_certificate_chain,
-                    })
-                    .collect(),
-                ak: &request.ak_public,
-                ldevid: &request.ldevid_public,
-                iak_chain: &request.iak_certificate_chain,
-                idevid_chain: &request.idevid_certificate_chain,
-                idevid: &request.idevid_public,
-            })?,
+            keys,
             certifications: Certifications {
                 ldevid: KeyCertification::parse(certification)?,
+                eks: parse_ek_certifications(request)?,
                 idevid: request
                     .idevid_certification
                     .as_ref()
@@ -128,6 +130,22 @@ impl EnrolCandidate {
     pub fn gateway_id(&self) -> &holdfast_proto::binding::Ueid {
         self.keys.gateway_id()
     }
+}
+
+/// Of the first EK and then of the further ones, none left out.
+fn parse_ek_certifications(
+    request: &v1::EnrollRequest,
+) -> Result<Vec<KeyCertification>, ExchangeError> {
+    let parse = |certification: &Option<v1::KeyCertification>| {
+        let certification = certification.as_ref();
+        let missing = ExchangeError::Missing("ek_certification");
+        Ok(KeyCertification::parse_ek(certification.ok_or(missing)?)?)
+    };
+    let further = request.further_eks.iter().map(|ek| &ek.ek_certification);
+    std::iter::once(&request.ek_certification)
+        .chain(further)
+        .map(parse)
+        .collect()
 }
 
 /// An answer whose secrets are right: the TPM that holds these EKs and this AK

@@ -80,14 +80,14 @@ pub enum StoreError {
         /// The owner's name for it.
         oem: String,
     },
-    /// The certificate was withdrawn of this OEM.
+    /// A CA with the key of this certificate was withdrawn of an OEM.
     #[error(
-        "certificate {sha256} ({subject}) of OEM {oem} was withdrawn (oem withdraw), and nothing \
-         was imported: leave it out, or, where its key is to be trusted once more, import with \
-         --trust-again"
+        "the key of certificate {sha256} ({subject}) is that of a CA of OEM {oem} that was \
+         withdrawn (oem withdraw), and nothing was imported: leave it out, or, where that key is \
+         to be trusted once more, import with --trust-again"
     )]
     OemCaWithdrawn {
-        /// The owner's name for the OEM.
+        /// The owner's name for the OEM of which it was withdrawn.
         oem: String,
         /// Of its DER, hex.
         sha256: String,

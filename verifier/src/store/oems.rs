@@ -65,15 +65,16 @@ pub trait Oems: Send + Sync {
     /// All OEMs' certificates.
     async fn oem_anchors(&self) -> Result<Vec<OemAnchor>, StoreError>;
 
-    /// Adds those anchors of an OEM that are not yet known of it. All or none.
+    /// Adds those anchors of an OEM that are not yet known of it, each with the
+    /// SHA-256 of its key. All or none.
     ///
     /// # Errors
-    /// [`StoreError::OemCaWithdrawn`] where one was withdrawn of it and is not
-    /// to be trusted again.
+    /// [`StoreError::OemCaWithdrawn`] where a CA with the key of one was withdrawn,
+    /// of whichever OEM, and is not to be trusted again.
     async fn import_oem_anchors(
         &self,
         oem: &str,
-        anchors: Vec<Anchor>,
+        anchors: Vec<(Anchor, Sha256)>,
         of_withdrawn: OfWithdrawn,
         by: &str,
         now: Seconds,

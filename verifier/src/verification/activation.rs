@@ -179,7 +179,7 @@ impl ActivatedAk {
         &self.ak
     }
 
-    pub(super) fn into_parts(self) -> (Endorsed, AkPublic, AnsweredChallenge) {
-        (self.endorsed, self.ak, self.answered)
+    pub(super) fn into_parts(self) -> (Endorsed, Vec<FurtherEk>, AkPublic, AnsweredChallenge) {
+        (self.endorsed, self.further, self.ak, self.answered)
     }
 }

@@ -1,8 +1,9 @@
-//! TPM2_Certify: the LDevID key, and on the IAK road the IDevID key, live in
-//! the TPM of this AK (TPM 2.0 Part 3 §18.2; ADVERSARY A08, A09).
+//! TPM2_Certify: the LDevID key, on the IAK road the IDevID key, and something
+//! under each EK live in the TPM of this AK (TPM 2.0 Part 3 §18.2; ADVERSARY A08,
+//! A09, A18).
 
 use holdfast_proto::{
-    binding::{certify_extra_data, certify_idevid_extra_data},
+    binding::{certify_ek_extra_data, certify_extra_data, certify_idevid_extra_data},
     grpc::v1,
     tpm::{Attested, Hierarchy, Name},
 };
@@ -14,7 +15,10 @@ use super::{
     signature::verify_signature,
     verified::CertifiedNow,
 };
-use crate::{digest::sha256, endorsement::IdevidPublic};
+use crate::{
+    digest::sha256,
+    endorsement::{EkPublic, IdevidPublic},
+};
 
 /// A certification as received: well formed, untrusted.
 #[derive(Debug)]
@@ -44,6 +48,20 @@ impl KeyCertification {
             "idevid_certification.attest",
             &certification.attest,
             "idevid_certification.signature",
+            &certification.signature,
+        )?;
+        Ok(Self { signed })
+    }
+
+    /// As [`parse`](Self::parse), for the certification of an object under an EK.
+    ///
+    /// # Errors
+    /// Sizes and TPM structures.
+    pub fn parse_ek(certification: &v1::KeyCertification) -> Result<Self, VerificationError> {
+        let signed = SignedAttest::parse(
+            "ek_certification.attest",
+            &certification.attest,
+            "ek_certification.signature",
             &certification.signature,
         )?;
         Ok(Self { signed })
@@ -126,12 +144,61 @@ impl KeyCertification {
             .map_err(|source| VerificationError::Idevid(Box::new(source)))
     }
 
+    /// `ak` states that a key with this very public area is an EK of its TPM.
+    ///
+    /// An EK answers with its private key alone, whatever area was shown with
+    /// it, and its policy lets nobody certify it. So an object under it is
+    /// certified, whose Qualified Name is over the parent's (Part 1 §16): the
+    /// parent has the Name that the shown area has, and stands where an EK does.
+    /// None can be made under a key that is loaded by its public area alone.
+    pub(super) fn verify_ek(
+        &self,
+        ak: &AkPublic,
+        ak_qualified_name: &[u8],
+        ek: &EkPublic,
+        nonce: &[u8; 32],
+    ) -> Result<(), VerificationError> {
+        let binding = certify_ek_extra_data(nonce, ak.name(), ek.name());
+        let place = Name::qualified_primary(Hierarchy::Endorsement, ek.name());
+        self.verify_statement(ak, ak_qualified_name, &binding, |name, qualified_name| {
+            if *qualified_name == Name::qualified(place.as_bytes(), name) {
+                Ok(())
+            } else {
+                Err(VerificationError::NotUnderEk)
+            }
+        })
+        .map_err(|source| VerificationError::EkName {
+            template: ek.template().label(),
+            source: Box::new(source),
+        })
+    }
+
     fn verify_object(
         &self,
         ak: &AkPublic,
         ak_qualified_name: &[u8],
         object: &Name,
         binding: &[u8; 32],
+    ) -> Result<(), VerificationError> {
+        self.verify_statement(ak, ak_qualified_name, binding, |name, qualified_name| {
+            if name != object {
+                return Err(VerificationError::CertifyName);
+            }
+            if qualified_name == name {
+                return Err(VerificationError::CertifyQualifiedName);
+            }
+            Ok(())
+        })
+    }
+
+    /// `ak` stated it now, of an object that is as `expect` says by its Name and
+    /// Qualified Name.
+    fn verify_statement(
+        &self,
+        ak: &AkPublic,
+        ak_qualified_name: &[u8],
+        binding: &[u8; 32],
+        expect: impl FnOnce(&Name, &Name) -> Result<(), VerificationError>,
     ) -> Result<(), VerificationError> {
         let attest = &self.signed.attest;
         let Attested::Certify {
@@ -144,12 +211,7 @@ impl KeyCertification {
         if attest.extra_data != binding {
             return Err(VerificationError::CertifyBinding);
         }
-        if name != object {
-            return Err(VerificationError::CertifyName);
-        }
-        if qualified_name == name {
-            return Err(VerificationError::CertifyQualifiedName);
-        }
+        expect(name, qualified_name)?;
         if attest.qualified_signer != ak_qualified_name {
             return Err(VerificationError::SignersDiffer);
         }

@@ -186,7 +186,7 @@ pub enum VerificationError {
     #[error("certification is not a TPM2_Certify attestation")]
     NotACertify,
     /// Certify's extraData is not the expected binding (A08).
-    #[error("certification's extraData is not SHA-256(tag ‖ nonce ‖ AK Name ‖ LDevID Name)")]
+    #[error("certification's extraData is not SHA-256(tag ‖ nonce ‖ AK Name ‖ the key's Name)")]
     CertifyBinding,
     /// Certify names another object than the supplied public area (A08).
     #[error("certification is of another key")]
@@ -208,6 +208,26 @@ pub enum VerificationError {
     /// none.
     #[error("the IDevID key is not certified")]
     IdevidNotCertified,
+    /// An EK is not shown to have the public area that came with it (A18).
+    #[error("EK {template}: {source}")]
+    EkName {
+        /// The template that it claims.
+        template: &'static str,
+        /// What does not hold.
+        source: Box<VerificationError>,
+    },
+    /// What is certified is under another key, or under none: that key is of
+    /// another template than it claims, or is no EK.
+    #[error("the object that the AK certified is not under a key with this public area")]
+    NotUnderEk,
+    /// As many EKs are certified as are shown.
+    #[error("{certified} EKs are certified, {shown} are shown")]
+    EksNotCertified {
+        /// How many are.
+        certified: usize,
+        /// How many have to be.
+        shown: usize,
+    },
 
     // ---- quote
     /// TPMS_ATTEST is not of type quote (TPM_ST_ATTEST_QUOTE; A09).

@@ -20,7 +20,7 @@ use super::{
     verified::{CertifiedNow, ChannelBinding, Facts, OnRecord, VerifiedEvidence},
 };
 use crate::{
-    endorsement::{EkPublic, TpmFacts},
+    endorsement::{EkPublic, FurtherEk, TpmFacts},
     freshness::{AttestationState, Challenge, Class, EnrolmentPurpose, FreshChallenge},
     time::UnixTime,
 };
@@ -56,12 +56,14 @@ pub struct RecordedKeys {
 pub struct Certifications {
     /// The LDevID key.
     pub ldevid: KeyCertification,
+    /// Of each EK, an object under it: the first, then the further ones.
+    pub eks: Vec<KeyCertification>,
     /// The IDevID key; on the IAK road alone.
     pub idevid: Option<KeyCertification>,
 }
 
 /// Enrolment or recovery: the AK was activated, the LDevID key is certified
-/// now; on the IAK road the IDevID key too.
+/// now, and so are the EKs' templates; on the IAK road the IDevID key too.
 ///
 /// # Errors
 /// The first check that does not hold.
@@ -74,7 +76,7 @@ pub fn verify_enrolment(
     logs: &BootLogs,
     now: UnixTime,
 ) -> Result<VerifiedEvidence<CertifiedNow>, VerificationError> {
-    let (endorsed, ak, answered) = activated.into_parts();
+    let (endorsed, further, ak, answered) = activated.into_parts();
     let state = answered.state();
     if state.challenge.ldevid != *ldevid.name() {
         return Err(VerificationError::OtherLdevid {
@@ -94,6 +96,18 @@ pub fn verify_enrolment(
                 endorsed.idevid(),
                 &state.challenge.nonce,
             )?;
+    }
+    let eks: Vec<&EkPublic> = std::iter::once(endorsed.ek())
+        .chain(further.iter().map(FurtherEk::ek))
+        .collect();
+    if certifications.eks.len() != eks.len() {
+        return Err(VerificationError::EksNotCertified {
+            certified: certifications.eks.len(),
+            shown: eks.len(),
+        });
+    }
+    for (certification, ek) in certifications.eks.iter().zip(eks) {
+        certification.verify_ek(&ak, &ak_qualified_name, ek, &state.challenge.nonce)?;
     }
     let certification = &certifications.ldevid;
     let subject = Subject {

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::Facts;
-use crate::endorsement::DevidFacts;
+use crate::endorsement::{DevidFacts, Leniency};
 
 #[derive(Serialize)]
 pub(super) struct Endorsement<'a> {
@@ -35,7 +35,7 @@ impl<'a> Endorsement<'a> {
         let tpm = &facts.tpm;
         Self {
             known_by: tpm.known_by.name(),
-            leniencies: tpm.leniencies.iter().map(|l| l.name()).collect(),
+            leniencies: facts.standing.leniencies().map(Leniency::name).collect(),
             findings: findings(facts),
             manufacturer: &tpm.manufacturer,
             model: &tpm.model,

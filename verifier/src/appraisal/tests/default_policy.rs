@@ -203,6 +203,34 @@ fn the_id_is_what_openssl_computes() {
     );
 }
 
+/// What either EK's certificates needed to be excused is before the policy.
+#[test]
+fn leniencies_are_those_of_all_eks() {
+    use crate::endorsement::{Anchors, Leniency};
+    let none = Anchors::new(Vec::new(), Vec::new()).unwrap();
+    let mut facts = facts();
+    facts.tpm.leniencies = vec![Leniency::SetOrder, Leniency::Expired];
+    let mut second = facts.tpm.clone();
+    second.leniencies = vec![Leniency::Expired, Leniency::Sha1Signature];
+    let of_first = none.standing(&facts.tpm, &[0; 32], 0, NOW);
+    let of_second = none.standing(&second, &[1; 32], 0, NOW);
+    for (standing, expected) in [
+        (of_first.clone(), vec!["set-order", "expired"]),
+        (
+            of_first.and_of_another_ek(of_second),
+            vec!["set-order", "sha1-signature", "expired"],
+        ),
+    ] {
+        facts.standing = standing;
+        let text = super::super::input::text(&facts, None, Branches::ALL);
+        let input: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            input["endorsement"]["leniencies"],
+            serde_json::json!(expected)
+        );
+    }
+}
+
 /// The documented tree, whole: a change here is a change of the contract
 /// (docs/policy.md) and of its format number.
 #[test]

@@ -3,7 +3,10 @@
 
 use proptest::{collection::vec, prelude::*};
 
-use holdfast_proto::tpm::Public;
+use holdfast_proto::{
+    binding::certify_ek_extra_data,
+    tpm::{Hierarchy, Name, Public},
+};
 
 use super::{attest, *};
 use crate::{
@@ -11,7 +14,7 @@ use crate::{
         Denied, DeniedIssuer, EndorsementError, FurtherEks, MAX_FURTHER_EKS, Rules, ShownEk,
     },
     freshness::FreshnessError,
-    verification::tests::soft_tpm::SoftEk,
+    verification::{VerificationError, tests::soft_tpm::SoftEk},
 };
 
 use ExchangeError::{Endorsement, Freshness};
@@ -84,6 +87,9 @@ impl Two {
                     &credential.encrypted_secret,
                 )
                 .unwrap_or_default(),
+            ek_certification: Some(
+                (self.world.tpm).certify_ek(&challenge.nonce, &self.second.public),
+            ),
         };
         let further = asked.further_eks.iter().zip(&challenge.further_credentials);
         v1::EnrollRequest {
@@ -98,9 +104,18 @@ impl Two {
         &self,
         change: impl FnOnce(&mut v1::EnrollRequest),
     ) -> Result<Enrolment, ExchangeError> {
+        self.enrol_knowing(|request, _| change(request))
+    }
+
+    /// The same, where the change is bound to the challenge's nonce.
+    fn enrol_knowing(
+        &self,
+        change: impl FnOnce(&mut v1::EnrollRequest, &[u8; 32]),
+    ) -> Result<Enrolment, ExchangeError> {
         let asked = self.asked();
-        let mut request = self.answer(&asked, &self.challenge(&asked)?);
-        change(&mut request);
+        let challenge = self.challenge(&asked)?;
+        let mut request = self.answer(&asked, &challenge);
+        change(&mut request, challenge.nonce.as_slice().try_into().unwrap());
         self.world.finish(PURPOSE, &request)
     }
 
@@ -160,6 +175,96 @@ fn adv_a18_every_secret_must_be_right() {
     }
 }
 
+/// An EK answers with its private key, whatever area is shown with it: one of H-2
+/// opens what is made for the same key as L-2. Its Name is what tells them apart.
+#[test]
+fn adv_a18_an_ek_shown_as_of_another_template() {
+    let not_under = |error: ExchangeError, label: &str| match error {
+        ExchangeError::Verification(VerificationError::EkName { template, source }) => {
+            template == label && matches!(*source, VerificationError::NotUnderEk)
+        }
+        _ => false,
+    };
+    let two = Two::requiring(RequiredEks::All);
+    let tpm = &two.world.tpm;
+    let as_h2 = Public {
+        unique: tpm.ek_public.unique.clone(),
+        ..EkTemplate::H2.public()
+    };
+    let as_l2 = Public {
+        unique: two.second.public.unique.clone(),
+        ..EkTemplate::L2.public()
+    };
+    let ak = tpm.ak_public.name();
+    // What the TPM says of a key as it is, bound to what is claimed of it.
+    let certified = |nonce: &[u8; 32], claimed: &Public, place: Name| {
+        let binding = certify_ek_extra_data(nonce, &ak, &claimed.name());
+        Some(tpm.certify_under(&binding, &place))
+    };
+    let primary = |ek: &Public| Name::qualified_primary(Hierarchy::Endorsement, &ek.name());
+    let first = two.enrol_knowing(|r, nonce| {
+        r.ek_certification = certified(nonce, &tpm.ek_public, primary(&as_h2));
+    });
+    assert!(not_under(first.err().unwrap(), "L-2"));
+    let second = &two.second.public;
+    let further = two.enrol_knowing(|r, nonce| {
+        r.further_eks[0].ek_certification = certified(nonce, second, primary(&as_l2));
+    });
+    assert!(not_under(further.err().unwrap(), "H-2"));
+    assert!(two.enrol().result.is_affirming());
+    // Nor does the word on one EK, or on what stands elsewhere, do for another.
+    let changes: [fn(&mut v1::EnrollRequest); 3] = [
+        |r| r.ek_certification = r.ldevid_certification.clone(),
+        |r| r.ek_certification = r.further_eks[0].ek_certification.clone(),
+        |r| r.further_eks[0].ek_certification = r.ek_certification.clone(),
+    ];
+    for change in changes {
+        assert!(matches!(
+            two.enrol_with(change).map(|_| ()),
+            Err(ExchangeError::Verification(VerificationError::EkName { source, .. }))
+                if matches!(*source, VerificationError::CertifyBinding)
+        ));
+    }
+    for hierarchy in [Hierarchy::Owner, Hierarchy::Platform, Hierarchy::Null] {
+        let elsewhere = Name::qualified_primary(hierarchy, &tpm.ek_public.name());
+        let result = two.enrol_knowing(|r, nonce| {
+            r.ek_certification = certified(nonce, &tpm.ek_public, elsewhere);
+        });
+        assert!(not_under(result.err().unwrap(), "L-2"), "{hierarchy:?}");
+    }
+    let absent: [fn(&mut v1::EnrollRequest); 2] = [
+        |r| r.ek_certification = None,
+        |r| r.further_eks[0].ek_certification = None,
+    ];
+    for change in absent {
+        assert!(matches!(
+            two.enrol_with(change).map(|_| ()),
+            Err(ExchangeError::Missing("ek_certification"))
+        ));
+    }
+    // It is the AK's word, and no one else's.
+    let stranger = SoftTpm::new(AkAlg::EcdsaP256);
+    let result = two.enrol_with(|r| {
+        let signed = r.ek_certification.as_mut().unwrap();
+        signed.signature = stranger.ak.sign(&signed.attest).encode();
+    });
+    assert!(matches!(
+        result.map(|_| ()),
+        Err(ExchangeError::Verification(VerificationError::EkName { source, .. }))
+            if matches!(*source, VerificationError::CertifySignature(_))
+    ));
+    let result = two.enrol_knowing(|r, nonce| {
+        r.ek_certification = Some(stranger.certify_ek(nonce, &tpm.ek_public));
+    });
+    assert!(matches!(
+        result.map(|_| ()),
+        Err(ExchangeError::Verification(
+            VerificationError::EkName { .. }
+        ))
+    ));
+    assert!(two.enrol().result.is_affirming());
+}
+
 #[test]
 fn adv_a03_further_eks_swapped_between_the_calls() {
     let two = Two::requiring(RequiredEks::Any);
@@ -184,6 +289,7 @@ fn adv_a03_further_eks_swapped_between_the_calls() {
         ek_public: two.second.public.encode(),
         ek_certificate_chain: two.world.vendor.certify(&two.second.public),
         activated_secret: request.activated_secret.clone(),
+        ek_certification: request.ek_certification.clone(),
     });
     refused!(
         two,

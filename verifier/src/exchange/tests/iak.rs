@@ -99,6 +99,7 @@ impl Device {
             idevid_public: asked.idevid_public.clone(),
             idevid_certification: Some(tpm.certify_primary(&binding, idevid)),
             further_eks: Vec::new(),
+            ek_certification: Some(tpm.certify_ek(&nonce, &tpm.ek_public)),
         }
     }
 
@@ -430,6 +431,7 @@ fn adv_a18_further_eks_on_the_iak_road() {
         ek_public: shown.ek_public.clone(),
         ek_certificate_chain: Vec::new(),
         activated_secret: secret(&iak).unwrap(),
+        ek_certification: Some((device.world.tpm).certify_ek(&challenge.nonce, &second.public)),
     }];
     let enrolment = device
         .world

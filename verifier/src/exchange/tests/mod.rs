@@ -99,6 +99,7 @@ impl World {
             ldevid_public: request.ldevid_public,
             ldevid_certification: Some(certification),
             evidence: Some(evidence),
+            ek_certification: Some(self.tpm.certify_ek(&challenge.nonce, &self.tpm.ek_public)),
             ..Default::default()
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     },
     exchange::Class,
     service::error::Refusal,
-    store::{Anchor, OemAnchor, OfWithdrawn, WithdrawnCa},
+    store::{Anchor, OemAnchor, OfWithdrawn, Sha256, WithdrawnCa},
 };
 
 /// Certificates in one import.
@@ -65,6 +65,11 @@ impl AdminService {
                 anchor,
             }));
             build_oems(&would_be, &[])?;
+            let keyed = anchors.into_iter().map(|anchor| {
+                let key_sha256 = key_sha256(&anchor)?;
+                Ok((anchor, key_sha256))
+            });
+            let anchors = keyed.collect::<Result<_, Refusal>>()?;
             let imported = shared
                 .store
                 .import_oem_anchors(oem.as_str(), anchors, of_withdrawn, &by, now)
@@ -255,14 +260,19 @@ fn expect_serials(serials: &[String]) -> Result<(), Refusal> {
 
 fn withdrawn_ca(known: OemAnchor) -> Result<WithdrawnCa, Refusal> {
     let OemAnchor { oem, anchor } = known;
-    let facts = CertificateFacts::parse(&anchor.der, &Leniencies::default())
-        .map_err(|e| Refusal::Internal(format!("an OEM's certificate on record: {e}")))?;
     Ok(WithdrawnCa {
         oem,
         sha256: anchor.sha256,
-        key_sha256: facts.key_sha256,
+        key_sha256: key_sha256(&anchor)?,
         subject: anchor.subject,
     })
+}
+
+/// SHA-256 of the key of a certificate that was read once.
+fn key_sha256(anchor: &Anchor) -> Result<Sha256, Refusal> {
+    CertificateFacts::parse(&anchor.der, &Leniencies::default())
+        .map(|facts| facts.key_sha256)
+        .map_err(|e| Refusal::Internal(format!("an OEM's certificate: {e}")))
 }
 
 /// The core's OEM anchors from what the store holds.

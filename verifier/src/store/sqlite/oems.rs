@@ -13,7 +13,7 @@ use crate::{
     endorsement::{DevidFacts, TpmFacts},
     store::{
         AllowedSerial, Anchor, Imported, OemAnchor, OemWithdrawn, Oems, OfWithdrawn, OwnedKey,
-        Seconds, StoreError, SuspensionKind, WithdrawnCa,
+        Seconds, Sha256, StoreError, SuspensionKind, WithdrawnCa,
     },
 };
 
@@ -42,14 +42,14 @@ impl Oems for SqliteStore {
     async fn import_oem_anchors(
         &self,
         oem: &str,
-        anchors: Vec<Anchor>,
+        anchors: Vec<(Anchor, Sha256)>,
         of_withdrawn: OfWithdrawn,
         by: &str,
         now: Seconds,
     ) -> Result<Imported, StoreError> {
         let mut tx = self.begin().await?;
         let mut imported = Imported::default();
-        for anchor in anchors {
+        for (anchor, key_sha256) in anchors {
             let done = sqlx::query(
                 "INSERT INTO oem_anchors (oem, sha256, der, subject, root, not_after, imported_at) \
                  VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (oem, sha256) DO NOTHING",
@@ -63,19 +63,19 @@ impl Oems for SqliteStore {
             .bind(now)
             .execute(&mut *tx)
             .await?;
-            let again = sqlx::query("DELETE FROM oem_withdrawn WHERE oem = ? AND sha256 = ?")
-                .bind(oem)
-                .bind(anchor.sha256.as_slice())
-                .execute(&mut *tx)
-                .await?;
-            if again.rows_affected() > 0 {
+            if let Some(withdrawn) = withdrawn_key(&mut tx, &key_sha256).await? {
                 if of_withdrawn == OfWithdrawn::Refuse {
                     return Err(StoreError::OemCaWithdrawn {
-                        oem: oem.to_owned(),
+                        oem: withdrawn,
                         sha256: hex::encode(anchor.sha256),
                         subject: anchor.subject,
                     });
                 }
+                sqlx::query("DELETE FROM oem_withdrawn WHERE oem = ? AND key_sha256 = ?")
+                    .bind(oem)
+                    .bind(key_sha256.as_slice())
+                    .execute(&mut *tx)
+                    .await?;
                 let entry = AuditWrite {
                     at: now,
                     actor: by,
@@ -232,6 +232,18 @@ impl Oems for SqliteStore {
             .await?;
         rows.iter().map(allowed).collect()
     }
+}
+
+/// The OEM of which a CA with this key was withdrawn, if one was.
+async fn withdrawn_key(
+    conn: &mut SqliteConnection,
+    key_sha256: &Sha256,
+) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query("SELECT oem FROM oem_withdrawn WHERE key_sha256 = ? LIMIT 1")
+        .bind(key_sha256.as_slice())
+        .fetch_optional(conn)
+        .await?;
+    Ok(row.map(|row| row.try_get("oem")).transpose()?)
 }
 
 async fn withdraw(

@@ -95,7 +95,7 @@ fn activation_is_of_the_keys_that_were_challenged() {
 fn evidence_is_with_the_ldevid_key_that_was_challenged() {
     let (vendor, tpm) = (Vendor::new(), SoftTpm::new(AkAlg::EcdsaP256));
     let other = SoftTpm::new(AkAlg::EcdsaP256);
-    let verify = |ldevid: &Public| {
+    let verify = |ldevid: &Public, eks: &[&Public]| {
         let activated = pending(&vendor, &tpm, &tpm.ak_public)
             .complete(answered(&tpm, |_| ()))
             .unwrap();
@@ -105,6 +105,9 @@ fn evidence_is_with_the_ldevid_key_that_was_challenged() {
             Evidence::parse(&evidence).unwrap(),
             &Certifications {
                 ldevid: KeyCertification::parse(&certification).unwrap(),
+                eks: (eks.iter())
+                    .map(|ek| KeyCertification::parse_ek(&tpm.certify_ek(&[3; 32], ek)).unwrap())
+                    .collect(),
                 idevid: None,
             },
             LdevidPublic::new(ldevid.clone()).unwrap(),
@@ -114,7 +117,7 @@ fn evidence_is_with_the_ldevid_key_that_was_challenged() {
             NOW,
         )
     };
-    let verified = verify(&tpm.ldevid_public).unwrap();
+    let verified = verify(&tpm.ldevid_public, &[&tpm.ek_public]).unwrap();
     assert_eq!(verified.ldevid_name(), &tpm.ldevid_public.name());
     assert_eq!(verified.nonce(), &[3; 32]);
     assert_eq!(verified.clock(), &tpm.clock);
@@ -122,7 +125,14 @@ fn evidence_is_with_the_ldevid_key_that_was_challenged() {
     assert_eq!(verified.tpm().model, "SLB9670");
     assert_eq!(verified.claims().software_name, "holdfast-attester");
     assert!(matches!(
-        verify(&other.ldevid_public).map(|_| ()),
+        verify(&other.ldevid_public, &[&tpm.ek_public]).map(|_| ()),
         Err(VerificationError::OtherLdevid { got }) if got == other.ldevid_public.name()
     ));
+    for eks in [&[][..], &[&tpm.ek_public, &tpm.ek_public]] {
+        assert!(matches!(
+            verify(&tpm.ldevid_public, eks).map(|_| ()),
+            Err(VerificationError::EksNotCertified { certified, shown: 1 })
+                if certified == eks.len()
+        ));
+    }
 }

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 
 use aes::cipher::{AsyncStreamCipher, KeyIvInit};
 use holdfast_proto::{
-    binding::{certify_extra_data, gateway_id, quote_extra_data},
+    binding::{certify_ek_extra_data, certify_extra_data, gateway_id, quote_extra_data},
     claims::{self, Claims, CoseAlg, Purpose},
     grpc::v1,
     tpm::{
         Attest, Attested, ClockInfo, Digest, EccCurve, HashAlg, Hierarchy, Name, PcrSelection,
         PcrSet, Public, Signature, Unique,
-        templates::{AkAlg, EkTemplate, ak_template, ldevid_template},
+        templates::{AkAlg, EkTemplate, ak_template, ek_child_template, ldevid_template},
     },
 };
 use p256::{
@@ -259,6 +259,30 @@ impl SoftTpm {
             },
         );
         let attest = attest.encode();
+        v1::KeyCertification {
+            signature: self.ak.sign(&attest).encode(),
+            attest,
+        }
+    }
+
+    /// TPM2_Certify by the AK of an object under the EK with this area, for the
+    /// challenge with this nonce.
+    pub(crate) fn certify_ek(&self, nonce: &[u8], ek: &Public) -> v1::KeyCertification {
+        let nonce = nonce.try_into().unwrap();
+        let binding = certify_ek_extra_data(nonce, &self.ak_public.name(), &ek.name());
+        let place = Name::qualified_primary(Hierarchy::Endorsement, &ek.name());
+        self.certify_under(&binding, &place)
+    }
+
+    /// The same, of an object whose parent has this Qualified Name.
+    pub(crate) fn certify_under(&self, binding: &[u8], place: &Name) -> v1::KeyCertification {
+        let name = ek_child_template().name();
+        let qualified_name = Name::qualified(place.as_bytes(), &name);
+        let attested = Attested::Certify {
+            name,
+            qualified_name,
+        };
+        let attest = self.attest(binding, attested).encode();
         v1::KeyCertification {
             signature: self.ak.sign(&attest).encode(),
             attest,

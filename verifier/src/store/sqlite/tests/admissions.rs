@@ -424,13 +424,22 @@ async fn a_withdrawn_oem_takes_its_gateways_along_and_no_others() {
         root: true,
         not_after: NOW,
     };
-    let import = async |of_withdrawn| {
-        let anchors = vec![root.clone()];
+    // The root, or another certificate for its key.
+    let import = async |oem: &str, sha256: u8, of_withdrawn| {
+        let mut certificate = root.clone();
+        certificate.sha256 = [sha256; 32];
         f.store
-            .import_oem_anchors("acme", anchors, of_withdrawn, "test", NOW)
+            .import_oem_anchors(
+                oem,
+                vec![(certificate, [20; 32])],
+                of_withdrawn,
+                "test",
+                NOW,
+            )
             .await
     };
-    import(OfWithdrawn::Refuse).await.unwrap();
+    const ROOT: u8 = 20 ^ 0xFF;
+    import("acme", ROOT, OfWithdrawn::Refuse).await.unwrap();
     let done = f
         .store
         .withdraw_oem_cas("acme", vec![ca(10)], "stolen", "test", NOW)
@@ -463,11 +472,22 @@ async fn a_withdrawn_oem_takes_its_gateways_along_and_no_others() {
         .unwrap();
     assert_eq!(done.gateways.len(), 4);
     assert_eq!(f.store.withdrawn_oem_cas().await.unwrap().len(), 2);
-    let refused = import(OfWithdrawn::Refuse).await;
-    assert!(matches!(refused, Err(StoreError::OemCaWithdrawn { .. })));
+    // Nor by another certificate for its key, nor as another OEM's.
+    for (oem, sha256) in [("acme", ROOT), ("acme", 1), ("other", ROOT), ("other", 1)] {
+        let refused = import(oem, sha256, OfWithdrawn::Refuse).await;
+        assert!(
+            matches!(&refused, Err(StoreError::OemCaWithdrawn { oem, .. }) if oem == "acme"),
+            "{refused:?}"
+        );
+    }
     assert_eq!(f.store.withdrawn_oem_cas().await.unwrap().len(), 2);
     assert_eq!(f.store.oem_anchors().await.unwrap(), []);
-    import(OfWithdrawn::TrustAgain).await.unwrap();
+    // What is said of one OEM is not said of the other.
+    import("other", ROOT, OfWithdrawn::TrustAgain)
+        .await
+        .unwrap();
+    assert_eq!(f.store.withdrawn_oem_cas().await.unwrap().len(), 2);
+    import("acme", 1, OfWithdrawn::TrustAgain).await.unwrap();
     assert_eq!(f.store.withdrawn_oem_cas().await.unwrap(), [ca(10)]);
     let other = f.store.gateway(&id(4)).await.unwrap().unwrap();
     assert_eq!(other.lifecycle, Lifecycle::Active);
