@@ -97,18 +97,6 @@ pub fn verify_enrolment(
                 &state.challenge.nonce,
             )?;
     }
-    let eks: Vec<&EkPublic> = std::iter::once(endorsed.ek())
-        .chain(further.iter().map(FurtherEk::ek))
-        .collect();
-    if certifications.eks.len() != eks.len() {
-        return Err(VerificationError::EksNotCertified {
-            certified: certifications.eks.len(),
-            shown: eks.len(),
-        });
-    }
-    for (certification, ek) in certifications.eks.iter().zip(eks) {
-        certification.verify_ek(&ak, &ak_qualified_name, ek, &state.challenge.nonce)?;
-    }
     let certification = &certifications.ldevid;
     let subject = Subject {
         class: &state.admission.class,
@@ -134,6 +122,18 @@ pub fn verify_enrolment(
         logs,
         now,
     )?;
+    let eks: Vec<&EkPublic> = std::iter::once(endorsed.ek())
+        .chain(further.iter().map(FurtherEk::ek))
+        .collect();
+    if certifications.eks.len() != eks.len() {
+        return Err(VerificationError::EksNotCertified {
+            certified: certifications.eks.len(),
+            shown: eks.len(),
+        });
+    }
+    for (certification, ek) in certifications.eks.iter().zip(eks) {
+        certification.verify_ek(&ak, &ak_qualified_name, ek, &state.challenge.nonce)?;
+    }
     let key = certification.verify(&ak, &ak_qualified_name, ldevid, &state.challenge.nonce)?;
     Ok(VerifiedEvidence::new(key, facts))
 }

@@ -2,7 +2,7 @@
 
 use holdfast_proto::{
     claims::{self, Claims, CoseAlg},
-    tpm::{Attested, HashAlg, Hierarchy, Name, Public, Signature},
+    tpm::{Attest, Attested, HashAlg, Hierarchy, Name, Public, Signature},
 };
 
 use super::*;
@@ -364,7 +364,13 @@ fn adv_a09_place_of_the_ak() {
                 }
                 _ => {}
             },
-            |_| (),
+            |request| {
+                let certified = request.ek_certification.as_mut().unwrap();
+                let mut attest = Attest::parse(&certified.attest).unwrap();
+                attest.qualified_signer = signer.as_bytes().to_vec();
+                certified.attest = attest.encode();
+                certified.signature = world.tpm.ak.sign(&certified.attest).encode();
+            },
         )
     };
     let ak = world.tpm.ak_public.name();
