@@ -390,7 +390,7 @@ fn adv_a09_place_of_the_ak() {
 #[test]
 fn adv_a09_quote_and_its_bindings() {
     let world = world();
-    let quote = |change: &dyn Fn(&mut holdfast_proto::tpm::Attest)| {
+    let quote = |change: &dyn Fn(&mut Attest)| {
         world.enrol_with(
             |step| {
                 if let Step::Quote(attest) = step {
