@@ -222,6 +222,13 @@ async fn adv_a20_to_show_the_same_again_moves_no_deadline() {
         begin(&f, 1, epoch, BEAT).await;
         assert_eq!(doubt(&f, 1, epoch, code).await.unwrap(), 4);
     }
+    // Nor does it fill the audit log: a line for each thing that it shows.
+    let entries = f.store.audit(100).await.unwrap();
+    let told = entries.iter().filter(|e| e.action == "told-to-attest");
+    assert_eq!(
+        told.map(|entry| entry.detail.as_str()).collect::<Vec<_>>(),
+        ["tpm-reset", "pcr-drift"]
+    );
     assert_eq!(pass(&f, 5).await, []);
     assert_eq!(pass(&f, 1).await, [id(1)]);
 }
