@@ -35,8 +35,8 @@ impl RequiredEks {
 /// where it activates credentials for both against one AK. So a TPM is one
 /// gateway for certain only where it has to show every EK by which it could
 /// enrol: then whoever was revoked by one of them has none left (ADVERSARY A18).
-/// A certificate names a key and no template: where a vendor certifies two of one
-/// kind (L-2 and H-2), both are to be accepted, for that they have to be shown.
+/// A certificate names a key and no template; which template an EK is of, the AK
+/// says, which certifies an object under it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptedEks {
     templates: Vec<EkTemplate>,
@@ -71,8 +71,7 @@ impl AcceptedEks {
         self
     }
 
-    /// Whether one TPM can be at most one gateway, where its vendor certifies one
-    /// EK of each kind of key.
+    /// Whether one TPM can be at most one gateway.
     #[must_use]
     pub fn is_one_per_tpm(&self) -> bool {
         self.templates.len() <= 1 || self.required == RequiredEks::All

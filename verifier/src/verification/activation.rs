@@ -4,7 +4,8 @@
 //! On the IAK road the AK is the endorsed IAK itself, and the EK is what the
 //! gateway claims. Activation then shows that whoever holds that EK has the
 //! IAK's TPM at hand: another gateway's EK cannot be claimed (A18). It does not
-//! show that the EK is a TPM's: nothing may be wrapped to it on that ground.
+//! show that the EK is a TPM's; that, the IAK certifies, whose own place rests on
+//! its OEM's word.
 
 use ring::rand::SecureRandom;
 
