@@ -161,6 +161,31 @@ mod tests {
         }
     }
 
+    /// What docs/roles.md tells people, method by method: a role that is changed
+    /// in one of the two places alone is found.
+    #[test]
+    fn adv_a19_roles_are_as_documented() {
+        let document = include_str!("../../../docs/roles.md");
+        let section = document.split("\n## Every method\n").nth(1).unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let documented: BTreeSet<(String, &str)> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "))
+            .flat_map(|(role, methods)| {
+                let methods = methods.split('`').skip(1).step_by(2);
+                methods.map(move |method| (format!("holdfast.v1.Admin/{method}"), role))
+            })
+            .collect();
+        let in_code: BTreeSet<(String, &str)> = TABLE
+            .iter()
+            .filter_map(|(method, access)| match access {
+                Person(role) => Some(((*method).to_owned(), role.name())),
+                Anyone | Gateway => None,
+            })
+            .collect();
+        assert_eq!(documented, in_code);
+    }
+
     #[test]
     fn a_path_is_matched_whole() {
         assert_eq!(
