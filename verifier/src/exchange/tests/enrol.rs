@@ -274,7 +274,7 @@ fn adv_a08_certification() {
         world.enrol_with(honest, |r| r.ldevid_public = other.ldevid_public.encode()),
         Freshness(FreshnessError::OtherLdevid(_))
     );
-    let certify = |change: &dyn Fn(&mut holdfast_proto::tpm::Attest)| {
+    let certify = |change: &dyn Fn(&mut Attest)| {
         world.enrol_with(
             |step| {
                 if let Step::Certify(attest) = step {
