@@ -159,6 +159,7 @@ fn pcrs_that_change_before_the_quote_are_read_again() {
         srk_handle: root.handle,
         srk_name: root.name,
         ek_template: EkTemplate::L2.public(),
+        ek_ueid: None,
         ak_name: tpm.attestation_key(&ak).unwrap().name(),
         ak: ak.into(),
         ldevid: tpm.create_ldevid().unwrap(),

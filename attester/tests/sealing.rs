@@ -194,11 +194,7 @@ impl Gateway {
     }
 
     fn ek(&self) -> PinnedEk {
-        let record = self.record();
-        PinnedEk {
-            template: record.keys.ek_template,
-            gateway_id: record.gateway_id,
-        }
+        self.record().pinned_ek().unwrap()
     }
 }
 
@@ -529,7 +525,7 @@ fn adv_a24_an_altered_answer_gives_no_secret() {
 fn cve_c27_a_made_up_ek_gets_no_secret() {
     let gateway = Gateway::enrolled(&Owner::new());
     let mut ek = gateway.ek();
-    ek.gateway_id = Gateway::enrolled(&Owner::new()).ek().gateway_id;
+    ek.ueid = Gateway::enrolled(&Owner::new()).ek().ueid;
     let tpm = gateway.swtpm.open();
     let error = tpm
         .seal(&ek, [0; 32], Zeroizing::new(vec![1; 32]))

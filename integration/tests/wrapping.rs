@@ -8,7 +8,7 @@ use holdfast_integration::Gateway;
 use holdfast_proto::binding::gateway_id;
 use holdfast_proto::grpc::v1;
 use holdfast_proto::tpm::{Attest, HashAlg, PcrSelection, PcrSet, Signature};
-use holdfast_verifier::endorsement::{EkKnownBy, TpmFacts};
+use holdfast_verifier::endorsement::{EkKnownBy, EkLink};
 use holdfast_verifier::heartbeat::{Epoch, HeartbeatKey, MasterKey};
 use holdfast_verifier::wrapping::{WrapRecipient, wrap_heartbeat_key, wrap_secret};
 use ring::rand::SystemRandom;
@@ -16,23 +16,10 @@ use ring::rand::SystemRandom;
 const SECRET: &[u8] = b"thirty bytes for this TPM only";
 
 fn recipient(ek: &EndorsementKey) -> Result<WrapRecipient> {
-    let facts = TpmFacts {
-        manufacturer: String::new(),
-        model: String::new(),
-        version: String::new(),
-        issuer: String::new(),
-        ek_certificate_serial: String::new(),
-        ek_certificate_aki: String::new(),
-        ek_certificate_sha256: String::new(),
-        ek_template: String::new(),
-        known_by: EkKnownBy::Fingerprint,
-        leniencies: Vec::new(),
-        path: Vec::new(),
-        devid: None,
-    };
     Ok(WrapRecipient::on_record(
         &ek.public.encode(),
-        &facts,
+        EkKnownBy::Fingerprint,
+        EkLink::Certification,
         &gateway_id(&ek.public)?,
     )?)
 }
@@ -40,7 +27,7 @@ fn recipient(ek: &EndorsementKey) -> Result<WrapRecipient> {
 fn pinned(ek: &EndorsementKey) -> Result<PinnedEk> {
     Ok(PinnedEk {
         template: ek.template.clone(),
-        gateway_id: gateway_id(&ek.public)?,
+        ueid: gateway_id(&ek.public)?,
     })
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use holdfast_proto::binding::Ueid;
 use holdfast_verifier::{
     config::Config,
+    endorsement::EkLink,
     identity::RevocationReason,
     store::{
         Eks as _, GatewayRecord, Lifecycle, Store as _, StoreError, SuspensionKind,
@@ -87,6 +88,7 @@ async fn each_older_schema_opens_and_nothing_is_lost() {
         let eks: Vec<_> = gateway.eks.iter().map(|r| r.ek.spki_sha256).collect();
         assert_eq!(eks, [gateway.tpm.ek_spki_sha256], "{shown}");
         assert_eq!(gateway.eks[0].ek.tpm, gateway.tpm.facts, "{shown}");
+        assert_eq!(gateway.tpm.ek_link, EkLink::Activation, "{shown}");
         let owner = store.owner_of_ek(&eks[0]).await.unwrap();
         assert_eq!(owner, Some(gateway.id), "{shown}");
         // What older programs did not record is not there, and no error.

@@ -181,7 +181,7 @@ impl Enrolment {
     ) -> Result<Self, AttesterError> {
         let root = tpm.storage_root(pinned)?;
         let ek = tpm.endorsement_key(choice.ek)?;
-        let gateway_id = gateway_id(&ek.public).map_err(AttesterError::EkPublic)?;
+        let gateway_id = ueid(&ek.public)?;
         let mut unique = [0; 32];
         SystemRandom::new()
             .fill(&mut unique)
@@ -195,6 +195,7 @@ impl Enrolment {
             srk_handle: root.handle,
             srk_name: root.name,
             ek_template: ek.template.clone(),
+            ek_ueid: None,
             ak: Ak::Own(ak),
             ak_name: ak_public.name(),
             ldevid: tpm.create_ldevid()?,
@@ -230,11 +231,12 @@ impl Enrolment {
             ..ek
         };
         let ak_public = device.iak.public.clone();
-        let gateway_id = gateway_id(&ak_public).map_err(AttesterError::EkPublic)?;
+        let gateway_id = ueid(&ak_public)?;
         let keys = Keys {
             srk_handle: root.handle,
             srk_name: root.name,
             ek_template: ek.template.clone(),
+            ek_ueid: Some(ueid(&ek.public)?),
             ak: Ak::Iak {
                 source: device.iak.source.clone(),
                 template: device.iak.template,
@@ -402,6 +404,11 @@ impl Enrolment {
             ek_certification: Some(ek_certification),
         })
     }
+}
+
+/// The UEID that a key makes.
+fn ueid(key: &Public) -> Result<Ueid, AttesterError> {
+    gateway_id(key).map_err(AttesterError::EkPublic)
 }
 
 /// A challenge's nonce.

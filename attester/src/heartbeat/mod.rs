@@ -34,7 +34,6 @@ const MOST_EVERY: u32 = 86_400;
 #[derive(Debug)]
 pub struct Heart {
     enrolled: Enrolled,
-    ek: PinnedEk,
     key: Option<ImportedObject>,
 }
 
@@ -76,14 +75,10 @@ pub enum Begun {
 }
 
 impl Heart {
-    /// For an enrolment with an EK; on the IAK road there are no heartbeats.
+    /// For this enrolment.
     #[must_use]
     pub fn new(enrolled: &Enrolled) -> Self {
         Self {
-            ek: PinnedEk {
-                template: enrolled.keys.ek_template.clone(),
-                gateway_id: enrolled.gateway_id,
-            },
             enrolled: enrolled.clone(),
             key: None,
         }
@@ -101,6 +96,7 @@ impl Heart {
     /// # Errors
     /// [`AttesterError`]; what [`ClientError::is_passing`] says of it holds.
     pub async fn begin(&mut self, tpm: &Tpm) -> Result<Begun, AttesterError> {
+        let ek = self.enrolled.pinned_ek()?;
         storage_root(tpm, &self.enrolled.keys.srk_name).await?;
         let mut line = Line::open(connect(tpm, &self.enrolled).await?).await?;
         let key_name = self.key.as_ref().map(|key| key.name().as_bytes().to_vec());
@@ -117,7 +113,7 @@ impl Heart {
             .map_err(|_| bad("begins with a nonce that is not of 32 bytes"))?;
         let selection = parse_selection(begin.pcr_selection.as_ref())?;
         if let Some(wrapped) = &begin.key {
-            self.import(tpm, wrapped).await?;
+            self.import(tpm, &ek, wrapped).await?;
         }
         let Some(key) = self.key.clone() else {
             return Err(bad("begins without a key, which this gateway has not"));
@@ -125,7 +121,7 @@ impl Heart {
         let every = Duration::from_secs(begin.every_seconds.min(MOST_EVERY).into());
         Ok(Begun::Beating(Box::new(Beating {
             srk_name: self.enrolled.keys.srk_name.clone(),
-            ek: self.ek.clone(),
+            ek,
             key,
             nonce,
             selection,
@@ -139,9 +135,10 @@ impl Heart {
     async fn import(
         &mut self,
         tpm: &Tpm,
+        ek: &PinnedEk,
         wrapped: &v1::WrappedObject,
     ) -> Result<(), AttesterError> {
-        let (ek, wrapped) = (self.ek.clone(), wrapped.clone());
+        let (ek, wrapped) = (ek.clone(), wrapped.clone());
         let before = self.key.take();
         let imported = tpm
             .offload(move |tpm| {

@@ -18,7 +18,7 @@ pub use holdfast_proto::secrets::SecretName;
 pub use record::{Binding, MAX_SECRET};
 
 use crate::state::{Enrolled, StateDir, StateView};
-use crate::tpm::{PinnedEk, Tpm, TpmError, Unlock};
+use crate::tpm::{Tpm, TpmError, Unlock};
 use record::{KEY_LEN, Sealed};
 
 /// PCRs from 16 on can be reset without a reboot, or are other localities'.
@@ -68,7 +68,7 @@ pub fn seal(
     SystemRandom::new()
         .fill(&mut key)
         .map_err(|_| SealError::Randomness)?;
-    let object = tpm.seal(&pinned_ek(&enrolled), digest, key.clone())?;
+    let object = tpm.seal(&enrolled.pinned_ek()?, digest, key.clone())?;
     Sealed::new(name, binding.clone(), object, &key, secret)?.write(state, name)?;
     Ok(binding)
 }
@@ -98,7 +98,7 @@ pub fn unseal(
         }
     }
     let key = tpm
-        .unseal(&pinned_ek(&enrolled), &sealed.object, &unlock)
+        .unseal(&enrolled.pinned_ek()?, &sealed.object, &unlock)
         .map_err(|error| match (error, &sealed.binding) {
             (TpmError::PolicyRefused { .. }, Binding::Current { selection, .. }) => {
                 SealError::OtherState {
@@ -186,13 +186,5 @@ fn unlock(
             }
             Ok((Unlock::Pcrs(*selection), *selection))
         }
-    }
-}
-
-/// The EK of the enrolment: what secrets are encrypted to on the bus.
-pub(crate) fn pinned_ek(enrolled: &Enrolled) -> PinnedEk {
-    PinnedEk {
-        template: enrolled.keys.ek_template.clone(),
-        gateway_id: enrolled.gateway_id,
     }
 }

@@ -19,7 +19,6 @@ use zeroize::Zeroizing;
 pub use error::DeliveryError;
 use record::{Held, Kept};
 
-use crate::sealing::pinned_ek;
 use crate::state::{Enrolled, StateDir, StateView};
 use crate::tpm::{ImportedUse, Tpm};
 
@@ -339,7 +338,7 @@ fn import(
         .key
         .as_ref()
         .ok_or(DeliveryError::Malformed("a secret without a key"))?;
-    let object = tpm.import(&pinned_ek(enrolled), ImportedUse::Secret, wrapped)?;
+    let object = tpm.import(&enrolled.pinned_ek()?, ImportedUse::Secret, wrapped)?;
     let kept = Kept {
         version,
         object,
@@ -356,7 +355,7 @@ fn decrypt(
     kept: &Kept,
 ) -> Result<Zeroizing<Vec<u8>>, DeliveryError> {
     let altered = || DeliveryError::Altered(name.clone());
-    let key = tpm.open_delivered(&pinned_ek(enrolled), &kept.object)?;
+    let key = tpm.open_delivered(&enrolled.pinned_ek()?, &kept.object)?;
     tpm.forget(&kept.object)?;
     decrypt_with(&key, enrolled, name, kept).ok_or_else(altered)
 }

@@ -115,6 +115,9 @@ pub enum StateError {
     /// There is no state.
     #[error("{} holds no enrolment", .0.display())]
     NotEnrolled(PathBuf),
+    /// An enrolment by an IAK, of a version that did not keep which EK it showed.
+    #[error("the enrolment does not say which endorsement key this TPM showed")]
+    EkUnknown,
 }
 
 impl StateError {
@@ -124,6 +127,9 @@ impl StateError {
         match self {
             Self::NotEnrolled(_) => {
                 "enrol first: holdfast-attester enroll --bundle FILE (or give the right --state-dir)"
+            }
+            Self::EkUnknown => {
+                "enrol anew, which shows it: holdfast-attester enroll --replace --bundle FILE, with a new bundle; what is sealed stays"
             }
             Self::Busy(_) => "wait for the other process to end",
             Self::Damaged { .. } => {

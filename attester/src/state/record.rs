@@ -9,8 +9,9 @@ use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::StateError;
 use crate::names;
-use crate::tpm::{Ak, AttestationKey, DeviceKeySource, KeyBlob};
+use crate::tpm::{Ak, AttestationKey, DeviceKeySource, KeyBlob, PinnedEk};
 
 const VERSION: u32 = 1;
 
@@ -34,6 +35,9 @@ pub struct Keys {
     pub srk_name: Name,
     /// What makes the EK.
     pub ek_template: Public,
+    /// On the IAK road the UEID that the EK makes; `None` on the EK road, where that
+    /// is the gateway's id, and in records of before it was kept.
+    pub ek_ueid: Option<Ueid>,
     /// What makes the AK.
     pub ak: Ak,
     /// The AK's Name.
@@ -94,6 +98,8 @@ struct KeysJson {
     srk_handle: u32,
     srk_name: Hex,
     ek_template: Hex,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ek_ueid: Option<Hex>,
     /// An algorithm of ours, or `iak`.
     ak_alg: String,
     /// Of a key of ours; else empty.
@@ -136,6 +142,22 @@ struct PendingJson {
 }
 
 impl Enrolled {
+    /// The EK of the enrolment: what secrets are encrypted to on the bus, and
+    /// what the Verifier wraps for.
+    ///
+    /// # Errors
+    /// [`StateError::EkUnknown`].
+    pub fn pinned_ek(&self) -> Result<PinnedEk, StateError> {
+        let ueid = match (&self.keys.ak, self.keys.ek_ueid) {
+            (Ak::Own(_), _) => self.gateway_id,
+            (Ak::Iak { .. }, ueid) => ueid.ok_or(StateError::EkUnknown)?,
+        };
+        Ok(PinnedEk {
+            template: self.keys.ek_template.clone(),
+            ueid,
+        })
+    }
+
     pub(super) fn to_json(&self) -> Vec<u8> {
         pretty(&EnrolledJson {
             version: VERSION,
@@ -234,6 +256,7 @@ impl From<&Keys> for KeysJson {
             srk_handle: keys.srk_handle,
             srk_name: hex(keys.srk_name.as_bytes()),
             ek_template: hex(keys.ek_template.encode()),
+            ek_ueid: keys.ek_ueid.map(|ueid| hex(ueid.as_bytes())),
             ak_alg: names::ak(&keys.ak).to_owned(),
             ak_unique,
             iak_area,
@@ -277,10 +300,18 @@ impl TryFrom<KeysJson> for Keys {
                 }
             }
         };
+        let ek_ueid = match (&ak, json.ek_ueid) {
+            (Ak::Own(_), Some(_)) => {
+                return Err("ek_ueid: only of an enrolment by an IAK".to_owned());
+            }
+            (_, ueid) => ueid.map(|ueid| field("ek_ueid", Ueid::parse(&ueid.0))),
+        }
+        .transpose()?;
         Ok(Self {
             srk_handle: json.srk_handle,
             srk_name: field("srk_name", Name::parse(&json.srk_name.0))?,
             ek_template: field("ek_template", Public::parse(&json.ek_template.0))?,
+            ek_ueid,
             ak,
             ak_name,
             ldevid: field(

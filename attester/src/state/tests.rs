@@ -16,6 +16,7 @@ fn keys(unique: u8) -> Keys {
         srk_handle: 0x8100_0001,
         srk_name: srk_template().name(),
         ek_template: EkTemplate::L2.public(),
+        ek_ueid: None,
         ak: AttestationKey {
             alg: AkAlg::EcdsaP384,
             unique: [unique; 32],

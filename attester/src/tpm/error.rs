@@ -200,9 +200,9 @@ pub enum TpmError {
     ThreadGone,
     /// The EK is not the one that enrolled: another TPM, or an answer that was
     /// made up on the bus.
-    #[error("the TPM's EK makes gateway {found}, gateway {enrolled} enrolled")]
+    #[error("the TPM's EK makes UEID {found}, the one that enrolled makes {enrolled}")]
     OtherEndorsementKey {
-        /// The gateway's id by the TPM's answer.
+        /// By the TPM's answer.
         found: String,
         /// By the enrolment.
         enrolled: String,

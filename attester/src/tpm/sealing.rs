@@ -25,13 +25,14 @@ use super::{KeyBlob, Tpm, TpmError};
 /// Said into the latched PCR: SHA-256 of it in every bank's length.
 const LATCH: &[u8] = b"holdfast-latch-v1";
 
-/// The EK that sessions for secrets are salted to.
+/// The EK that sessions for secrets are salted to, and that what the Verifier
+/// wraps is under.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedEk {
     /// What makes it again.
     pub template: Public,
-    /// The gateway's id, which is of this very key.
-    pub gateway_id: Ueid,
+    /// The UEID that this very key makes; on the EK road the gateway's id.
+    pub ueid: Ueid,
 }
 
 /// What has to be shown for a sealed object to open.
@@ -177,10 +178,10 @@ impl Engine {
                     what: "TPMT_PUBLIC of the EK",
                     source,
                 })?;
-                if found != ek.gateway_id {
+                if found != ek.ueid {
                     return Err(TpmError::OtherEndorsementKey {
                         found: found.to_string(),
-                        enrolled: ek.gateway_id.to_string(),
+                        enrolled: ek.ueid.to_string(),
                     });
                 }
                 engine.salt_session_to(handle, &ek.template)

@@ -12,7 +12,7 @@ use holdfast_integration::bus::RecordedBus;
 use holdfast_integration::scene::{dial, granted, request_challenge, send_enroll};
 use holdfast_proto::binding::gateway_id;
 use holdfast_proto::tpm::{HashAlg, PcrSelection, PcrSet};
-use holdfast_verifier::endorsement::{EkKnownBy, TpmFacts};
+use holdfast_verifier::endorsement::{EkKnownBy, EkLink};
 use holdfast_verifier::heartbeat::{Epoch, MasterKey};
 use holdfast_verifier::wrapping::{WrapRecipient, wrap_heartbeat_key, wrap_secret};
 use ring::hkdf;
@@ -25,23 +25,6 @@ const UNSEAL: u32 = 0x15E;
 const SEALED: &[u8] = b"sealed here, 32 bytes, no longer";
 const DELIVERED: &[u8] = b"delivered under a key of its own";
 const WRAPPED: &[u8] = b"wrapped as it is, 32 bytes as it";
-
-fn facts() -> TpmFacts {
-    TpmFacts {
-        manufacturer: String::new(),
-        model: String::new(),
-        version: String::new(),
-        issuer: String::new(),
-        ek_certificate_serial: String::new(),
-        ek_certificate_aki: String::new(),
-        ek_certificate_sha256: String::new(),
-        ek_template: String::new(),
-        known_by: EkKnownBy::Fingerprint,
-        leniencies: Vec::new(),
-        path: Vec::new(),
-        devid: None,
-    }
-}
 
 /// Enrolment, by hand, over the recorded bus: the activation secret.
 #[tokio::test(flavor = "multi_thread")]
@@ -105,10 +88,15 @@ fn adv_a24_no_secret_is_in_clear_on_the_bus_whatever_is_done_with_it() -> Result
             let id = gateway_id(&ek.public)?;
             let pin = PinnedEk {
                 template: ek.template.clone(),
-                gateway_id: id,
+                ueid: id,
             };
             let rng = SystemRandom::new();
-            let recipient = WrapRecipient::on_record(&ek.public.encode(), &facts(), &id)?;
+            let recipient = WrapRecipient::on_record(
+                &ek.public.encode(),
+                EkKnownBy::Fingerprint,
+                EkLink::Certification,
+                &id,
+            )?;
 
             let wrapped = wrap_secret(&recipient, WRAPPED, &rng)?.into();
             let object = tpm.import(&pin, ImportedUse::Secret, &wrapped)?;

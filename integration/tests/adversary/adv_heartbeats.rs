@@ -138,10 +138,7 @@ impl Wire {
         let Some(Answer::Begin(begin)) = next(&mut answers).await? else {
             anyhow::bail!("no begin");
         };
-        let pin = PinnedEk {
-            template: enrolled.keys.ek_template.clone(),
-            gateway_id: enrolled.gateway_id,
-        };
+        let pin = enrolled.pinned_ek()?;
         let wrapped = begin.key.context("no key")?;
         Ok(Self {
             key: gateway

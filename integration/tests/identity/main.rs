@@ -4,6 +4,7 @@ mod backup;
 mod ca_devices;
 mod ca_rotation;
 mod devid;
+mod devid_wrapped;
 mod endorsement;
 mod events;
 mod ldevid_profile;

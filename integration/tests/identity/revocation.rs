@@ -15,7 +15,7 @@ const BOUND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// SQL by Python's sqlite3: nothing of ours.
-fn sql(store: &Path, script: &str) -> Result<()> {
+pub(super) fn sql(store: &Path, script: &str) -> Result<()> {
     let program = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\n\
                    c.executescript(sys.stdin.read())\nc.close()";
     let arguments = ["-c", program, &store.display().to_string()];

@@ -40,6 +40,16 @@ impl EkKnownBy {
     }
 }
 
+/// What ties the EK on a record to the AK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EkLink {
+    /// TPM2_ActivateCredential alone, in records of before EKs were certified:
+    /// on the IAK road a program may have answered.
+    Activation,
+    /// The AK's certification, too: the EK is in the AK's TPM.
+    Certification,
+}
+
 /// One certificate of the path that endorsed an EK: what is needed to ask
 /// again, later, whether it still stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

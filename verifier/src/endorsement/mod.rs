@@ -43,7 +43,7 @@ pub use document::{BUNDLE_FORMAT, BundleError, EndorsementBundle, MAX_BUNDLE_BYT
 pub use ek::EkPublic;
 pub use endorsed::Endorsed;
 pub use error::{EndorsementError, Position, WeakAlg, WeakKey};
-pub use facts::{EkKnownBy, PathCertificate, TpmFacts};
+pub use facts::{EkKnownBy, EkLink, PathCertificate, TpmFacts};
 pub use file::{FileError, Item, MAX_ITEMS, items};
 pub use further::{EkFacts, FurtherEk, FurtherEks, MAX_FURTHER_EKS, ShownEk};
 pub use leniency::{Leniencies, Leniency};

@@ -7,7 +7,7 @@ use super::error::Refusal;
 use crate::{
     appraisal::ImaState,
     drift::Drift,
-    endorsement::EkFacts,
+    endorsement::{EkFacts, EkLink},
     exchange::{self, ActivatedGateway, Class},
     identity::Ldevid,
     silence::Notice,
@@ -16,6 +16,7 @@ use crate::{
         NewCertificate, QuotedPcrs, Sha256, TpmRecord,
     },
     verification::{BootLog, PcrValues},
+    wrapping::{WrapError, WrapRecipient},
 };
 
 pub(super) fn sha256(bytes: &[u8]) -> Sha256 {
@@ -92,12 +93,20 @@ pub(super) fn keys(gateway: &ActivatedGateway) -> GatewayKeys {
 pub(super) fn tpm(gateway: &ActivatedGateway) -> TpmRecord {
     TpmRecord {
         ek_public: gateway.ek_public.clone(),
+        // Without it there is no verified enrolment.
+        ek_link: EkLink::Certification,
         ek_spki_sha256: gateway.ek_spki_sha256,
         ek_chain_sha256: gateway.ek_chain_sha256,
         facts: gateway.tpm.clone(),
         clock: gateway.clock,
         firmware_version: gateway.firmware_version,
     }
+}
+
+/// Whom to wrap for, by the gateway's record.
+pub(super) fn recipient(gateway: &GatewayRecord) -> Result<WrapRecipient, WrapError> {
+    let tpm = &gateway.tpm;
+    WrapRecipient::on_record(&tpm.ek_public, tpm.facts.known_by, tpm.ek_link, &gateway.id)
 }
 
 pub(super) fn boot_log(log: &BootLog) -> Option<BootLogRef> {

@@ -248,7 +248,7 @@ impl Refusal {
             Self::NoHeartbeats(_) => Told {
                 code: Code::FailedPrecondition,
                 kind: "no-heartbeats",
-                text: "heartbeats need an EK that its vendor or the owner vouches for: attest instead",
+                text: "this gateway's record is of before its IAK certified its EK: enrol it anew (holdfast-attester enroll --replace)",
             },
             Self::Silent => Told {
                 code: Code::DeadlineExceeded,

@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 
 use super::{
     Shared,
+    convert::recipient,
     error::{Refusal, chain},
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     secrets::{Delivery, SecretId, SecretsError, deliver},
     store::{SecretInForce, SecretsInForce, StoreError},
     time::UnixTime,
-    wrapping::{WrapError, WrapRecipient},
+    wrapping::WrapError,
 };
 
 /// What to send to the gateway that `release` is for, which has `held`. `None`
@@ -34,9 +35,9 @@ pub(super) async fn news(
     let id = *release.gateway_id();
     match attempt(shared, release, held.unwrap_or_default(), now).await {
         Ok(delivery) => delivery,
-        // On the IAK road nobody vouches that the EK is a TPM's.
+        // A record of before the IAK certified it.
         Err(Refusal::Secrets(SecretsError::Wrap(WrapError::EkNotEndorsed))) => {
-            info!(gateway = %id, "secrets are not for gateways whose EK nobody endorses");
+            info!(gateway = %id, "no secrets until it enrols anew: its IAK did not certify its EK");
             None
         }
         // Changed this very moment: with the next attestation.
@@ -95,9 +96,7 @@ async fn attempt(
     let (delivery, secrets) = shared
         .limits
         .crypto(move || {
-            let recipient =
-                WrapRecipient::on_record(&record.tpm.ek_public, &record.tpm.facts, &record.id)
-                    .map_err(SecretsError::from)?;
+            let recipient = recipient(&record).map_err(SecretsError::from)?;
             let delivery = Delivery::new(release, recipient)?;
             let keks = worker.secrets.get();
             let secrets = wanted

@@ -7,7 +7,7 @@ use holdfast_proto::{
 
 use super::*;
 use crate::{
-    endorsement::{EkFacts, TpmFacts},
+    endorsement::{EkFacts, EkLink, TpmFacts},
     identity::CrlPart,
 };
 
@@ -127,6 +127,7 @@ pub(crate) fn enrolled(n: u8) -> Enrolled {
         },
         tpm: TpmRecord {
             ek_public: vec![n, 4],
+            ek_link: EkLink::Certification,
             ek_spki_sha256: [n; 32],
             ek_chain_sha256: [n; 32],
             facts: TpmFacts {

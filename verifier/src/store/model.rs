@@ -17,7 +17,7 @@ use super::{
     references::QuotedPcrs,
 };
 use crate::{
-    endorsement::{EkFacts, TpmFacts},
+    endorsement::{EkFacts, EkLink, TpmFacts},
     identity::CrlPart,
     silence::Notice,
 };
@@ -178,6 +178,8 @@ pub struct GatewayKeys {
 pub struct TpmRecord {
     /// `TPMT_PUBLIC` of the EK.
     pub ek_public: Vec<u8>,
+    /// What ties it to the AK.
+    pub ek_link: EkLink,
     /// SHA-256 of the endorsed EK's SubjectPublicKeyInfo.
     pub ek_spki_sha256: Sha256,
     /// SHA-256 over the EK certificate chain as presented; on the IAK road over

@@ -5,7 +5,7 @@
 use holdfast_proto::{
     binding::{certify_ek_extra_data, certify_extra_data, certify_idevid_extra_data},
     grpc::v1,
-    tpm::{Attested, Hierarchy, Name},
+    tpm::{Attested, Hierarchy, Name, templates::ek_child_template},
 };
 
 use super::{
@@ -160,12 +160,17 @@ impl KeyCertification {
     ) -> Result<(), VerificationError> {
         let binding = certify_ek_extra_data(nonce, ak.name(), ek.name());
         let place = Name::qualified_primary(Hierarchy::Endorsement, ek.name());
+        let alg = ek_child_template().name_alg;
         self.verify_statement(ak, ak_qualified_name, &binding, |name, qualified_name| {
-            if *qualified_name == Name::qualified(place.as_bytes(), name) {
-                Ok(())
-            } else {
-                Err(VerificationError::NotUnderEk)
+            // The Qualified Name is by the object's hash, which its maker chose:
+            // a weak one would say little of the parent.
+            if name.alg() != alg {
+                return Err(VerificationError::EkChildNameAlg { got: name.alg() });
             }
+            if *qualified_name != Name::qualified(place.as_bytes(), name) {
+                return Err(VerificationError::NotUnderEk);
+            }
+            Ok(())
         })
         .map_err(|source| VerificationError::EkName {
             template: ek.template().label(),

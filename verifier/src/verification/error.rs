@@ -220,6 +220,12 @@ pub enum VerificationError {
     /// another template than it claims, or is no EK.
     #[error("the object that the AK certified is not under a key with this public area")]
     NotUnderEk,
+    /// What is certified has another nameAlg than the template for it.
+    #[error("the object that the AK certified has nameAlg {got}")]
+    EkChildNameAlg {
+        /// Its nameAlg.
+        got: HashAlg,
+    },
     /// As many EKs are certified as are shown.
     #[error("{certified} EKs are certified, {shown} are shown")]
     EksNotCertified {

@@ -9,11 +9,11 @@ use crate::{endorsement::EndorsementError, verification::VerificationError};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum WrapError {
-    /// On the IAK road nobody vouches that the EK is a TPM's: whoever has it
-    /// could be a program.
+    /// On the IAK road, in a record of before EKs were certified: whoever has
+    /// that EK could be a program.
     #[error(
-        "no EK certificate or owner's listing stands behind this gateway's EK (it came by its IAK): \
-         nothing can be wrapped for it"
+        "the record is of before a gateway's IAK certified its EK: nothing can be wrapped for that \
+         until the gateway enrols anew"
     )]
     EkNotEndorsed,
     /// The EK on record is not the one that makes the gateway's id.

@@ -3,14 +3,16 @@
 use holdfast_proto::binding::Ueid;
 
 use super::WrapError;
-use crate::endorsement::{EkKnownBy, EkPublic, EndorsedEk, TpmFacts};
+use crate::endorsement::{EkKnownBy, EkLink, EkPublic, EndorsedEk};
 
-/// An EK that its vendor's certificate or the owner's list vouches for: what is
+/// An EK that somebody vouches for: its vendor by a certificate, the owner by a
+/// list, or an IAK that its OEM certified and that certified the EK. What is
 /// wrapped for it, a TPM alone can open. Made from an [`EndorsedEk`], or from a
 /// record that was made of one; never from what a peer says.
 #[derive(Clone, Debug)]
 pub struct WrapRecipient {
     ek: EkPublic,
+    gateway: Ueid,
 }
 
 impl WrapRecipient {
@@ -19,6 +21,7 @@ impl WrapRecipient {
     pub fn of(endorsed: &EndorsedEk) -> Self {
         Self {
             ek: endorsed.ek().clone(),
+            gateway: *endorsed.ek().gateway_id(),
         }
     }
 
@@ -27,27 +30,37 @@ impl WrapRecipient {
     /// TPMT_PUBLIC.
     ///
     /// # Errors
-    /// [`WrapError::EkNotEndorsed`] on the IAK road; [`WrapError::OtherEk`],
-    /// [`WrapError::Record`] where the record is damaged.
-    pub fn on_record(ek_public: &[u8], tpm: &TpmFacts, id: &Ueid) -> Result<Self, WrapError> {
-        match tpm.known_by {
-            EkKnownBy::EkCertificate | EkKnownBy::Fingerprint => {}
-            EkKnownBy::IakCertificate => return Err(WrapError::EkNotEndorsed),
-        }
+    /// [`WrapError::EkNotEndorsed`] on the IAK road, where the IAK did not
+    /// certify it; [`WrapError::OtherEk`], [`WrapError::Record`] where the record
+    /// is damaged.
+    pub fn on_record(
+        ek_public: &[u8],
+        known_by: EkKnownBy,
+        link: EkLink,
+        id: &Ueid,
+    ) -> Result<Self, WrapError> {
         let ek = EkPublic::parse(ek_public).map_err(WrapError::Record)?;
-        if ek.gateway_id() != id {
-            return Err(WrapError::OtherEk {
-                found: *ek.gateway_id(),
-                id: *id,
-            });
+        match (known_by, link) {
+            (EkKnownBy::EkCertificate | EkKnownBy::Fingerprint, _) => {
+                if ek.gateway_id() != id {
+                    return Err(WrapError::OtherEk {
+                        found: *ek.gateway_id(),
+                        id: *id,
+                    });
+                }
+            }
+            (EkKnownBy::IakCertificate, EkLink::Certification) => {}
+            (EkKnownBy::IakCertificate, EkLink::Activation) => {
+                return Err(WrapError::EkNotEndorsed);
+            }
         }
-        Ok(Self { ek })
+        Ok(Self { ek, gateway: *id })
     }
 
-    /// The gateway whose TPM it is: its id is that of the EK.
+    /// The gateway whose TPM it is.
     #[must_use]
     pub fn gateway_id(&self) -> &Ueid {
-        self.ek.gateway_id()
+        &self.gateway
     }
 
     pub(super) fn ek(&self) -> &EkPublic {

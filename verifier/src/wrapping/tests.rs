@@ -8,35 +8,18 @@ use ring::rand::SystemRandom;
 
 use super::*;
 use crate::{
-    endorsement::{EkKnownBy, TpmFacts},
+    endorsement::{EkKnownBy, EkLink},
     heartbeat::{Epoch, HeartbeatKey, MasterKey},
     verification::tests::soft_tpm::SoftTpm,
 };
-
-fn facts(known_by: EkKnownBy) -> TpmFacts {
-    TpmFacts {
-        manufacturer: "id:49424D00".into(),
-        model: "swtpm".into(),
-        version: "id:00010000".into(),
-        issuer: String::new(),
-        ek_certificate_serial: String::new(),
-        ek_certificate_aki: String::new(),
-        ek_certificate_sha256: String::new(),
-        ek_template: "L-2".into(),
-        known_by,
-        leniencies: Vec::new(),
-        path: Vec::new(),
-        devid: None,
-    }
-}
 
 fn id(tpm: &SoftTpm) -> Ueid {
     holdfast_proto::binding::gateway_id(&tpm.ek_public).unwrap()
 }
 
 fn recipient(tpm: &SoftTpm) -> WrapRecipient {
-    let facts = facts(EkKnownBy::EkCertificate);
-    WrapRecipient::on_record(&tpm.ek_public.encode(), &facts, &id(tpm)).unwrap()
+    let (known_by, link) = (EkKnownBy::EkCertificate, EkLink::Activation);
+    WrapRecipient::on_record(&tpm.ek_public.encode(), known_by, link, &id(tpm)).unwrap()
 }
 
 fn key(tpm: &SoftTpm, epoch: u8) -> HeartbeatKey {
@@ -128,20 +111,40 @@ fn only_an_endorsed_ek_that_makes_the_gateways_id_is_wrapped_for() {
         SoftTpm::new(AkAlg::EcdsaP256),
         SoftTpm::new(AkAlg::EcdsaP256),
     );
-    let ek = tpm.ek_public.encode();
-    let on_record = |ek: &[u8], known_by| WrapRecipient::on_record(ek, &facts(known_by), &id(&tpm));
-    on_record(&ek, EkKnownBy::EkCertificate).unwrap();
-    on_record(&ek, EkKnownBy::Fingerprint).unwrap();
+    let (ek, id) = (tpm.ek_public.encode(), id(&tpm));
+    for known_by in [EkKnownBy::EkCertificate, EkKnownBy::Fingerprint] {
+        for link in [EkLink::Activation, EkLink::Certification] {
+            let on_record = |ek: &[u8]| WrapRecipient::on_record(ek, known_by, link, &id);
+            assert_eq!(on_record(&ek).unwrap().gateway_id(), &id);
+            assert!(matches!(
+                on_record(&other.ek_public.encode()),
+                Err(WrapError::OtherEk { .. })
+            ));
+            assert!(matches!(on_record(&ek[1..]), Err(WrapError::Record(_))));
+        }
+    }
+}
+
+/// There the id is the IAK's, and its word on the EK is what counts.
+#[test]
+fn on_the_iak_road_an_ek_that_the_iak_certified_is_wrapped_for_and_no_other() {
+    let tpm = SoftTpm::new(AkAlg::EcdsaP256);
+    let (ek, iak) = (
+        tpm.ek_public.encode(),
+        holdfast_proto::binding::gateway_id(&tpm.ak_public).unwrap(),
+    );
+    let on_record =
+        |ek: &[u8], link| WrapRecipient::on_record(ek, EkKnownBy::IakCertificate, link, &iak);
+    let recipient = on_record(&ek, EkLink::Certification).unwrap();
+    assert_eq!(recipient.gateway_id(), &iak);
+    let object = wrap_secret(&recipient, b"for its EK", &SystemRandom::new()).unwrap();
+    assert!(open(&tpm, &object).is_some());
     assert!(matches!(
-        on_record(&ek, EkKnownBy::IakCertificate),
+        on_record(&ek, EkLink::Activation),
         Err(WrapError::EkNotEndorsed)
     ));
     assert!(matches!(
-        on_record(&other.ek_public.encode(), EkKnownBy::EkCertificate),
-        Err(WrapError::OtherEk { .. })
-    ));
-    assert!(matches!(
-        on_record(&ek[1..], EkKnownBy::EkCertificate),
+        on_record(&ek[1..], EkLink::Certification),
         Err(WrapError::Record(_))
     ));
 }

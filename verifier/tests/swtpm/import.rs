@@ -9,7 +9,7 @@ use holdfast_proto::{
     tpm::{Attest, Attested, Hierarchy, Name, Public, Signature, templates::EkTemplate},
 };
 use holdfast_verifier::{
-    endorsement::{EkKnownBy, TpmFacts},
+    endorsement::{EkKnownBy, EkLink},
     heartbeat::{Epoch, MasterKey},
     wrapping::{WrapRecipient, wrap_heartbeat_key, wrap_secret},
 };
@@ -20,21 +20,8 @@ use crate::live::{Tpm, as_ek, create_ek};
 const SECRET: &[u8] = b"a secret that no bus and no disk ever sees";
 
 fn recipient(ek: &Public) -> WrapRecipient {
-    let facts = TpmFacts {
-        manufacturer: String::new(),
-        model: String::new(),
-        version: String::new(),
-        issuer: String::new(),
-        ek_certificate_serial: String::new(),
-        ek_certificate_aki: String::new(),
-        ek_certificate_sha256: String::new(),
-        ek_template: String::new(),
-        known_by: EkKnownBy::Fingerprint,
-        leniencies: Vec::new(),
-        path: Vec::new(),
-        devid: None,
-    };
-    WrapRecipient::on_record(&ek.encode(), &facts, &gateway_id(ek).unwrap()).unwrap()
+    let (known_by, link) = (EkKnownBy::Fingerprint, EkLink::Certification);
+    WrapRecipient::on_record(&ek.encode(), known_by, link, &gateway_id(ek).unwrap()).unwrap()
 }
 
 /// The files as tpm2_import takes them: sized buffers, all three.

@@ -5,7 +5,7 @@ use proptest::{collection::vec, prelude::*};
 
 use holdfast_proto::{
     binding::certify_ek_extra_data,
-    tpm::{Hierarchy, Name, Public},
+    tpm::{HashAlg, Hierarchy, Name, Public, templates::ek_child_template},
 };
 
 use super::{attest, *};
@@ -232,6 +232,20 @@ fn adv_a18_an_ek_shown_as_of_another_template() {
         });
         assert!(not_under(result.err().unwrap(), "L-2"), "{hierarchy:?}");
     }
+    // An object of the right place that is named by SHA-1.
+    let sha1 = Public {
+        name_alg: HashAlg::Sha1,
+        ..ek_child_template()
+    };
+    let result = two.enrol_knowing(|r, nonce| {
+        let binding = certify_ek_extra_data(nonce, &ak, &tpm.ek_public.name());
+        r.ek_certification = Some(tpm.certify_child(&binding, &primary(&tpm.ek_public), &sha1));
+    });
+    assert!(matches!(
+        result.map(|_| ()),
+        Err(ExchangeError::Verification(VerificationError::EkName { source, .. }))
+            if matches!(*source, VerificationError::EkChildNameAlg { got: HashAlg::Sha1 })
+    ));
     let absent: [fn(&mut v1::EnrollRequest); 2] = [
         |r| r.ek_certification = None,
         |r| r.further_eks[0].ek_certification = None,

@@ -20,7 +20,7 @@ use crate::{
     exchange::wire_selection,
     freshness::random_32,
     heartbeat::{Affirmed, BeatError, Epoch, Finding, HeartbeatKey, Pulse},
-    service::{Shared, attestation::Caller, error::Refusal},
+    service::{Shared, attestation::Caller, convert::recipient, error::Refusal},
     store::{CertificateRecord, GatewayRecord, SuspensionKind},
     verification::IMA_PCR,
     wrapping::{WrapRecipient, wrap_heartbeat_key},
@@ -174,12 +174,7 @@ impl BeatStream {
             return Ok(None);
         };
         // Before anything is awaited of it: who cannot be given a key cannot beat.
-        let recipient = WrapRecipient::on_record(
-            &self.gateway.tpm.ek_public,
-            &self.gateway.tpm.facts,
-            &self.gateway.id,
-        )
-        .map_err(Refusal::NoHeartbeats)?;
+        let recipient = recipient(&self.gateway).map_err(Refusal::NoHeartbeats)?;
         let parts: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
         let (key, epoch, clock) = self.key().await?;
         let affirmed = Affirmed {

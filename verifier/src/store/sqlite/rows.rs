@@ -8,9 +8,12 @@ use holdfast_proto::{
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::eks;
-use crate::store::{
-    CertificateRecord, GatewayKeys, GatewayPage, GatewayRecord, JoinToken, Lifecycle, Sha256,
-    StoreError, SuspensionKind, TpmRecord,
+use crate::{
+    endorsement::EkLink,
+    store::{
+        CertificateRecord, GatewayKeys, GatewayPage, GatewayRecord, JoinToken, Lifecycle, Sha256,
+        StoreError, SuspensionKind, TpmRecord,
+    },
 };
 
 /// A `StoreError::Corrupt` for a column.
@@ -149,6 +152,10 @@ async fn gateway_of(
         },
         tpm: TpmRecord {
             ek_public: row.try_get("ek_public")?,
+            ek_link: match row.try_get("ek_certified")? {
+                true => EkLink::Certification,
+                false => EkLink::Activation,
+            },
             ek_spki_sha256: sha256(row, T, "ek_spki_sha256")?,
             ek_chain_sha256: sha256(row, T, "ek_chain_sha256")?,
             facts: serde_json::from_str(&facts).map_err(|_| corrupt(T, "tpm_facts"))?,

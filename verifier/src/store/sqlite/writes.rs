@@ -4,8 +4,9 @@ use holdfast_proto::binding::Ueid;
 use sqlx::SqliteConnection;
 
 use super::sweep::ANSWER_GRACE_SECONDS;
-use crate::store::{
-    Answer, BootLogRef, Enrolled, NewCertificate, Reason, Seconds, Sha256, StoreError,
+use crate::{
+    endorsement::EkLink,
+    store::{Answer, BootLogRef, Enrolled, NewCertificate, Reason, Seconds, Sha256, StoreError},
 };
 
 pub(super) async fn keep_boot_log(
@@ -70,17 +71,18 @@ pub(super) async fn write_gateway(
     sqlx::query(
         "INSERT INTO gateways (id, class, state, state_kind, state_reason, \
            ak_public, ak_name, ak_qualified_name, ldevid_public, ldevid_name, \
-           ek_public, ek_spki_sha256, ek_chain_sha256, \
+           ek_public, ek_certified, ek_spki_sha256, ek_chain_sha256, \
            tpm_facts, \
            clock, reset_count, restart_count, clock_safe, firmware_version, \
            boot_log_sha256, last_reasons, enrolled_at, last_affirmed, attested_up) \
-         VALUES (?, ?, 'active', NULL, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+         VALUES (?, ?, 'active', NULL, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
            (SELECT seconds FROM uptime)) \
          ON CONFLICT (id) DO UPDATE SET class = excluded.class, state = 'active', \
            state_kind = NULL, state_reason = '', ak_public = excluded.ak_public, \
            ak_name = excluded.ak_name, ak_qualified_name = excluded.ak_qualified_name, \
            ldevid_public = excluded.ldevid_public, \
            ldevid_name = excluded.ldevid_name, ek_public = excluded.ek_public, \
+           ek_certified = excluded.ek_certified, \
            ek_spki_sha256 = excluded.ek_spki_sha256, \
            ek_chain_sha256 = excluded.ek_chain_sha256, \
            tpm_facts = excluded.tpm_facts, clock = excluded.clock, \
@@ -98,6 +100,7 @@ pub(super) async fn write_gateway(
     .bind(keys.ldevid_public.as_slice())
     .bind(keys.ldevid_name.as_bytes())
     .bind(tpm.ek_public.as_slice())
+    .bind(tpm.ek_link == EkLink::Certification)
     .bind(tpm.ek_spki_sha256.as_slice())
     .bind(tpm.ek_chain_sha256.as_slice())
     .bind(json(&tpm.facts))

@@ -276,7 +276,17 @@ impl SoftTpm {
 
     /// The same, of an object whose parent has this Qualified Name.
     pub(crate) fn certify_under(&self, binding: &[u8], place: &Name) -> v1::KeyCertification {
-        let name = ek_child_template().name();
+        self.certify_child(binding, place, &ek_child_template())
+    }
+
+    /// The same, of this object.
+    pub(crate) fn certify_child(
+        &self,
+        binding: &[u8],
+        place: &Name,
+        child: &Public,
+    ) -> v1::KeyCertification {
+        let name = child.name();
         let qualified_name = Name::qualified(place.as_bytes(), &name);
         let attested = Attested::Certify {
             name,
