@@ -1,7 +1,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use holdfast_proto::claims::Purpose;
+use holdfast_proto::claims::{Purpose, Ueid};
 use holdfast_proto::grpc::v1::EnrollRequest;
 use holdfast_proto::tpm::templates::{
     AkAlg, EkTemplate, ak_template, ldevid_template, srk_template,
@@ -302,12 +302,27 @@ fn an_iak_is_remembered() {
             template: DevidTemplate::H3,
         };
         kept.keys.ak_name = area.name();
+        assert!(matches!(kept.pinned_ek(), Err(StateError::EkUnknown)));
+        let own: Ueid = format!("01{}", "cd".repeat(32)).parse().unwrap();
+        kept.keys.ek_ueid = Some(own);
+        assert_eq!(kept.pinned_ek().unwrap().ueid, own);
         let json = kept.to_json();
         assert_eq!(Enrolled::from_json(&json).unwrap(), kept);
         let text = String::from_utf8(json).unwrap();
         let other = text.replace("\"iak\"", "\"ecdsa-p256\"");
         assert!(Enrolled::from_json(other.as_bytes()).is_err());
     }
+}
+
+/// On the EK road the id is the EK's own, and nothing else may say which it is.
+#[test]
+fn the_ek_of_an_id_is_not_said_twice() {
+    let kept = enrolled(7);
+    assert_eq!(kept.pinned_ek().unwrap().ueid, kept.gateway_id);
+    let mut json: serde_json::Value = serde_json::from_slice(&kept.to_json()).unwrap();
+    json["keys"]["ek_ueid"] = format!("01{}", "cd".repeat(32)).into();
+    let refused = Enrolled::from_json(&serde_json::to_vec(&json).unwrap());
+    assert!(refused.unwrap_err().contains("ek_ueid"));
 }
 
 /// `enroll` by root leaves a state that the daemon's account can go on with.

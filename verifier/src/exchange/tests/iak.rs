@@ -2,8 +2,8 @@
 //! changed (A03, A18, C09). Nobody has an EK certificate here.
 
 use holdfast_proto::{
-    binding::{certify_idevid_extra_data, gateway_id},
-    tpm::{Public, devid::DevidKey},
+    binding::{certify_ek_extra_data, certify_idevid_extra_data, gateway_id},
+    tpm::{Hierarchy, Name, Public, devid::DevidKey},
 };
 
 use super::*;
@@ -338,6 +338,37 @@ fn adv_a18_an_ek_claimed_without_activation_is_refused() {
     );
 }
 
+/// A program's EK beside a genuine IAK answers the activation; what is wrapped
+/// for it would be the program's. The IAK's TPM certifies its own EK alone.
+#[test]
+fn adv_a18_an_ek_of_a_program_beside_a_genuine_iak() {
+    let device = Device::new();
+    let tpm = &device.world.tpm;
+    let program = SoftEk::new(EkTemplate::L2);
+    let asked = v1::RequestChallengeRequest {
+        ek_public: program.public.encode(),
+        ..device.request()
+    };
+    let challenge = device.challenge(&asked).unwrap();
+    let (blob, secret) = (&challenge.credential_blob, &challenge.encrypted_secret);
+    let iak = tpm.ak_public.name();
+    let mut request = device.answer(&asked, &challenge);
+    request.activated_secret = program.activate(&iak, blob, secret).unwrap();
+    let nonce = challenge.nonce.as_slice().try_into().unwrap();
+    let binding = certify_ek_extra_data(&nonce, &iak, &program.public.name());
+    let own = Name::qualified_primary(Hierarchy::Endorsement, &tpm.ek_public.name());
+    request.ek_certification = Some(tpm.certify_under(&binding, &own));
+    match device
+        .world
+        .finish(EnrolmentPurpose::Enrol, &request)
+        .map(|_| ())
+    {
+        Err(ExchangeError::Verification(VerificationError::EkName { source, .. }))
+            if matches!(*source, VerificationError::NotUnderEk) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn an_idevid_is_shown_to_be_in_the_iaks_tpm() {
     let device = Device::new();
@@ -418,7 +449,7 @@ fn adv_a18_further_eks_on_the_iak_road() {
     let challenge = device.challenge(&asked).unwrap();
     let iak = device.world.tpm.ak_public.name();
     let credential = &challenge.further_credentials[0];
-    let secret = |name: &holdfast_proto::tpm::Name| {
+    let secret = |name: &Name| {
         second.activate(
             name,
             &credential.credential_blob,
