@@ -8,7 +8,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::{
-    anchors::CertificateFacts,
+    authority::CertificateFacts,
     crl::ParsedCrl,
     devid::OemName,
     facts::printable,

@@ -4,6 +4,7 @@
 
 mod accepted;
 mod anchors;
+mod authority;
 mod certificate;
 mod chain;
 mod crl;
@@ -31,7 +32,8 @@ mod standing;
 pub(crate) mod tests;
 
 pub use accepted::{AcceptedEks, RequiredEks};
-pub use anchors::{Anchors, CertificateFacts, EndorsedEk};
+pub use anchors::{Anchors, EndorsedEk};
+pub use authority::CertificateFacts;
 pub use chain::EkChain;
 pub use crl::{CrlError, CrlFacts, MAX_CRL_LEN, ParsedCrl, ReadCrl};
 pub(crate) use der::dotted;
