@@ -62,6 +62,8 @@ struct File {
 pub(super) struct RunFile {
     /// As `run --bundle`.
     pub(super) bundle: Option<PathBuf>,
+    /// As `run --bind-to-boot`.
+    pub(super) bind_to_boot: Option<PathBuf>,
     /// As `run --attest-every`, in seconds.
     pub(super) attest_every_seconds: NonZeroU32,
     /// As `run --retry-max`, in seconds.
@@ -76,6 +78,7 @@ impl Default for RunFile {
     fn default() -> Self {
         Self {
             bundle: None,
+            bind_to_boot: None,
             attest_every_seconds: ATTEST_EVERY,
             retry_max_seconds: RETRY_MAX,
             heartbeats: false,

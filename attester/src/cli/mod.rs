@@ -403,6 +403,11 @@ struct Run {
     /// Enrol with this bundle where there is no enrolment yet
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
+    /// And bind the LDevID key to approved boot states, now those in this file,
+    /// as `holdfast-verifier seal export` wrote it; without the file there is no
+    /// enrolment
+    #[arg(long, value_name = "FILE")]
+    bind_to_boot: Option<PathBuf>,
     /// Attest in full so often, beside renewals [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     attest_every: Option<NonZeroU32>,

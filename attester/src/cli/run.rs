@@ -67,6 +67,7 @@ fn job(config: &Config, args: &Run) -> Job {
             boot_log: args.logs.path(config),
             ima_log: args.logs.ima_path(config),
             bundle: args.bundle.clone().or_else(|| config.run.bundle.clone()),
+            bind_to_boot: (args.bind_to_boot.clone()).or_else(|| config.run.bind_to_boot.clone()),
             choice: config.keys(&args.keys),
             road: config.road(&args.keys),
         },

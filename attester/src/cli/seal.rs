@@ -12,11 +12,11 @@ use zeroize::Zeroizing;
 use super::config::Config;
 use super::report::{DONE, Failure, Report};
 use super::{ApprovalsCommand, Seal, SealCommand, SealPolicy, Unseal};
-use crate::sealing::{Binding, MAX_SECRET, OwnApprovals, Policy, SealError, seal, unseal};
+use crate::sealing::{
+    Binding, MAX_SECRET, OwnApprovals, Policy, SealError, read_approvals, read_approvals_from,
+    seal, unseal,
+};
 use crate::state::StateView;
-
-/// More than approvals have; what is longer is not read.
-const MAX_APPROVALS: u64 = 64 * 1024;
 
 pub(super) fn run_seal(config: &Config, args: Seal, report: &Report) -> Result<u8, Failure> {
     let Some(name) = args.name else {
@@ -87,29 +87,19 @@ fn approvals(config: &Config, command: ApprovalsCommand, report: &Report) -> Res
 
 fn import(config: &Config, file: &Path, report: &Report) -> Result<u8, Failure> {
     let state = config.open_enrolled()?;
-    let own = OwnApprovals::check(read_approvals(file)?, &state.require_enrolled()?)?;
+    let own = OwnApprovals::check(read_file(file)?, &state.require_enrolled()?)?;
     own.keep(&state)?;
     tell(own.approvals(), report);
     Ok(DONE)
 }
 
-/// What `holdfast-verifier seal export` wrote; nothing of it is checked yet.
-pub(super) fn read_approvals(file: &Path) -> Result<Approvals, Failure> {
-    let advice = "get them from the verifier: holdfast-verifier seal export";
-    let unreadable =
-        |e: std::io::Error| Failure::bad_input(format!("{}: {e}", file.display()), advice);
-    let mut text = String::new();
-    let source: Box<dyn Read> = if file == Path::new("-") {
-        Box::new(std::io::stdin())
+/// From a file, or from stdin (`-`).
+pub(super) fn read_file(file: &Path) -> Result<Approvals, SealError> {
+    if file == Path::new("-") {
+        read_approvals_from(file, std::io::stdin())
     } else {
-        Box::new(std::fs::File::open(file).map_err(unreadable)?)
-    };
-    source
-        .take(MAX_APPROVALS)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
-    Approvals::from_text(&text)
-        .map_err(|e| Failure::bad_input(format!("{}: {e}", file.display()), advice))
+        read_approvals(file)
+    }
 }
 
 fn tell(approvals: &Approvals, report: &Report) {
@@ -183,9 +173,9 @@ impl std::str::FromStr for Pcrs {
 impl From<SealError> for Failure {
     fn from(error: SealError) -> Self {
         match error {
-            SealError::Length { .. } | SealError::ResettablePcr(_) => {
-                Self::bad_input(&error, error.next_step())
-            }
+            SealError::Length { .. }
+            | SealError::ResettablePcr(_)
+            | SealError::ApprovalsFile { .. } => Self::bad_input(&error, error.next_step()),
             _ => Self::refused(&error, error.next_step()),
         }
     }

@@ -19,6 +19,7 @@ use crate::client::Verdict;
 use crate::enrolment::bundle_file;
 use crate::enrolment::exchange as enrolment;
 use crate::enrolment::{KeyChoice, Road};
+use crate::sealing::{OwnApprovals, read_approvals};
 use crate::secrets::{DeliveryError, Listed, Taken};
 use crate::state::{Enrolled, StateDir, StateError, StateView};
 use crate::tpm::{Settings, TctiName, Tpm, TpmMake};
@@ -38,6 +39,9 @@ pub struct Equipment {
     pub ima_log: PathBuf,
     /// The bundle for a first enrolment.
     pub bundle: Option<PathBuf>,
+    /// Approvals of boot states that the LDevID key of a first enrolment is to be
+    /// bound to.
+    pub bind_to_boot: Option<PathBuf>,
     /// Keys for a first enrolment.
     pub choice: KeyChoice,
     /// By whom the TPM is endorsed, in a first enrolment.
@@ -258,6 +262,13 @@ impl Equipment {
         let mut plan = enrolment::Plan::from_bundle(&bundle, self.choice, self.boot_log.clone());
         plan.road = self.road;
         plan.ima_log.clone_from(&self.ima_log);
+        if let Some(path) = &self.bind_to_boot {
+            plan.binding = enrolment::Binding::To(OwnApprovals::check_for(
+                read_approvals(path)?,
+                &plan.policy_root_name,
+                &plan.class,
+            )?);
+        }
         Ok(plan)
     }
 }

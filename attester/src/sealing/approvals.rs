@@ -1,6 +1,9 @@
 //! The approvals that this gateway has: of its own class, under the policy root
 //! that its bundle pinned, every signature checked.
 
+use std::io::Read;
+use std::path::Path;
+
 use holdfast_proto::grpc::v1;
 use holdfast_proto::sealing::{Approval, Approvals, Authority, Purpose, policy_ref};
 use holdfast_proto::tpm::Name;
@@ -16,6 +19,35 @@ use crate::tpm::{ApprovedState, Tpm};
 const FILE: &str = "seal-approvals";
 /// More than the longest text.
 const MAX_FILE: u64 = 64 * 1024;
+
+/// What `holdfast-verifier seal export` wrote; nothing of it is checked yet.
+///
+/// # Errors
+/// [`SealError::ApprovalsFile`].
+pub fn read_approvals(path: &Path) -> Result<Approvals, SealError> {
+    let file = std::fs::File::open(path).map_err(|e| unreadable(path, e))?;
+    read_approvals_from(path, file)
+}
+
+/// The same from a reader; `path` is for words alone.
+///
+/// # Errors
+/// As [`read_approvals`].
+pub fn read_approvals_from(path: &Path, reader: impl Read) -> Result<Approvals, SealError> {
+    let mut text = String::new();
+    reader
+        .take(MAX_FILE)
+        .read_to_string(&mut text)
+        .map_err(|e| unreadable(path, e))?;
+    Approvals::from_text(&text).map_err(|e| unreadable(path, e))
+}
+
+fn unreadable(path: &Path, problem: impl std::fmt::Display) -> SealError {
+    SealError::ApprovalsFile {
+        path: path.to_owned(),
+        problem: problem.to_string(),
+    }
+}
 
 /// Approvals that this gateway may go by.
 #[derive(Clone, Debug)]

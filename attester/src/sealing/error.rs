@@ -1,5 +1,7 @@
 //! Why a secret is not sealed, or does not come out.
 
+use std::path::PathBuf;
+
 use holdfast_proto::sealing::ApprovalsError;
 use holdfast_proto::tpm::Name;
 use thiserror::Error;
@@ -52,6 +54,14 @@ pub enum SealError {
     /// Approvals that cannot be used.
     #[error(transparent)]
     Approvals(#[from] ApprovalsError),
+    /// A file of approvals that cannot be read, or is none.
+    #[error("{}: {problem}", path.display())]
+    ApprovalsFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// Approvals under another policy root than the bundle's.
     #[error("the approvals are under policy root {named}, this gateway's is {pinned}")]
     OtherRoot {
@@ -122,6 +132,9 @@ impl SealError {
             }
             Self::Approvals(_) | Self::OtherRoot { .. } | Self::OtherClass { .. } => {
                 "get the approvals of this gateway's class from its own verifier: holdfast-verifier seal export"
+            }
+            Self::ApprovalsFile { .. } => {
+                "get them from the verifier: holdfast-verifier seal export"
             }
             Self::OtherState { .. } => {
                 "boot that state again, or seal anew; --policy approved lives through updates"

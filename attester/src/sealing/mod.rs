@@ -12,7 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
 pub(crate) use approvals::equip;
-pub use approvals::{OwnApprovals, held, take_in};
+pub use approvals::{OwnApprovals, held, read_approvals, read_approvals_from, take_in};
 pub use error::SealError;
 pub use holdfast_proto::secrets::SecretName;
 pub use record::{Binding, MAX_SECRET};

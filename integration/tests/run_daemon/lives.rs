@@ -58,6 +58,7 @@ fn thirty_minutes_with_a_verifier_that_is_killed_and_comes_back() -> Result<()> 
             boot_log: stand.sim.boot_log(),
             ima_log: stand.sim.ima_log(),
             bundle: Some(stand.bundle()?),
+            bind_to_boot: None,
             choice: KeyChoice::default(),
             road: Road::default(),
         },

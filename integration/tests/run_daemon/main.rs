@@ -2,6 +2,7 @@
 //! verifier: what it lives through, and what ends it.
 
 mod beats;
+mod bound;
 mod copied;
 mod ends;
 mod lives;

@@ -392,7 +392,7 @@ impl Verifier {
         let anchors = self.anchors();
         let pending = match road {
             Road::Ek { chain, ak } => {
-                PendingActivation::new(anchors.endorse(&chain, ek, now)?, *ak)
+                PendingActivation::new(anchors.endorse(&chain, ek, now)?, *ak)?
             }
             Road::Iak(claimed) => PendingActivation::of_iak(self.oems().endorse(
                 *claimed,

@@ -11,7 +11,7 @@ use ring::rand::SecureRandom;
 
 use super::{
     credential::{Credential, make_credential},
-    error::VerificationError,
+    error::{KeyFault, VerificationError},
     keys::AkPublic,
 };
 use crate::{
@@ -31,13 +31,23 @@ pub struct PendingActivation {
 }
 
 impl PendingActivation {
-    /// Puts the two together.
-    pub fn new(endorsed: EndorsedEk, ak: AkPublic) -> Self {
-        Self {
+    /// Puts the two together. What activation says of the AK rests on its TPM
+    /// asking for the AK's authorisation (ADMIN role): an auth value, nobody has
+    /// of an object that is loaded by its public area alone. A policy could be
+    /// shown by anybody, and that a TPM takes none there either is one more thing
+    /// to hope for. So the AK has none (Part 3 §12.5, Part 1 §19).
+    ///
+    /// # Errors
+    /// [`VerificationError::Ak`] with [`KeyFault::Policy`].
+    pub fn new(endorsed: EndorsedEk, ak: AkPublic) -> Result<Self, VerificationError> {
+        if !ak.public().auth_policy.is_empty() {
+            return Err(VerificationError::Ak(KeyFault::Policy));
+        }
+        Ok(Self {
             endorsed: Endorsed::Ek(Box::new(endorsed)),
             further: Vec::new(),
             ak,
-        }
+        })
     }
 
     /// The IAK road: the AK is the IAK that the OEM certified, and no other can

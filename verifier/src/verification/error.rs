@@ -45,6 +45,10 @@ pub enum KeyFault {
     /// An LDevID key must not be restricted: it has to sign TLS and COSE.
     #[error("restricted is set")]
     Restricted,
+    /// An AK on the EK road is used by its auth value alone: a policy could be
+    /// shown of an object that is not the TPM's own.
+    #[error("has an authPolicy")]
+    Policy,
     /// The key's type is not one that this role takes.
     #[error("key type not allowed for this role")]
     KeyType,

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use holdfast_proto::tpm::{Public, templates::EkTemplate};
+use holdfast_proto::tpm::{HashAlg, ObjectAttributes, Public, templates::EkTemplate};
 use holdfast_verifier::{
     endorsement::EkPublic,
     verification::{Credential, make_credential},
@@ -54,6 +54,47 @@ fn activate(tpm: &Tpm, template: EkTemplate, ak: &str) -> Result<Vec<u8>, String
     );
     tpm.run("tpm2_flushcontext -t")?;
     outcome.map(|()| fs::read(tpm.path("secret")).unwrap())
+}
+
+/// An AK that is not this TPM's, loaded by its public area alone: what activation
+/// says of an AK rests on the TPM's refusal, with an auth value and with a policy
+/// that anybody can show. An AK with a policy the verifier does not take.
+#[test]
+fn adv_a08_a_tpm_does_not_activate_for_a_programs_ak() {
+    let (tpm, elsewhere) = (Tpm::start(), Tpm::start());
+    let template = EkTemplate::L2;
+    let ek = EkPublic::parse(&create_ek(&tpm, template).encode()).unwrap();
+    write_unique(&elsewhere, "ak");
+    let ak = create_ak(&elsewhere, "ak");
+    // PolicyCommandCode(TPM2_ActivateCredential).
+    let policy = HashAlg::Sha256.digest(&[&[0; 32], &[0, 0, 1, 0x6C], &[0, 0, 1, 0x47]]);
+    let with_policy = Public {
+        attributes: ak.attributes | ObjectAttributes::ADMIN_WITH_POLICY,
+        auth_policy: policy.as_bytes().to_vec(),
+        ..ak.clone()
+    };
+    let shown = "tpm2_startauthsession --policy-session -S shown";
+    let steps = [shown, "tpm2_policycommandcode -S shown 0x147"];
+    for (area, auth, steps) in [
+        (ak, "", &[][..]),
+        (with_policy, " -p session:shown", &steps[..]),
+    ] {
+        fs::write(tpm.path("program.pub"), area.encode_tpm2b()).unwrap();
+        tpm.run("tpm2_loadexternal -C e -u program.pub -c program.ctx")
+            .unwrap();
+        tpm.run("tpm2_flushcontext -t").unwrap();
+        let credential =
+            make_credential(&ek, &area.name(), &[0xA7; 32], &SystemRandom::new()).unwrap();
+        write_credential(&tpm.path("cred"), &credential);
+        for step in steps {
+            tpm.run(step).unwrap();
+        }
+        let activate = "tpm2_activatecredential -c program.ctx -C ek.ctx -i cred -o secret";
+        let refusal = as_ek(&tpm, template, &format!("{activate}{auth}")).unwrap_err();
+        // TPM_RC_AUTH_UNAVAILABLE
+        assert!(refusal.contains("0x12F"), "{refusal}");
+        tpm.run("tpm2_flushcontext -t").unwrap();
+    }
 }
 
 fn live(template: EkTemplate) {

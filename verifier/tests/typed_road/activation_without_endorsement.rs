@@ -1,10 +1,10 @@
 //! Only an endorsed EK can be challenged.
 use holdfast_verifier::{
     endorsement::EkPublic,
-    verification::{AkPublic, PendingActivation},
+    verification::{AkPublic, PendingActivation, VerificationError},
 };
 
-fn forge(ek: EkPublic, ak: AkPublic) -> PendingActivation {
+fn forge(ek: EkPublic, ak: AkPublic) -> Result<PendingActivation, VerificationError> {
     PendingActivation::new(ek, ak)
 }
 

@@ -3,10 +3,10 @@
 
 use holdfast_verifier::{
     endorsement::EndorsedIak,
-    verification::{AkPublic, PendingActivation},
+    verification::{AkPublic, PendingActivation, VerificationError},
 };
 
-fn swap(endorsed: EndorsedIak, other: AkPublic) -> PendingActivation {
+fn swap(endorsed: EndorsedIak, other: AkPublic) -> Result<PendingActivation, VerificationError> {
     PendingActivation::new(endorsed, other)
 }
 

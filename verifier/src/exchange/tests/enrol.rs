@@ -259,6 +259,30 @@ fn adv_a07_weak_ak_gets_no_challenge() {
     );
 }
 
+/// A program's AK, loaded into a good TPM by its public area alone, has no auth
+/// value there; a policy, anybody could show.
+#[test]
+fn adv_a08_ak_with_a_policy_gets_no_challenge() {
+    let world = world();
+    let mut request = world.request(&world.chain());
+    request.ak_public = Public {
+        attributes: world.tpm.ak_public.attributes
+            | holdfast_proto::tpm::ObjectAttributes::ADMIN_WITH_POLICY,
+        auth_policy: vec![7; 32],
+        ..world.tpm.ak_public.clone()
+    }
+    .encode();
+    let candidate = ChallengeCandidate::parse(&request).unwrap();
+    let rng = SystemRandom::new();
+    refused!(
+        world,
+        world
+            .verifier
+            .challenge(candidate, EnrolmentPurpose::Enrol, admission(), NOW, &rng),
+        Verification(V::Ak(KeyFault::Policy))
+    );
+}
+
 #[test]
 fn adv_a08_certification() {
     let world = world();

@@ -27,7 +27,7 @@ fn pending(vendor: &Vendor, tpm: &SoftTpm, ak: &Public) -> PendingActivation {
         .anchors()
         .endorse(&chain, ek(&tpm.ek_public), NOW)
         .unwrap();
-    PendingActivation::new(endorsed, AkPublic::new(ak.clone()).unwrap())
+    PendingActivation::new(endorsed, AkPublic::new(ak.clone()).unwrap()).unwrap()
 }
 
 /// A challenge for `tpm`, changed by `change` before it is sealed, answered.
