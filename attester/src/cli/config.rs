@@ -295,7 +295,7 @@ mod tests {
         let table = toml::from_str::<toml::Table>(&on).unwrap();
         assert_eq!(table.len(), 11, "every setting is shown: {on}");
         let run = table["run"].as_table().unwrap();
-        assert_eq!(run.len(), 5, "every setting of [run] is shown: {on}");
+        assert_eq!(run.len(), 6, "every setting of [run] is shown: {on}");
         let file: File = toml::from_str(&on).unwrap();
         assert_eq!(
             file.tcti.unwrap().parse::<TctiName>().unwrap(),
