@@ -7,12 +7,16 @@ mod support;
 
 use holdfast_attester::evidence::{Challenge, Platform, collect};
 use holdfast_attester::state::Keys;
-use holdfast_attester::tpm::{AttestationKey, AuthValue, EkChoice, Settings, Tpm, TpmError};
+use holdfast_attester::tpm::{
+    AttestationKey, AuthValue, EkChoice, PinnedEk, Settings, Tpm, TpmError,
+};
+use holdfast_proto::binding::gateway_id;
 use holdfast_proto::claims::Purpose;
 use holdfast_proto::tpm::templates::{AkAlg, EkTemplate};
 use holdfast_proto::tpm::{HashAlg, PcrSelection, PcrSet};
 use support::interposer::Interposer;
 use support::{Swtpm, make_credential};
+use zeroize::Zeroizing;
 
 const CREATE_PRIMARY: u32 = 0x131;
 const ACTIVATE_CREDENTIAL: u32 = 0x147;
@@ -101,6 +105,37 @@ fn adv_a24_altered_answers_are_detected() {
         let tpm = Tpm::open(&bus.tcti()).unwrap();
         both(&tpm).unwrap();
     }
+}
+
+/// A session for secrets is salted to the very EK that is pinned: one that was
+/// salted to another key of the same template, be it of a made-up answer, is not
+/// gone on with. Here the seed, and with it the EK, changes in between.
+#[test]
+fn adv_a24_a_session_salted_to_another_ek_is_not_gone_on_with() {
+    const CONTEXT_LOAD: u32 = 0x161;
+    const START_AUTH_SESSION: u32 = 0x176;
+    let swtpm = Swtpm::start();
+    let bus = Interposer::before(&swtpm);
+    let tpm = Tpm::open(&bus.tcti()).unwrap();
+    tpm.storage_root(None).unwrap();
+    let before = tpm.endorsement_key(EkChoice::EccP256).unwrap();
+    tpm.prepare_activation(&before.template).unwrap();
+    // TPM2_ChangeEPS by TPM_RH_PLATFORM with an empty password.
+    let platform = [0x40, 0, 0, 0x0C, 0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
+    let mut change = support::raw_command(0x124, &platform);
+    change[1] = 0x02; // TPM_ST_SESSIONS
+    bus.script().first = Some((CONTEXT_LOAD, change));
+    let ek = tpm.endorsement_key(EkChoice::EccP256).unwrap();
+    assert_ne!(ek.public, before.public);
+    assert_eq!(bus.script().first, None);
+    let pin = PinnedEk {
+        template: ek.template,
+        ueid: gateway_id(&ek.public).unwrap(),
+    };
+    let sessions = bus.count(START_AUTH_SESSION);
+    let secret = Zeroizing::new(b"sealed".to_vec());
+    tpm.seal(&pin, [1; 32], secret).unwrap();
+    assert!(bus.count(START_AUTH_SESSION) > sessions);
 }
 
 #[test]

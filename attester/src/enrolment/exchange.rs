@@ -11,6 +11,7 @@ use std::time::Duration;
 use holdfast_proto::claims::Purpose;
 use holdfast_proto::grpc::v1;
 use holdfast_proto::sealing::Purpose as KeyPurpose;
+use holdfast_proto::tpm::Public;
 use holdfast_proto::tpm::templates::EkTemplate;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
@@ -341,13 +342,16 @@ fn conclude(
         .grant
         .ok_or_else(|| bad("affirms and grants nothing"))?;
     check_grant(CALL, &pending.keys, &grant)?;
-    let endorsed = match pending.keys.ak {
-        Ak::Own(_) => &pending.request.ek_public,
-        Ak::Iak { .. } => &pending.request.ak_public,
+    let ueid = |key: &[u8]| {
+        let key = Public::parse(key).map_err(AttesterError::EkPublic)?;
+        super::ueid(&key)
     };
-    let endorsed = holdfast_proto::tpm::Public::parse(endorsed).map_err(AttesterError::EkPublic)?;
-    let gateway_id =
-        holdfast_proto::binding::gateway_id(&endorsed).map_err(AttesterError::EkPublic)?;
+    // Of the very bytes that the Verifier checked.
+    let ek = ueid(&pending.request.ek_public)?;
+    let (gateway_id, ek_ueid) = match pending.keys.ak {
+        Ak::Own(_) => (ek, None),
+        Ak::Iak { .. } => (ueid(&pending.request.ak_public)?, Some(ek)),
+    };
     if answer.gateway_id != gateway_id.as_bytes() {
         return Err(bad("names another gateway").into());
     }
@@ -356,7 +360,10 @@ fn conclude(
         gateway_id,
         class: pending.class.clone(),
         policy_root_name: pending.policy_root_name.clone(),
-        keys: pending.keys.clone(),
+        keys: Keys {
+            ek_ueid,
+            ..pending.keys.clone()
+        },
         ldevid_chain: grant.ldevid_chain,
         renew_after: grant.renew_after,
         not_after: grant.not_after,

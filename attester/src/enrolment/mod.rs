@@ -236,7 +236,7 @@ impl Enrolment {
             srk_handle: root.handle,
             srk_name: root.name,
             ek_template: ek.template.clone(),
-            ek_ueid: Some(ueid(&ek.public)?),
+            ek_ueid: None,
             ak: Ak::Iak {
                 source: device.iak.source.clone(),
                 template: device.iak.template,

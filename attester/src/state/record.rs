@@ -35,8 +35,8 @@ pub struct Keys {
     pub srk_name: Name,
     /// What makes the EK.
     pub ek_template: Public,
-    /// On the IAK road the UEID that the EK makes; `None` on the EK road, where that
-    /// is the gateway's id, and in records of before it was kept.
+    /// On the IAK road, once granted, the UEID that the EK makes; `None` on the EK
+    /// road, where that is the gateway's id, and in records of before it was kept.
     pub ek_ueid: Option<Ueid>,
     /// What makes the AK.
     pub ak: Ak,

@@ -45,8 +45,8 @@ impl Tpm {
 impl Engine {
     fn prepare_activation(&mut self, ek: &Public) -> Result<(), TpmError> {
         self.root()?;
-        self.with_primary(Hierarchy::Endorsement, ek, |engine, handle, _| {
-            engine.salt_session_to(handle, ek)
+        self.with_primary(Hierarchy::Endorsement, ek, |engine, handle, public| {
+            engine.salt_session_to(handle, public)
         })?;
         self.with_ek_child(ek, |_, _| Ok(()))
     }
@@ -68,7 +68,7 @@ impl Engine {
             ek,
             |engine, ek_handle, ek_public| {
                 engine.with_ak(ak, |engine, ak_handle, _| {
-                    engine.salt_session_to(ek_handle, ek)?;
+                    engine.salt_session_to(ek_handle, ek_public)?;
                     engine.with_activation_auth(ak, |engine, policy| {
                         engine.with_ek_auth(ek_public, |engine, ek_auth| {
                             let session = engine.session(Encrypt::Both)?;

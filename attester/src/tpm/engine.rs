@@ -76,7 +76,7 @@ struct Saved {
 /// The session for commands.
 struct Salted {
     session: AuthSession,
-    /// Template of the endorsement key that it is salted to, if to one.
+    /// Public area of the endorsement key that it is salted to, if to one.
     ek: Option<Vec<u8>>,
 }
 
@@ -215,17 +215,19 @@ impl Engine {
         Ok(session)
     }
 
-    /// Makes the session one that is salted to `key`, which is loaded and is the
-    /// EK of `template`; one that is already is kept. Of a
+    /// Makes the session one that is salted to `key`, which is loaded and has this
+    /// public area; one that is already is kept. It goes by that area and not by
+    /// what the key was asked for by: an EK of the same template may be another,
+    /// from an answer that was made up. Of a
     /// primary key libtss2 has the public area from the very answer that gave
     /// it to us; of a persistent one it has a read of its own, which whoever
     /// sits on the bus can answer otherwise than ours (CVE class C27).
     pub(super) fn salt_session_to(
         &mut self,
         key: KeyHandle,
-        template: &Public,
+        public: &Public,
     ) -> Result<(), TpmError> {
-        let ek = Some(template.encode());
+        let ek = Some(public.encode());
         if self.session.as_ref().is_some_and(|salted| salted.ek == ek) {
             return Ok(());
         }

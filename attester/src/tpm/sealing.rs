@@ -184,7 +184,7 @@ impl Engine {
                         enrolled: ek.ueid.to_string(),
                     });
                 }
-                engine.salt_session_to(handle, &ek.template)
+                engine.salt_session_to(handle, public)
             },
         )
     }

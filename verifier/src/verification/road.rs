@@ -83,6 +83,15 @@ pub fn verify_enrolment(
             got: ldevid.name().clone(),
         });
     }
+    let eks: Vec<&EkPublic> = std::iter::once(endorsed.ek())
+        .chain(further.iter().map(FurtherEk::ek))
+        .collect();
+    if certifications.eks.len() != eks.len() {
+        return Err(VerificationError::EksNotCertified {
+            certified: certifications.eks.len(),
+            shown: eks.len(),
+        });
+    }
     let ak_qualified_name =
         expect_place(&evidence.quote.attest.qualified_signer, &ak, endorsed.ek())?;
     if let Some(endorsed) = endorsed.iak() {
@@ -122,15 +131,6 @@ pub fn verify_enrolment(
         logs,
         now,
     )?;
-    let eks: Vec<&EkPublic> = std::iter::once(endorsed.ek())
-        .chain(further.iter().map(FurtherEk::ek))
-        .collect();
-    if certifications.eks.len() != eks.len() {
-        return Err(VerificationError::EksNotCertified {
-            certified: certifications.eks.len(),
-            shown: eks.len(),
-        });
-    }
     for (certification, ek) in certifications.eks.iter().zip(eks) {
         certification.verify_ek(&ak, &ak_qualified_name, ek, &state.challenge.nonce)?;
     }

@@ -14,7 +14,7 @@ use crate::{
     },
     freshness::FreshnessError,
     verification::{
-        VerificationError,
+        KeyFault, VerificationError,
         tests::soft_tpm::{SigningKey, SoftEk},
     },
 };
@@ -216,16 +216,28 @@ fn roads_are_not_mixed() {
         with(|r, _| r.iak_certificate_chain.clear()),
         ExchangeError::Missing("iak_certificate_chain")
     );
+    let by_ek = |r: &mut v1::RequestChallengeRequest, d: &Device, ak: &Public| {
+        r.iak_certificate_chain.clear();
+        r.idevid_certificate_chain.clear();
+        r.idevid_public.clear();
+        r.ek_certificate_chain = d.world.chain();
+        r.ak_public = ak.encode();
+    };
+    let mut request = device.request();
+    by_ek(&mut request, &device, &device.world.tpm.ak_public);
     refused!(
         device,
-        with(|r, d| {
-            r.iak_certificate_chain.clear();
-            r.idevid_certificate_chain.clear();
-            r.idevid_public.clear();
-            r.ek_certificate_chain = d.world.chain();
-            r.ak_public = d.world.tpm.ak_public.encode();
-        })
-        .and_then(|challenge| {
+        device.challenge(&request),
+        ExchangeError::Verification(VerificationError::Ak(KeyFault::Policy))
+    );
+    let plain = Public {
+        auth_policy: Vec::new(),
+        ..device.world.tpm.ak_public.clone()
+    };
+    by_ek(&mut request, &device, &plain);
+    refused!(
+        device,
+        device.challenge(&request).and_then(|challenge| {
             let request = device.answer(&device.request(), &challenge);
             device.world.finish(EnrolmentPurpose::Enrol, &request)
         }),
