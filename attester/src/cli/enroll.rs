@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::config::Config;
 use super::report::{APPROVALS_TAKEN, DONE, Failure, REFUSED, Report, date, pcrs, reasons_json};
-use super::seal::read_file;
+use super::seal::approvals_in;
 use super::secret::{secrets_refused, secrets_taken};
 use super::{Enroll, Sending};
 use crate::client::Verdict;
@@ -31,7 +31,7 @@ pub(super) async fn enroll(config: &Config, args: Enroll, report: &Report) -> Re
     plan.replace = args.replace;
     plan.binding = match &args.bind_to_boot {
         Some(file) => Binding::To(OwnApprovals::check_for(
-            read_file(file)?,
+            approvals_in(file)?,
             &plan.policy_root_name,
             &plan.class,
         )?),

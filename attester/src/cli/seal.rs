@@ -87,14 +87,14 @@ fn approvals(config: &Config, command: ApprovalsCommand, report: &Report) -> Res
 
 fn import(config: &Config, file: &Path, report: &Report) -> Result<u8, Failure> {
     let state = config.open_enrolled()?;
-    let own = OwnApprovals::check(read_file(file)?, &state.require_enrolled()?)?;
+    let own = OwnApprovals::check(approvals_in(file)?, &state.require_enrolled()?)?;
     own.keep(&state)?;
     tell(own.approvals(), report);
     Ok(DONE)
 }
 
 /// From a file, or from stdin (`-`).
-pub(super) fn read_file(file: &Path) -> Result<Approvals, SealError> {
+pub(super) fn approvals_in(file: &Path) -> Result<Approvals, SealError> {
     if file == Path::new("-") {
         read_approvals_from(file, std::io::stdin())
     } else {

@@ -319,7 +319,9 @@ impl Engine {
                     )
                 },
             )?;
-            Ok((made.key_handle, from_tss_public(&made.out_public)?))
+            let public = from_tss_public(&made.out_public)
+                .inspect_err(|_| engine.flush(made.key_handle.into()))?;
+            Ok((made.key_handle, public))
         })
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     appraisal::{AttestationResult, ImaState, Policy},
-    endorsement::{EkFacts, EkPublic, EndorsementStanding, FurtherEk, ShownEk, TpmFacts},
+    endorsement::{EkFacts, EkLink, EkPublic, EndorsementStanding, FurtherEk, ShownEk, TpmFacts},
     freshness::{Admission, AnsweredChallenge, Class, EnrolmentPurpose, TokenId},
     reference_values::{ReferenceValues, allow_list::AllowList},
     time::UnixTime,
@@ -215,9 +215,7 @@ impl OpenedEnrolment {
         let (issued, expires) = (answered.challenge().issued, answered.challenge().expires);
         let (pending, ldevid) = verifier.pending(keys, now)?;
         let activated = pending.complete(answered)?;
-        let ek_public = activated.ek().clone();
-        let further_eks: Vec<EkFacts> = activated.further().iter().map(FurtherEk::facts).collect();
-        let evidence = verify_enrolment(
+        let (evidence, eks) = verify_enrolment(
             evidence,
             &certifications,
             ldevid,
@@ -229,11 +227,12 @@ impl OpenedEnrolment {
         let gateway = ActivatedGateway {
             id: *evidence.gateway_id(),
             class: evidence.class().clone(),
-            ek_public: ek_public.public().encode(),
-            ek_name: ek_public.name().clone(),
-            ek_spki_sha256: ek_public.spki_sha256(),
+            ek_public: eks.ek().public().encode(),
+            ek_link: eks.link(),
+            ek_name: eks.ek().name().clone(),
+            ek_spki_sha256: eks.ek().spki_sha256(),
             ek_chain_sha256,
-            further_eks,
+            further_eks: eks.further().iter().map(FurtherEk::facts).collect(),
             ak_public: evidence.ak().public().encode(),
             ak_name: evidence.ak().name().clone(),
             ak_qualified_name: evidence.ak_qualified_name().to_vec(),
@@ -272,13 +271,15 @@ pub struct ActivatedGateway {
     pub class: Class,
     /// TPMT_PUBLIC of the EK.
     pub ek_public: Vec<u8>,
+    /// What ties it to the AK.
+    pub ek_link: EkLink,
     /// Name of the EK.
     pub ek_name: Name,
     /// SHA-256 of the EK's DER SubjectPublicKeyInfo.
     pub ek_spki_sha256: [u8; 32],
     /// Digest of the EK's certificate chain, or on the IAK road of the IAK's.
     pub ek_chain_sha256: [u8; 32],
-    /// Its other EKs, activated for the same AK.
+    /// Its other EKs, certified by the same AK.
     pub further_eks: Vec<EkFacts>,
     /// TPMT_PUBLIC of the AK.
     pub ak_public: Vec<u8>,

@@ -7,7 +7,7 @@ use super::error::Refusal;
 use crate::{
     appraisal::ImaState,
     drift::Drift,
-    endorsement::{EkFacts, EkLink},
+    endorsement::EkFacts,
     exchange::{self, ActivatedGateway, Class},
     identity::Ldevid,
     silence::Notice,
@@ -93,8 +93,7 @@ pub(super) fn keys(gateway: &ActivatedGateway) -> GatewayKeys {
 pub(super) fn tpm(gateway: &ActivatedGateway) -> TpmRecord {
     TpmRecord {
         ek_public: gateway.ek_public.clone(),
-        // Without it there is no verified enrolment.
-        ek_link: EkLink::Certification,
+        ek_link: gateway.ek_link,
         ek_spki_sha256: gateway.ek_spki_sha256,
         ek_chain_sha256: gateway.ek_chain_sha256,
         facts: gateway.tpm.clone(),

@@ -36,7 +36,7 @@ pub(super) async fn news(
     match attempt(shared, release, held.unwrap_or_default(), now).await {
         Ok(delivery) => delivery,
         // A record of before the IAK certified it.
-        Err(Refusal::Secrets(SecretsError::Wrap(WrapError::EkNotEndorsed))) => {
+        Err(Refusal::Secrets(SecretsError::Wrap(WrapError::EkNotCertified))) => {
             info!(gateway = %id, "no secrets until it enrols anew: its IAK did not certify its EK");
             None
         }

@@ -173,17 +173,6 @@ pub struct ActivatedAk {
 }
 
 impl ActivatedAk {
-    /// The EK.
-    #[must_use]
-    pub fn ek(&self) -> &EkPublic {
-        self.endorsed.ek()
-    }
-
-    /// The other EKs of the same TPM that were activated for this AK as well.
-    pub fn further(&self) -> &[FurtherEk] {
-        &self.further
-    }
-
     /// The AK.
     #[must_use]
     pub fn ak(&self) -> &AkPublic {

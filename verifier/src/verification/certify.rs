@@ -13,11 +13,11 @@ use super::{
     evidence::SignedAttest,
     keys::{AkPublic, LdevidPublic},
     signature::verify_signature,
-    verified::CertifiedNow,
+    verified::{CertifiedEks, CertifiedNow},
 };
 use crate::{
     digest::sha256,
-    endorsement::{EkPublic, IdevidPublic},
+    endorsement::{EkPublic, FurtherEk, IdevidPublic},
 };
 
 /// A certification as received: well formed, untrusted.
@@ -151,7 +151,7 @@ impl KeyCertification {
     /// certified, whose Qualified Name is over the parent's (Part 1 §16): the
     /// parent has the Name that the shown area has, and stands where an EK does.
     /// None can be made under a key that is loaded by its public area alone.
-    pub(super) fn verify_ek(
+    fn verify_ek(
         &self,
         ak: &AkPublic,
         ak_qualified_name: &[u8],
@@ -223,4 +223,28 @@ impl KeyCertification {
         verify_signature(ak, &self.signed.bytes, &self.signed.signature)
             .map_err(VerificationError::CertifySignature)
     }
+}
+
+/// `ak` certified every EK that was shown, each in its place: `certifications`
+/// are of `first`, then of `further`.
+pub(super) fn verify_eks(
+    certifications: &[KeyCertification],
+    ak: &AkPublic,
+    ak_qualified_name: &[u8],
+    first: EkPublic,
+    further: Vec<FurtherEk>,
+    nonce: &[u8; 32],
+) -> Result<CertifiedEks, VerificationError> {
+    let shown = further.len().saturating_add(1);
+    if certifications.len() != shown {
+        return Err(VerificationError::EksNotCertified {
+            certified: certifications.len(),
+            shown,
+        });
+    }
+    let eks = std::iter::once(&first).chain(further.iter().map(FurtherEk::ek));
+    for (certification, ek) in certifications.iter().zip(eks) {
+        certification.verify_ek(ak, ak_qualified_name, ek, nonce)?;
+    }
+    Ok(CertifiedEks::new(first, further))
 }

@@ -45,4 +45,6 @@ pub use road::{
     Certifications, RecordedKeys, verify_attestation, verify_enrolment, verify_renewal,
 };
 pub use signature::verify_signature;
-pub use verified::{CertifiedNow, ChannelBinding, KeyProof, OnRecord, VerifiedEvidence};
+pub use verified::{
+    CertifiedEks, CertifiedNow, ChannelBinding, KeyProof, OnRecord, VerifiedEvidence,
+};

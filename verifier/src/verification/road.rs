@@ -10,17 +10,17 @@ use holdfast_proto::{
 use super::{
     activation::ActivatedAk,
     boot_log_cache::{BootLogs, KnownBootLog},
-    certify::KeyCertification,
+    certify::{KeyCertification, verify_eks},
     claims::{self, Expected},
     error::VerificationError,
     evidence::Evidence,
     ima::{self, ImaPlace},
     keys::{AkPublic, LdevidPublic},
     quote,
-    verified::{CertifiedNow, ChannelBinding, Facts, OnRecord, VerifiedEvidence},
+    verified::{CertifiedEks, CertifiedNow, ChannelBinding, Facts, OnRecord, VerifiedEvidence},
 };
 use crate::{
-    endorsement::{EkPublic, FurtherEk, TpmFacts},
+    endorsement::{EkPublic, TpmFacts},
     freshness::{AttestationState, Challenge, Class, EnrolmentPurpose, FreshChallenge},
     time::UnixTime,
 };
@@ -75,21 +75,12 @@ pub fn verify_enrolment(
     channel: &ChannelBinding,
     logs: &BootLogs,
     now: UnixTime,
-) -> Result<VerifiedEvidence<CertifiedNow>, VerificationError> {
+) -> Result<(VerifiedEvidence<CertifiedNow>, CertifiedEks), VerificationError> {
     let (endorsed, further, ak, answered) = activated.into_parts();
     let state = answered.state();
     if state.challenge.ldevid != *ldevid.name() {
         return Err(VerificationError::OtherLdevid {
             got: ldevid.name().clone(),
-        });
-    }
-    let eks: Vec<&EkPublic> = std::iter::once(endorsed.ek())
-        .chain(further.iter().map(FurtherEk::ek))
-        .collect();
-    if certifications.eks.len() != eks.len() {
-        return Err(VerificationError::EksNotCertified {
-            certified: certifications.eks.len(),
-            shown: eks.len(),
         });
     }
     let ak_qualified_name =
@@ -131,11 +122,17 @@ pub fn verify_enrolment(
         logs,
         now,
     )?;
-    for (certification, ek) in certifications.eks.iter().zip(eks) {
-        certification.verify_ek(&ak, &ak_qualified_name, ek, &state.challenge.nonce)?;
-    }
-    let key = certification.verify(&ak, &ak_qualified_name, ldevid, &state.challenge.nonce)?;
-    Ok(VerifiedEvidence::new(key, facts))
+    let nonce = &state.challenge.nonce;
+    let eks = verify_eks(
+        &certifications.eks,
+        &ak,
+        &ak_qualified_name,
+        endorsed.ek().clone(),
+        further,
+        nonce,
+    )?;
+    let key = certification.verify(&ak, &ak_qualified_name, ldevid, nonce)?;
+    Ok((VerifiedEvidence::new(key, facts), eks))
 }
 
 /// Attestation of a gateway on record; its LDevID key stays as it is.

@@ -14,7 +14,10 @@ use super::{
     ima::ImaEvidence,
     keys::{AkPublic, LdevidPublic},
 };
-use crate::{endorsement::TpmFacts, freshness::Class};
+use crate::{
+    endorsement::{EkLink, EkPublic, FurtherEk, TpmFacts},
+    freshness::Class,
+};
 
 /// TLS exporter value of the connection that carried the Evidence (RFC 8446
 /// §7.5, RFC 9266): label `EXPORTER-holdfast-evidence`, no context, 32 bytes.
@@ -62,6 +65,39 @@ pub struct CertifiedNow {
 #[derive(Debug)]
 pub struct OnRecord {
     ldevid: LdevidPublic,
+}
+
+/// The EKs of an enrolment: the AK certified of each, in this very exchange, that
+/// a key with its public area is an EK of the AK's TPM. Made only by
+/// [`super::verify_enrolment`].
+#[derive(Debug)]
+#[must_use]
+pub struct CertifiedEks {
+    first: EkPublic,
+    further: Vec<FurtherEk>,
+}
+
+impl CertifiedEks {
+    pub(super) fn new(first: EkPublic, further: Vec<FurtherEk>) -> Self {
+        Self { first, further }
+    }
+
+    /// The EK.
+    #[must_use]
+    pub fn ek(&self) -> &EkPublic {
+        &self.first
+    }
+
+    /// The other EKs of the same TPM.
+    pub fn further(&self) -> &[FurtherEk] {
+        &self.further
+    }
+
+    /// As the record says it.
+    #[must_use]
+    pub fn link(&self) -> EkLink {
+        EkLink::Certification
+    }
 }
 
 impl CertifiedNow {

@@ -15,7 +15,7 @@ pub enum WrapError {
         "the record is of before a gateway's IAK certified its EK: nothing can be wrapped for that \
          until the gateway enrols anew"
     )]
-    EkNotEndorsed,
+    EkNotCertified,
     /// The EK on record is not the one that makes the gateway's id.
     #[error("the EK on record makes gateway {found}, the record is of {id}")]
     OtherEk {

@@ -3,12 +3,12 @@
 use holdfast_proto::binding::Ueid;
 
 use super::WrapError;
-use crate::endorsement::{EkKnownBy, EkLink, EkPublic, EndorsedEk};
+use crate::endorsement::{EkKnownBy, EkLink, EkPublic};
 
 /// An EK that somebody vouches for: its vendor by a certificate, the owner by a
 /// list, or an IAK that its OEM certified and that certified the EK. What is
-/// wrapped for it, a TPM alone can open. Made from an [`EndorsedEk`], or from a
-/// record that was made of one; never from what a peer says.
+/// wrapped for it, a TPM alone can open. Made from a record that was made of one;
+/// never from what a peer says.
 #[derive(Clone, Debug)]
 pub struct WrapRecipient {
     ek: EkPublic,
@@ -16,21 +16,12 @@ pub struct WrapRecipient {
 }
 
 impl WrapRecipient {
-    /// From an endorsement just made.
-    #[must_use]
-    pub fn of(endorsed: &EndorsedEk) -> Self {
-        Self {
-            ek: endorsed.ek().clone(),
-            gateway: *endorsed.ek().gateway_id(),
-        }
-    }
-
     /// From a gateway's record, for which the shell vouches: it comes from its
     /// store, and was written when the EK was endorsed. `ek_public` is
     /// TPMT_PUBLIC.
     ///
     /// # Errors
-    /// [`WrapError::EkNotEndorsed`] on the IAK road, where the IAK did not
+    /// [`WrapError::EkNotCertified`] on the IAK road, where the IAK did not
     /// certify it; [`WrapError::OtherEk`], [`WrapError::Record`] where the record
     /// is damaged.
     pub fn on_record(
@@ -51,7 +42,7 @@ impl WrapRecipient {
             }
             (EkKnownBy::IakCertificate, EkLink::Certification) => {}
             (EkKnownBy::IakCertificate, EkLink::Activation) => {
-                return Err(WrapError::EkNotEndorsed);
+                return Err(WrapError::EkNotCertified);
             }
         }
         Ok(Self { ek, gateway: *id })

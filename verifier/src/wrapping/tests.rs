@@ -141,7 +141,7 @@ fn on_the_iak_road_an_ek_that_the_iak_certified_is_wrapped_for_and_no_other() {
     assert!(open(&tpm, &object).is_some());
     assert!(matches!(
         on_record(&ek, EkLink::Activation),
-        Err(WrapError::EkNotEndorsed)
+        Err(WrapError::EkNotCertified)
     ));
     assert!(matches!(
         on_record(&ek[1..], EkLink::Certification),

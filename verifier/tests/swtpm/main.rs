@@ -11,3 +11,4 @@
 mod activation;
 mod import;
 mod live;
+mod parent;

@@ -77,6 +77,8 @@ impl Engine {
                             c.create(parent, area.clone(), None, None, None, None)
                         })
                     })?;
+                    // Before it is in the TPM: nothing is left there on an error.
+                    let public = from_tss_public(&made.out_public)?;
                     let child = engine.with_ek_auth(ek, |engine, ek_auth| {
                         let session = engine.session(Encrypt::Both)?;
                         let sessions = (Some(ek_auth), Some(session), None);
@@ -84,7 +86,7 @@ impl Engine {
                             c.load(parent, made.out_private.clone(), made.out_public.clone())
                         })
                     })?;
-                    Ok((child, from_tss_public(&made.out_public)?))
+                    Ok((child, public))
                 })
             },
         )

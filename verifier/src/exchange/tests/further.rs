@@ -5,7 +5,7 @@ use proptest::{collection::vec, prelude::*};
 
 use holdfast_proto::{
     binding::certify_ek_extra_data,
-    tpm::{HashAlg, Hierarchy, Name, Public, templates::ek_child_template},
+    tpm::{Attest, HashAlg, Hierarchy, Name, Public, templates::ek_child_template},
 };
 
 use super::{attest, *};
@@ -245,6 +245,42 @@ fn adv_a18_an_ek_shown_as_of_another_template() {
         result.map(|_| ()),
         Err(ExchangeError::Verification(VerificationError::EkName { source, .. }))
             if matches!(*source, VerificationError::EkChildNameAlg { got: HashAlg::Sha1 })
+    ));
+    // A statement of another kind, one of an earlier challenge, and one that
+    // another key is said to have made.
+    let refusal = |change: &dyn Fn(&mut v1::EnrollRequest, &[u8; 32])| match two
+        .enrol_knowing(change)
+        .map(|_| ())
+    {
+        Err(ExchangeError::Verification(VerificationError::EkName { source, .. })) => *source,
+        other => panic!("{other:?}"),
+    };
+    let signed = |attest: Attest| {
+        let attest = attest.encode();
+        Some(v1::KeyCertification {
+            signature: tpm.ak.sign(&attest).encode(),
+            attest,
+        })
+    };
+    let own = |nonce: &[u8; 32]| certify_ek_extra_data(nonce, &ak, &tpm.ek_public.name());
+    assert!(matches!(
+        refusal(&|r, nonce| r.ek_certification = signed(tpm.quote(&own(nonce), &selection()))),
+        VerificationError::NotACertify
+    ));
+    assert!(matches!(
+        refusal(&|r, _| r.ek_certification = Some(tpm.certify_ek(&[9; 32], &tpm.ek_public))),
+        VerificationError::CertifyBinding
+    ));
+    assert!(matches!(
+        refusal(&|r, nonce| {
+            let stated = tpm.certify_under(&own(nonce), &primary(&tpm.ek_public));
+            let stated = Attest::parse(&stated.attest).unwrap();
+            r.ek_certification = signed(Attest {
+                qualified_signer: tpm.ek_public.name().as_bytes().to_vec(),
+                ..stated
+            });
+        }),
+        VerificationError::SignersDiffer
     ));
     let absent: [fn(&mut v1::EnrollRequest); 2] = [
         |r| r.ek_certification = None,

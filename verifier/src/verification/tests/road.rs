@@ -117,7 +117,9 @@ fn evidence_is_with_the_ldevid_key_that_was_challenged() {
             NOW,
         )
     };
-    let verified = verify(&tpm.ldevid_public, &[&tpm.ek_public]).unwrap();
+    let (verified, eks) = verify(&tpm.ldevid_public, &[&tpm.ek_public]).unwrap();
+    assert_eq!(eks.ek().public(), &tpm.ek_public);
+    assert!(eks.further().is_empty());
     assert_eq!(verified.ldevid_name(), &tpm.ldevid_public.name());
     assert_eq!(verified.nonce(), &[3; 32]);
     assert_eq!(verified.clock(), &tpm.clock);
